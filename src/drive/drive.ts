@@ -1,0 +1,112 @@
+import type { Extent } from '../map/extent.js';
+
+/** What a drive says of itself. Checked again after every reset and power cycle. */
+export interface DriveIdentity {
+  readonly model: string;
+  readonly serial: string;
+  readonly firmware: string;
+  readonly sectorCount: number;
+  /** Logical sector size in bytes. */
+  readonly sectorBytes: number;
+  /** Physical sector size in bytes; equal to `sectorBytes` where unknown. */
+  readonly physicalSectorBytes: number;
+}
+
+/** Which outcomes end a batch. What follows in the same batch then comes back `not-attempted`. */
+export interface StopOn {
+  readonly fault: boolean;
+  readonly slow: boolean;
+  readonly timeout: boolean;
+}
+
+/** One request is exactly one command to the drive; only the planner narrows. */
+export interface ReadRequest {
+  readonly extent: Extent;
+  /** The drive's deadline; the device enforces it and reports a timeout. */
+  readonly timeoutMs: number;
+  /** A read that completes later than this is `slow`; 0 = no limit. */
+  readonly slowMs: number;
+  readonly stopOn: StopOn;
+  /** Requests of one batch share a stop: the first stop ends the batch. */
+  readonly batch: number;
+}
+
+/** Sense data of SPC-4 clause 4.5, reduced to its three codes. */
+export interface Sense {
+  readonly key: number;
+  readonly asc: number;
+  readonly ascq: number;
+}
+
+/** Why a read failed, as far as the drive or its bridge told. */
+export interface Fault {
+  /** First LBA that failed, where the drive told it. */
+  readonly lba?: number;
+  /** ATA status and error registers (ACS-3 clause 6). */
+  readonly ata?: { readonly status: number; readonly error: number };
+  readonly sense?: Sense;
+  /** An operating system's error name (`EIO`, `ENODATA`), where that is all there is. */
+  readonly errno?: string;
+}
+
+/** How a read ended. Values, not exceptions: a broken link throws, a bug asserts.
+ * - `good`, `slow`: all of `extent` was read; `data` holds it.
+ * - `fault`: the drive said no; the first `goodCount` sectors are in `data`.
+ * - `timeout`: no answer within the request's deadline; the drive may still be busy.
+ * - `not-attempted`: an earlier request of the batch stopped it, or the read was aborted.
+ * - `gone`: the drive is not on the bus. */
+export interface ReadResult {
+  readonly kind: 'good' | 'slow' | 'fault' | 'timeout' | 'not-attempted' | 'gone';
+  readonly goodCount: number;
+  readonly data: Uint8Array;
+  /** The drive's own time for the command. */
+  readonly elapsedMs: number;
+  readonly fault?: Fault;
+}
+
+export type ResetKind = 'abort' | 'soft' | 'hard';
+
+export interface DriveCapabilities {
+  /** Rungs of the ladder that this drive's path has. */
+  readonly resets: ReadonlySet<ResetKind>;
+  /** The device can cut the drive's power itself. */
+  readonly power: boolean;
+  readonly park: boolean;
+  /** Most sectors of one request. */
+  readonly readCountMax: number;
+  /** Most requests under way at once. */
+  readonly inFlightMax: number;
+  /** Most bytes that requests under way may ask for together. */
+  readonly inFlightBytesMax: number;
+}
+
+/** How the drive is, without making it read. `unknown` where the path cannot tell. */
+export type DriveReadiness = 'ready' | 'not-ready' | 'gone' | 'unknown';
+
+/** A thing that reads sectors. Results of `read` resolve in the order of the calls. */
+export interface Drive {
+  readonly capabilities: DriveCapabilities;
+  /** Asks the drive who it is. Undefined when it does not answer. Throws on a broken link. */
+  identify(signal?: AbortSignal): Promise<DriveIdentity | undefined>;
+  read(request: ReadRequest): Promise<ReadResult>;
+  /** `abort`: reads under way come back `not-attempted` or with what they became. */
+  reset(kind: ResetKind): Promise<void>;
+  readiness(): Promise<DriveReadiness>;
+  /** STANDBY IMMEDIATE where possible: heads off the platters, spindle down. */
+  park(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Sense key of SPC-4 table 28. */
+const senseKeyMedium = 0x03;
+/** ATA error register bits (ACS-3 clause 6.3): uncorrectable data, ID not found. */
+const ataUnc = 0x40;
+const ataIdnf = 0x10;
+
+/** Only a medium error marks a sector; anything else asks for a reference read first. ENODATA is what
+ * Linux makes of sense 03/11 (sd, `blk_errors`); EIO says nothing. */
+export function isMediumError(fault: Fault): boolean {
+  if (fault.sense && fault.sense.key !== 0) return fault.sense.key === senseKeyMedium;
+  if (fault.ata) return (fault.ata.error & (ataUnc | ataIdnf)) !== 0;
+  return fault.errno === 'ENODATA';
+}

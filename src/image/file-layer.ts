@@ -1,0 +1,32 @@
+/** The one door to the disk that holds image, map and journal. A crash simulator replaces it in tests;
+ * the production code above it runs unmodified. Positions and sizes are bytes. */
+export interface FileLayer {
+  /** Opens for reading and writing. `create` makes a missing file; `exclusive` refuses an existing one. */
+  open(
+    path: string,
+    options?: { create?: boolean; exclusive?: boolean; readOnly?: boolean },
+  ): Promise<OpenFile>;
+  exists(path: string): Promise<boolean>;
+  /** Whole content; for maps and journals, never for images. */
+  readAll(path: string): Promise<Uint8Array>;
+  /** Atomic replacement of `to`. */
+  rename(from: string, to: string): Promise<void>;
+  remove(path: string): Promise<void>;
+  /** Makes names in the directory of `path` durable. */
+  syncDirectory(path: string): Promise<void>;
+  /** Bytes that may still be written beside `path`. */
+  freeBytes(path: string): Promise<number>;
+}
+
+export interface OpenFile {
+  read(into: Uint8Array, position: number): Promise<number>;
+  /** Writes all of `data` or throws. */
+  write(data: Uint8Array, position: number): Promise<void>;
+  /** Data and size are durable when this resolves. */
+  sync(): Promise<void>;
+  size(): Promise<number>;
+  /** Bytes really allocated, which a sparse file has fewer of. */
+  allocatedBytes(): Promise<number>;
+  truncate(size: number): Promise<void>;
+  close(): Promise<void>;
+}

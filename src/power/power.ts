@@ -1,0 +1,12 @@
+/** A switch for the drive's power. A path without a switch has none of these. */
+export interface Power {
+  /** For messages: what switches, for example `imager` or `exec: touch /tmp/power`. */
+  readonly name: string;
+  /** Whether the rail can be left off: some switches can only cycle. */
+  readonly canHold: boolean;
+  /** Off, at least `offMs` with the rail down, on. Returns when power is back, not when the drive is
+   * ready. Throws POWER_FAILED. */
+  cycle(offMs: number, signal?: AbortSignal): Promise<void>;
+  set(on: boolean, signal?: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}

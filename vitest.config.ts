@@ -1,0 +1,10 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    // A busy two-core machine runs real-port tests slowly; no test asserts on time.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
+});
