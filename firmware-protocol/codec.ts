@@ -27,14 +27,25 @@ function take(reader: Reader, bytes: number): number {
   return at;
 }
 
+/** A value that does not fit its field is a bug of the sender, not something to send wrapped. */
+function assertFits(value: number, min: number, max: number): void {
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(`${value} does not fit a field of ${min} to ${max}`);
+  }
+}
+
 type Setter = (view: DataView, offset: number, value: number) => void;
 type Getter = (view: DataView, offset: number) => number;
 
 function fixed(type: string, bytes: number, set: Setter, get: Getter): Field<number> {
+  const span = 2 ** (8 * bytes);
+  const min = type.startsWith('i') ? -span / 2 : 0;
+  const max = Math.min(min + span - 1, Number.MAX_SAFE_INTEGER);
   return {
     type,
     size: () => bytes,
     write(view, offset, value) {
+      assertFits(value, min, max);
       set(view, offset, value);
       return offset + bytes;
     },
@@ -82,11 +93,15 @@ export const u64 = fixed(
   },
 );
 
+/** Longest `bytes` or `text` field: what its u16 length can say. */
+export const bytesMax = 0xffff;
+
 /** A byte string of up to 65,535 bytes behind its u16 length. Decoding gives a view, not a copy. */
 export const bytes: Field<Uint8Array> = {
   type: 'bytes',
   size: (value) => 2 + value.length,
   write(view, offset, value) {
+    assertFits(value.length, 0, bytesMax);
     view.setUint16(offset, value.length, true);
     new Uint8Array(view.buffer, view.byteOffset + offset + 2, value.length).set(value);
     return offset + 2 + value.length;

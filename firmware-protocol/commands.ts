@@ -44,6 +44,12 @@ function event<F extends Fields>(code: number, name: string, body: F): EventKind
   return { code, name, body: struct(body) };
 }
 
+/** No end may ask for less: every message but identify, passthrough and data fits in. */
+export const frameBytesMin = 256;
+
+/** Responses that the imager keeps for the case that they were lost, C-3. */
+export const responsesHeldMax = 16;
+
 /** Request codes 0x01–0x3f; the response to a request carries the same code with `responseBit`. */
 export const responseBit = 0x80;
 
@@ -55,7 +61,7 @@ export const commands = {
       magic: u32,
       major: u8,
       minor: u8,
-      /** Longest frame payload that the laptop takes. */
+      /** Longest message that the laptop takes. */
       frameBytesMax: u32,
       /** Drawn by the laptop; the same number again reclaims what the imager still holds. */
       session: u32,
@@ -64,7 +70,7 @@ export const commands = {
       major: u8,
       minor: u8,
       capabilities: u32,
-      /** Longest frame payload from now on, both ways: the smaller of both ends' limits. */
+      /** Longest message from now on, both ways: the smaller of both ends' limits. */
       frameBytesMax: u32,
       /** Unreleased read data that the imager can hold. */
       bufferBytes: u32,
@@ -127,8 +133,10 @@ export const commands = {
       dataCrc: u32,
     },
   ),
+  /** Pieces of a held read again, then its response; `length` 0 asks for the response alone. */
   resend: command(0x04, 'resend', { readId: u32, offset: u32, length: u32 }, {}),
-  abort: command(0x05, 'abort', {}, {}),
+  /** Reads with an id below this are not attempted any more, also those still to arrive. */
+  abort: command(0x05, 'abort', { readIdBelow: u32 }, {}),
   reset: command(0x06, 'reset', { kind: u8 }, {}),
   power: command(0x07, 'power', { action: u8, offMs: u32, standbyFirst: u8 }, { powerState: u8 }),
   park: command(0x08, 'park', { kind: u8 }, {}),
@@ -155,7 +163,7 @@ export const commands = {
       uptimeMs: u64,
       /** Next read id that the imager expects: a smaller one than the laptop's means a lost request. */
       readIdNext: u32,
-      /** Reads below this id are done: one whose result has not arrived was lost. */
+      /** Results below this id were sent before this status: one that has not arrived was lost. */
       readIdDone: u32,
       powerCycles: u32,
       /** Frames that the imager had to discard. */

@@ -1,0 +1,49 @@
+import type { Extent } from '../map/extent.js';
+import type { ReadEvent } from '../plan/events.js';
+import { type PlanStep, plan } from '../plan/planner.js';
+import {
+  nextTroubleStep,
+  type Reach,
+  type Rung,
+  suspicionOf,
+  type TroubleStep,
+} from '../power/ladder.js';
+import type { JobState } from './state.js';
+
+/** What the job does next. */
+export type JobStep =
+  | PlanStep
+  | TroubleStep
+  | { readonly kind: 'trouble'; readonly why: string; readonly from: Rung };
+
+/** Pure: the same state and reads under way give the same step. Trouble comes before the plan, and
+ * waits for what is under way. */
+export function decide(state: JobState, inFlight: readonly Extent[], reach: Reach): JobStep {
+  const step = troubleStep(state, reach);
+  if (step) return inFlight.length > 0 ? { kind: 'wait' } : step;
+  return plan(state.plan, inFlight);
+}
+
+function troubleStep(state: JobState, reach: Reach): JobStep | undefined {
+  const step = nextTroubleStep(state.trouble, reach, state.policy, state.atMs);
+  if (step) return step;
+  const { suspect } = state.plan;
+  if (suspect) return { kind: 'trouble', why: whyOf(suspect), from: rungFor(suspect) };
+  const why = suspicionOf(state.trouble);
+  return why === undefined ? undefined : { kind: 'trouble', why, from: 'none' };
+}
+
+/** After silence the drive is still at work on the command, so it is aborted before anything is asked;
+ * a drive that left the bus hears neither an abort nor a soft reset. */
+function rungFor(suspect: ReadEvent): Rung {
+  if (suspect.outcome === 'timeout') return 'abort';
+  return suspect.outcome === 'gone' ? 'hard' : 'none';
+}
+
+function whyOf(suspect: ReadEvent): string {
+  const place = `LBA ${suspect.lba}+${suspect.count}`;
+  if (suspect.outcome === 'timeout')
+    return `no answer at ${place} within ${Math.round(suspect.elapsedMs)} ms`;
+  if (suspect.outcome === 'gone') return `the drive left the bus at ${place}`;
+  return `unexplained error at ${place}${suspect.detail ? ` (${suspect.detail})` : ''}`;
+}

@@ -1,0 +1,30 @@
+import type { PlanEvent } from '../plan/events.js';
+import type { TroubleEvent } from '../power/ladder.js';
+
+/** Everything that happens in a job, in order. State is folded from these, the journal holds them, and
+ * terminal, page and report are made of them. Times are milliseconds of the job's clock. */
+export type JobEvent = { readonly atMs: number } & (
+  | PlanEvent
+  | Exclude<TroubleEvent, { kind: 'read' | 'blamed' }>
+  | {
+      readonly kind: 'started';
+      /** Whether an earlier run of the same job is continued. */
+      readonly resumed: boolean;
+      readonly drive: string;
+      readonly image: string;
+    }
+  | { readonly kind: 'power-failed'; readonly power: string; readonly why: string }
+  | { readonly kind: 'gave-up'; readonly why: string }
+  | {
+      readonly kind: 'ended';
+      readonly how: 'finished' | 'gave-up' | 'interrupted' | 'failed';
+      readonly why: string;
+    }
+);
+
+/** One `JobEvent` without its time. */
+export type JobEventBody = JobEvent extends infer E
+  ? E extends JobEvent
+    ? Omit<E, 'atMs'>
+    : never
+  : never;

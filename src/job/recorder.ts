@@ -1,0 +1,96 @@
+import type { Clock } from '../clock.js';
+import type { JobEvent } from './events.js';
+import type { JobState } from './state.js';
+
+/** What makes a job's progress durable, in the only safe order: image synced, then the journal says so,
+ * then (now and then) a checkpoint replaces the journal. */
+export interface DurableFiles {
+  syncImage(): Promise<void>;
+  appendJournal(events: readonly JobEvent[]): Promise<void>;
+  /** Bytes of the journal since the last checkpoint. */
+  journalBytes(): number;
+  /** Replaces map file and journal by a snapshot of the state. */
+  checkpoint(state: JobState): Promise<void>;
+}
+
+export interface Recorder {
+  /** Takes an event whose data is already written to the image. */
+  record(event: JobEvent): void;
+  /** Starts a commit when one is due. Throws what a commit under way met. */
+  tick(): void;
+  checkpointDue(): boolean;
+  /** Makes everything recorded durable, and the map file current. */
+  checkpoint(state: JobState): Promise<void>;
+}
+
+/** At most this much reading is repeated after a crash. */
+const commitIntervalMs = 1000;
+/** How old the map file may be for those who watch it. */
+const checkpointIntervalMs = 30_000;
+/** Bounds the replay after a crash: about 100,000 events. */
+const journalBytesMax = 16 * 1024 * 1024;
+
+export function createRecorder(files: DurableFiles, clock: Clock): Recorder {
+  let pending: JobEvent[] = [];
+  let commitAtMs = clock.now() + commitIntervalMs;
+  let checkpointAtMs = clock.now() + checkpointIntervalMs;
+  let underWay: Promise<void> | undefined;
+  let failure: unknown;
+
+  async function commit(): Promise<void> {
+    const events = pending;
+    pending = [];
+    if (events.length === 0) return;
+    await files.syncImage();
+    await files.appendJournal(events);
+  }
+
+  function startCommit(): void {
+    commitAtMs = clock.now() + commitIntervalMs;
+    underWay = commit()
+      .catch((error: unknown) => {
+        failure ??= error;
+      })
+      .finally(() => {
+        underWay = undefined;
+      });
+  }
+
+  return {
+    record(event) {
+      const last = pending.at(-1);
+      const joined = last && joinGoodReads(last, event);
+      if (joined) pending[pending.length - 1] = joined;
+      else pending.push(event);
+    },
+    tick() {
+      if (failure !== undefined) throw failure;
+      if (!underWay && pending.length > 0 && clock.now() >= commitAtMs) startCommit();
+    },
+    checkpointDue: () => clock.now() >= checkpointAtMs || files.journalBytes() >= journalBytesMax,
+    async checkpoint(state) {
+      await underWay;
+      if (failure !== undefined) throw failure;
+      await commit();
+      await files.checkpoint(state);
+      checkpointAtMs = clock.now() + checkpointIntervalMs;
+    },
+  };
+}
+
+/** Two good reads that touch fold like one: the journal of a healthy stretch stays short. */
+function joinGoodReads(last: JobEvent, next: JobEvent): JobEvent | undefined {
+  if (last.kind !== 'read' || next.kind !== 'read') return undefined;
+  if (last.role !== 'pass' || next.role !== 'pass') return undefined;
+  if (last.outcome !== 'good' || next.outcome !== 'good') return undefined;
+  const forward = next.lba === last.lba + last.count;
+  const backward = next.lba + next.count === last.lba;
+  if (!forward && !backward) return undefined;
+  return {
+    ...next,
+    lba: Math.min(last.lba, next.lba),
+    count: last.count + next.count,
+    goodCount: last.goodCount + next.goodCount,
+    elapsedMs: last.elapsedMs + next.elapsedMs,
+  };
+}

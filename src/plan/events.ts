@@ -1,0 +1,43 @@
+import type { Status } from '../map/status.js';
+
+/** What a read turned out to be, without its data. `lba` and `count` are what was asked. */
+export interface ReadEvent {
+  readonly kind: 'read';
+  /** `reference` reads probe the drive's health and never change the map. */
+  readonly role: 'pass' | 'reference';
+  readonly lba: number;
+  readonly count: number;
+  readonly outcome: 'good' | 'slow' | 'fault' | 'timeout' | 'not-attempted' | 'gone';
+  /** Sectors from the front that are in the image. */
+  readonly goodCount: number;
+  readonly elapsedMs: number;
+  /** For faults: a medium error, or anything else. */
+  readonly cause?: 'medium' | 'unexplained';
+  /** First LBA that failed, where the drive told it. */
+  readonly faultLba?: number;
+  /** The drive's own words (sense, registers, errno), for people. */
+  readonly detail?: string;
+}
+
+/** The verdict after something else than a medium error.
+ * - `place`: the drive is well; the read's own place is to blame.
+ * - `hang`: the drive had to be brought back; that read is the likely trigger.
+ * - `drive`: the drive was unwell everywhere; nothing is to blame but it. */
+export interface BlamedEvent {
+  readonly kind: 'blamed';
+  readonly on: 'place' | 'hang' | 'drive';
+  readonly why: string;
+}
+
+export type PlanEvent =
+  | ReadEvent
+  | BlamedEvent
+  | { readonly kind: 'pass-started'; readonly index: number; readonly name: string }
+  | { readonly kind: 'pass-ended'; readonly index: number }
+  /** A conclusion without a read: both edges of a trimmed run are known. */
+  | {
+      readonly kind: 'classified';
+      readonly lba: number;
+      readonly count: number;
+      readonly status: Status;
+    };

@@ -1,0 +1,60 @@
+/** A pass is a row, not code: what to read, in which order, and what to do when a read goes wrong. */
+
+/** What an area that an earlier pass left behind was left for. The numbers are what the notes store. */
+export const notes = {
+  none: 0,
+  'skipped-bad': 1,
+  'skipped-slow': 2,
+  'bad-in-slow': 3,
+  /** A read here hung the drive until a hard reset or a power cycle. */
+  hung: 4,
+} as const;
+
+export type Note = keyof typeof notes;
+export const noteNames = Object.keys(notes) as readonly Note[];
+
+/** `skip`: jump ahead, further each time, until a read goes well. `leave`: leave the rest of the area
+ * for a later pass. `go-on`: take the next read. */
+export type Reaction = 'skip' | 'leave' | 'go-on';
+
+export interface Pass {
+  /** Its purpose, for people. */
+  readonly name: string;
+  /** Which sectors it acts on: copy `?`, trim `*`, scrape `/`, retry `-`. With area `hung`: whatever is
+   * neither finished nor bad. */
+  readonly phase: 'copy' | 'trim' | 'scrape' | 'retry';
+  readonly direction: 'forward' | 'backward';
+  /** Only areas left for this reason; `any` is everything but hung spots. */
+  readonly area: 'any' | Exclude<Note, 'none'>;
+  /** Sectors of one read, rounded up to whole physical sectors; reads are aligned to it. */
+  readonly readCount: number;
+  readonly onFault: Reaction;
+  readonly onSlow: Reaction;
+  /** A read that hung the drive: `defer` notes the spot and goes on behind it; `leave` gives the spot up
+   * as bad and leaves the area; `retry` reads it again in place. */
+  readonly onHang: 'defer' | 'leave' | 'retry';
+  /** What an area left on a fault is left for. Absent: as it was. */
+  readonly leaveAs?: Exclude<Note, 'none'>;
+  /** Jumps of `skip`, in sectors: the first, and the limit of the doubling. */
+  readonly skip: { readonly startCount: number; readonly maxCount: number };
+  readonly timeoutMs: number;
+  /** A read that completes later than this is slow; 0 = no limit. */
+  readonly slowMs: number;
+  /** A read below this rate is slow too; 0 = no limit. */
+  readonly bytesPerSecondMin: number;
+  readonly before:
+    | { readonly kind: 'none' }
+    | { readonly kind: 'power-cycle' }
+    | { readonly kind: 'rest'; readonly restMs: number };
+  /** When the drive cannot be brought back during this pass: `stop` ends the job (exit 32), `next` goes
+   * on to the next pass after one more power cycle. */
+  readonly ifHung: 'stop' | 'next';
+}
+
+/** Limit in ms beyond which a read of `count` sectors counts as slow; 0 = none. */
+export function slowLimitMs(pass: Pass, count: number, sectorBytes: number): number {
+  const byRate =
+    pass.bytesPerSecondMin > 0 ? (count * sectorBytes * 1000) / pass.bytesPerSecondMin : 0;
+  if (pass.slowMs === 0 || byRate === 0) return Math.ceil(pass.slowMs + byRate);
+  return Math.ceil(Math.min(pass.slowMs, byRate));
+}

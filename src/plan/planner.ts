@@ -1,0 +1,176 @@
+import { type Extent, endOf } from '../map/extent.js';
+import { type Status, type StatusCode, statuses } from '../map/status.js';
+import { notes, type Pass } from './pass.js';
+import type { PlanState } from './state.js';
+
+/** What to do next. `wait`: nothing more can be said before a read under way has come back. */
+export type PlanStep =
+  | { readonly kind: 'read'; readonly extent: Extent; readonly pass: Pass }
+  | { readonly kind: 'wait' }
+  | { readonly kind: 'start-pass'; readonly index: number; readonly pass: Pass }
+  | { readonly kind: 'end-pass'; readonly index: number }
+  | { readonly kind: 'classify'; readonly extent: Extent; readonly status: Status }
+  | { readonly kind: 'finished' };
+
+/** The planner: pure, no clock, no I/O. `inFlight` are reads under way, oldest first, which it takes
+ * to go well: a batch's stop condition undoes the rest when one does not. */
+export function plan(state: PlanState, inFlight: readonly Extent[]): PlanStep {
+  if (state.suspect) return { kind: 'wait' };
+  const index = state.passIndex;
+  const pass = state.passes[index];
+  if (!pass) return { kind: 'finished' };
+  if (!state.passStarted) return { kind: 'start-pass', index, pass };
+  const step =
+    pass.phase === 'trim' ? trimStep(state, pass, inFlight) : sweepStep(state, pass, inFlight);
+  if (step) return step;
+  return inFlight.length > 0 ? { kind: 'wait' } : { kind: 'end-pass', index };
+}
+
+/** Statuses that a pass acts on. */
+function actsOn(pass: Pass): readonly StatusCode[] {
+  if (pass.area === 'hung')
+    return [statuses['non-tried'], statuses['non-trimmed'], statuses['non-scraped']];
+  switch (pass.phase) {
+    case 'copy':
+      return [statuses['non-tried']];
+    case 'trim':
+      return [statuses['non-trimmed']];
+    case 'scrape':
+      return [statuses['non-scraped']];
+    case 'retry':
+      return [statuses['bad-sector']];
+  }
+}
+
+/** Sectors of one read of this pass. */
+export function readCountOf(state: PlanState, pass: Pass): number {
+  return Math.ceil(pass.readCount / state.physicalCount) * state.physicalCount;
+}
+
+function sweepStep(
+  state: PlanState,
+  pass: Pass,
+  inFlight: readonly Extent[],
+): PlanStep | undefined {
+  const last = inFlight.at(-1);
+  const forward = pass.direction === 'forward';
+  const cursor = last ? (forward ? endOf(last) : last.lba) : state.cursor;
+  const found = forward
+    ? candidateAfter(state, pass, cursor)
+    : candidateBefore(state, pass, cursor);
+  if (!found) return undefined;
+  const size = readCountOf(state, pass);
+  if (forward) {
+    const end = Math.min(endOf(found), (Math.floor(found.lba / size) + 1) * size);
+    return { kind: 'read', extent: { lba: found.lba, count: end - found.lba }, pass };
+  }
+  const end = endOf(found);
+  const lba = Math.max(found.lba, (Math.ceil(end / size) - 1) * size);
+  return { kind: 'read', extent: { lba, count: end - lba }, pass };
+}
+
+/** First run at or after `from` that the pass acts on, inside the areas it is for. */
+function candidateAfter(state: PlanState, pass: Pass, from: number): Extent | undefined {
+  const wanted = actsOn(pass);
+  let at = from;
+  while (at < state.sectorCount) {
+    if (pass.area === 'any') {
+      const run = nextOf(state, wanted, at, state.sectorCount);
+      if (!run) return undefined;
+      const spot = state.notes.next(run.lba, notes.hung, endOf(run));
+      if (!spot) return run;
+      if (spot.lba > run.lba) return { lba: run.lba, count: spot.lba - run.lba };
+      at = endOf(spot);
+    } else {
+      const area = state.notes.next(at, notes[pass.area]);
+      if (!area) return undefined;
+      const run = nextOf(state, wanted, area.lba, endOf(area));
+      if (run) return run;
+      at = endOf(area);
+    }
+  }
+  return undefined;
+}
+
+/** Last run below `before` that the pass acts on, inside the areas it is for. */
+function candidateBefore(state: PlanState, pass: Pass, before: number): Extent | undefined {
+  const wanted = actsOn(pass);
+  let at = before;
+  while (at > 0) {
+    if (pass.area === 'any') {
+      const run = previousOf(state, wanted, at, 0);
+      if (!run) return undefined;
+      const spot = state.notes.previous(endOf(run), notes.hung, run.lba);
+      if (!spot) return run;
+      if (endOf(spot) < endOf(run)) return { lba: endOf(spot), count: endOf(run) - endOf(spot) };
+      at = spot.lba;
+    } else {
+      const area = state.notes.previous(at, notes[pass.area]);
+      if (!area) return undefined;
+      const run = previousOf(state, wanted, endOf(area), area.lba);
+      if (run) return run;
+      at = area.lba;
+    }
+  }
+  return undefined;
+}
+
+function nextOf(
+  state: PlanState,
+  wanted: readonly StatusCode[],
+  from: number,
+  limit: number,
+): Extent | undefined {
+  let best: Extent | undefined;
+  for (const status of wanted) {
+    const run = state.map.next(from, status, best ? best.lba : limit);
+    if (run && run.count > 0) best = run;
+  }
+  // The search above is cut short at the best start so far; the run's true end is found again here.
+  return best && state.map.next(best.lba, state.map.valueAt(best.lba), limit);
+}
+
+function previousOf(
+  state: PlanState,
+  wanted: readonly StatusCode[],
+  before: number,
+  limit: number,
+): Extent | undefined {
+  let best: Extent | undefined;
+  for (const status of wanted) {
+    const run = state.map.previous(before, status, best ? endOf(best) : limit);
+    if (run && run.count > 0) best = run;
+  }
+  return best && state.map.previous(endOf(best), state.map.valueAt(endOf(best) - 1), limit);
+}
+
+/** Trimming derives, it remembers nothing: while what lies before the run is not bad, read its first
+ * sector; else while what lies behind is not bad, its last; else its edges are known. */
+function trimStep(state: PlanState, pass: Pass, inFlight: readonly Extent[]): PlanStep | undefined {
+  const run = candidateAfter(state, pass, state.cursor);
+  if (!run) return undefined;
+  const count = readCountOf(state, pass);
+  const last = inFlight.at(-1);
+  if (!isEdge(state, run.lba - 1)) {
+    const lba = last ? endOf(last) : run.lba;
+    if (lba >= endOf(run)) return undefined;
+    const end = Math.min(endOf(run), (Math.floor(lba / count) + 1) * count);
+    return { kind: 'read', extent: { lba, count: end - lba }, pass };
+  }
+  if (!isEdge(state, endOf(run))) {
+    const end = last ? last.lba : endOf(run);
+    if (end <= run.lba) return undefined;
+    const lba = Math.max(run.lba, (Math.ceil(end / count) - 1) * count);
+    return { kind: 'read', extent: { lba, count: end - lba }, pass };
+  }
+  if (last) return undefined;
+  return { kind: 'classify', extent: run, status: 'non-scraped' };
+}
+
+/** Whether trimming stops at this sector: it is bad, or within bad sectors, or a hung spot. */
+function isEdge(state: PlanState, lba: number): boolean {
+  if (lba < 0 || lba >= state.sectorCount) return false;
+  const status = state.map.valueAt(lba);
+  if (status === statuses['bad-sector'] || status === statuses['non-scraped']) return true;
+  return status !== statuses.finished && state.notes.valueAt(lba) === notes.hung;
+}

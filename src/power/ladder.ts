@@ -1,0 +1,299 @@
+import type { TroublePolicy } from './policy.js';
+
+/** The escalation ladder as a fold and a pure step function. It is climbed after anything that is not a
+ * medium error: a reference sector tells whether the place or the drive is to blame, and while the
+ * drive is, each rung is stronger: abort, soft reset, hard reset, power cycle. */
+
+export type Rung = 'none' | 'abort' | 'soft' | 'hard' | 'power';
+const rungOrder: readonly Rung[] = ['none', 'abort', 'soft', 'hard', 'power'];
+
+/** What the ladder sees of the events. */
+export type TroubleEvent =
+  | { readonly kind: 'trouble'; readonly why: string; readonly from: Rung }
+  | { readonly kind: 'reset'; readonly reset: 'abort' | 'soft' | 'hard'; readonly ok: boolean }
+  | { readonly kind: 'power-cycled'; readonly ok: boolean; readonly gained: boolean }
+  | { readonly kind: 'ready'; readonly ok: boolean; readonly waitedMs: number }
+  | { readonly kind: 'rested'; readonly restMs: number; readonly why: string }
+  | {
+      readonly kind: 'read';
+      readonly role: 'pass' | 'reference';
+      readonly outcome: string;
+      readonly cause?: 'medium' | 'unexplained';
+      readonly goodCount: number;
+      readonly elapsedMs: number;
+    }
+  | { readonly kind: 'blamed'; readonly on: 'place' | 'hang' | 'drive' };
+
+export type TroubleStep =
+  | { readonly kind: 'reference'; readonly timeoutMs: number; readonly attempt: number }
+  | { readonly kind: 'reset'; readonly reset: 'abort' | 'soft' | 'hard' }
+  | { readonly kind: 'power-cycle'; readonly offMs: number; readonly why: string }
+  | { readonly kind: 'await-ready'; readonly limitMs: number }
+  | {
+      readonly kind: 'rest';
+      readonly restMs: number;
+      /** With the power off, where the switch can hold it off. */
+      readonly powerOff: boolean;
+      readonly why: string;
+    }
+  | { readonly kind: 'blame'; readonly on: 'place' | 'hang' | 'drive'; readonly why: string }
+  | { readonly kind: 'give-up'; readonly why: string };
+
+/** What is wanted next while trouble lasts. */
+type Stage = 'act' | 'await-ready' | 'settle' | 'reference' | 'stall' | 'spin-up-rest';
+
+export interface Trouble {
+  /** Undefined while the drive is taken to be well. */
+  why: string | undefined;
+  rung: Rung;
+  stage: Stage;
+  /** References that answered with a medium error: the drive works, the sector has gone bad. */
+  referencesBad: number;
+  /** Reference reads ever made: each takes another place. */
+  references: number;
+  /** The drive crawled in this trouble. */
+  stalled: boolean;
+  /** The verdict, once a reference read went well. */
+  verdict: 'place' | 'hang' | 'drive' | undefined;
+  /** Power cycles of the job, their recent times, and those in a row that gained nothing. */
+  cycles: number;
+  cyclesAtMs: number[];
+  cyclesGainless: number;
+  spinUpsFailed: number;
+  /** Reads that failed in a row, and those of them that failed faster than the platter turns. */
+  faultsInRow: number;
+  fastFaultsInRow: number;
+}
+
+export function createTrouble(): Trouble {
+  return {
+    why: undefined,
+    rung: 'none',
+    stage: 'reference',
+    referencesBad: 0,
+    references: 0,
+    stalled: false,
+    verdict: undefined,
+    cycles: 0,
+    cyclesAtMs: [],
+    cyclesGainless: 0,
+    spinUpsFailed: 0,
+    faultsInRow: 0,
+    fastFaultsInRow: 0,
+  };
+}
+
+/** A failing read this fast never looked at the platter: one turn at 15,000 rpm. */
+const fastFaultMs = 4;
+/** Fast medium errors in a row that make the drive itself suspect. */
+const fastFaultsMax = 8;
+/** Slow ones: bounds what a verdict against the drive would undo. */
+const faultsMax = 64;
+/** References that may turn out bad themselves before the drive is taken to work. */
+const referencesBadMax = 3;
+/** Reads right after a power cycle take longer: the drive recalibrates. */
+const recalibrationFactor = 3;
+
+/** Applies one event that happened at `atMs`. */
+export function foldTrouble(
+  trouble: Trouble,
+  event: TroubleEvent,
+  atMs: number,
+  policy: TroublePolicy,
+): void {
+  switch (event.kind) {
+    case 'trouble':
+      Object.assign(trouble, {
+        why: event.why,
+        rung: event.from,
+        stage: event.from === 'none' ? 'reference' : 'act',
+        referencesBad: 0,
+        stalled: false,
+        verdict: undefined,
+      } satisfies Partial<Trouble>);
+      return;
+    case 'reset':
+      trouble.rung = event.reset;
+      trouble.stage = event.reset === 'abort' ? 'reference' : 'await-ready';
+      if (!event.ok) climb(trouble);
+      return;
+    case 'power-cycled':
+      trouble.cycles += 1;
+      trouble.cyclesAtMs = [...trouble.cyclesAtMs, atMs].slice(-policy.coolDownCycles);
+      trouble.cyclesGainless = event.gained ? 0 : trouble.cyclesGainless + 1;
+      trouble.rung = 'power';
+      trouble.stage = 'await-ready';
+      return;
+    case 'ready':
+      foldReady(trouble, event.ok);
+      return;
+    case 'rested':
+      if (trouble.stage === 'spin-up-rest') trouble.stage = 'act';
+      else if (trouble.stage === 'act') trouble.cyclesAtMs = [];
+      else trouble.stage = 'reference';
+      return;
+    case 'read':
+      if (event.role === 'reference') foldReference(trouble, event, policy);
+      else foldPassRead(trouble, event);
+      return;
+    case 'blamed':
+      trouble.why = undefined;
+      trouble.verdict = undefined;
+      trouble.faultsInRow = 0;
+      trouble.fastFaultsInRow = 0;
+      return;
+  }
+}
+
+function climb(trouble: Trouble): void {
+  trouble.rung = rungOrder[rungOrder.indexOf(trouble.rung) + 1] ?? 'power';
+  trouble.stage = 'act';
+}
+
+function foldReady(trouble: Trouble, ok: boolean): void {
+  if (ok) {
+    trouble.spinUpsFailed = 0;
+    trouble.stage = trouble.rung === 'power' ? 'settle' : 'reference';
+  } else if (trouble.rung === 'power') {
+    trouble.spinUpsFailed += 1;
+    trouble.stage = 'spin-up-rest';
+  } else {
+    climb(trouble);
+  }
+}
+
+function foldPassRead(trouble: Trouble, event: Extract<TroubleEvent, { kind: 'read' }>): void {
+  if (event.goodCount > 0) {
+    trouble.faultsInRow = 0;
+    trouble.fastFaultsInRow = 0;
+  } else if (event.outcome === 'fault') {
+    trouble.faultsInRow += 1;
+    trouble.fastFaultsInRow = event.elapsedMs < fastFaultMs ? trouble.fastFaultsInRow + 1 : 0;
+  }
+}
+
+function foldReference(
+  trouble: Trouble,
+  event: Extract<TroubleEvent, { kind: 'read' }>,
+  policy: TroublePolicy,
+): void {
+  trouble.references += 1;
+  const answered = event.outcome === 'good' || event.outcome === 'slow';
+  if (answered && event.elapsedMs > policy.crawlMs) {
+    if (trouble.stalled) climb(trouble);
+    else trouble.stage = 'stall';
+    trouble.stalled = true;
+  } else if (answered) {
+    const revived = trouble.rung === 'hard' || trouble.rung === 'power';
+    trouble.verdict = trouble.stalled ? 'drive' : revived ? 'hang' : 'place';
+  } else if (
+    event.outcome === 'fault' &&
+    event.cause === 'medium' &&
+    trouble.referencesBad < referencesBadMax
+  ) {
+    trouble.referencesBad += 1;
+    trouble.stage = 'reference';
+  } else {
+    climb(trouble);
+  }
+}
+
+/** Why the last reads call for a reference read although each was a medium error; undefined = nothing. */
+export function suspicionOf(trouble: Trouble): string | undefined {
+  if (trouble.fastFaultsInRow >= fastFaultsMax)
+    return `${trouble.fastFaultsInRow} errors in a row came faster than the platter turns`;
+  if (trouble.faultsInRow >= faultsMax) return `${trouble.faultsInRow} errors in a row`;
+  return undefined;
+}
+
+/** Rungs that this drive's path has. */
+export interface Reach {
+  readonly resets: ReadonlySet<'abort' | 'soft' | 'hard'>;
+  readonly power: boolean;
+}
+
+/** What to do about the trouble; undefined while there is none. */
+export function nextTroubleStep(
+  trouble: Trouble,
+  reach: Reach,
+  policy: TroublePolicy,
+  nowMs: number,
+): TroubleStep | undefined {
+  if (trouble.why === undefined) return undefined;
+  if (trouble.verdict) return { kind: 'blame', on: trouble.verdict, why: trouble.why };
+  switch (trouble.stage) {
+    case 'reference': {
+      const factor = trouble.rung === 'power' ? recalibrationFactor : 1;
+      return {
+        kind: 'reference',
+        timeoutMs: policy.referenceTimeoutMs * factor,
+        attempt: trouble.references,
+      };
+    }
+    case 'await-ready':
+      return { kind: 'await-ready', limitMs: policy.readyLimitMs };
+    case 'settle':
+      return { kind: 'rest', restMs: policy.settleMs, powerOff: false, why: 'the drive settles' };
+    case 'stall':
+      return {
+        kind: 'rest',
+        restMs: policy.stallRestMs,
+        powerOff: false,
+        why: 'the drive crawls everywhere',
+      };
+    case 'spin-up-rest':
+      if (trouble.spinUpsFailed >= policy.failedSpinUpsMax)
+        return {
+          kind: 'give-up',
+          why: `the drive did not become ready after ${trouble.spinUpsFailed} power cycles`,
+        };
+      return {
+        kind: 'rest',
+        restMs: policy.spinUpRestMs,
+        powerOff: true,
+        why: 'the drive did not become ready',
+      };
+    case 'act':
+      return actStep(trouble, reach, policy, nowMs);
+  }
+}
+
+function actStep(
+  trouble: Trouble,
+  reach: Reach,
+  policy: TroublePolicy,
+  nowMs: number,
+): TroubleStep {
+  for (const rung of rungOrder.slice(rungOrder.indexOf(trouble.rung))) {
+    if (rung === 'none' || rung === 'power') continue;
+    if (reach.resets.has(rung)) return { kind: 'reset', reset: rung };
+  }
+  if (!reach.power)
+    return {
+      kind: 'give-up',
+      why: `${trouble.why}; resets did not help and no power switch is given (--power)`,
+    };
+  if (trouble.cycles >= policy.cyclesMax)
+    return { kind: 'give-up', why: `the budget of ${policy.cyclesMax} power cycles is spent` };
+  if (trouble.cyclesGainless >= policy.gainlessCyclesMax)
+    return {
+      kind: 'give-up',
+      why: `${trouble.cyclesGainless} power cycles in a row gained nothing`,
+    };
+  const [oldestMs] = trouble.cyclesAtMs;
+  const often = trouble.cyclesAtMs.length >= policy.coolDownCycles;
+  if (
+    often &&
+    oldestMs !== undefined &&
+    nowMs - oldestMs < policy.coolDownWindowMs &&
+    policy.coolDownMs > 0
+  ) {
+    return {
+      kind: 'rest',
+      restMs: policy.coolDownMs,
+      powerOff: true,
+      why: `${policy.coolDownCycles} power cycles in a short time: the drive cools down`,
+    };
+  }
+  return { kind: 'power-cycle', offMs: policy.offMs, why: trouble.why ?? '' };
+}

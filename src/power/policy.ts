@@ -1,0 +1,87 @@
+/** How much trouble a kind of drive may be given, as data. */
+export interface TroublePolicy {
+  /** How long a drive may take until it is ready after power-on or reset, in ms. */
+  readonly readyLimitMs: number;
+  /** Rest between ready and the first read after a power cycle: ready is not usable. */
+  readonly settleMs: number;
+  /** How long power stays off in a cycle: spin-down, capacitors. */
+  readonly offMs: number;
+  /** Power cycles of one job. */
+  readonly cyclesMax: number;
+  /** Cycles in a row that gained no sector, before the job stops. */
+  readonly gainlessCyclesMax: number;
+  /** Failed spin-ups in a row before the job stops: clicking kills. */
+  readonly failedSpinUpsMax: number;
+  /** Rest, power off, between failed spin-ups. */
+  readonly spinUpRestMs: number;
+  /** After this many cycles within `coolDownWindowMs` the drive rests `coolDownMs`. */
+  readonly coolDownCycles: number;
+  readonly coolDownWindowMs: number;
+  readonly coolDownMs: number;
+  /** Deadline of a reference read; three times as long after a power cycle (recalibration). */
+  readonly referenceTimeoutMs: number;
+  /** A reference read slower than this crawls: the drive is unwell, wherever it reads. */
+  readonly crawlMs: number;
+  /** Rest when the drive crawls, before it is asked again. */
+  readonly stallRestMs: number;
+}
+
+const hdd: TroublePolicy = {
+  readyLimitMs: 60_000,
+  settleMs: 3000,
+  offMs: 10_000,
+  cyclesMax: 30,
+  gainlessCyclesMax: 3,
+  failedSpinUpsMax: 2,
+  spinUpRestMs: 600_000,
+  coolDownCycles: 3,
+  coolDownWindowMs: 600_000,
+  coolDownMs: 600_000,
+  referenceTimeoutMs: 5000,
+  crawlMs: 1000,
+  stallRestMs: 60_000,
+};
+
+/** Defaults by kind of drive, from bench practice. */
+export const troublePolicies = {
+  hdd,
+  ssd: {
+    ...hdd,
+    settleMs: 2000,
+    offMs: 5000,
+    cyclesMax: 500,
+    gainlessCyclesMax: 10,
+    failedSpinUpsMax: 3,
+    spinUpRestMs: 10_000,
+    coolDownMs: 10_000,
+    stallRestMs: 10_000,
+  },
+  flash: {
+    ...hdd,
+    readyLimitMs: 15_000,
+    settleMs: 1000,
+    offMs: 3000,
+    cyclesMax: 200,
+    gainlessCyclesMax: 10,
+    failedSpinUpsMax: 3,
+    spinUpRestMs: 30_000,
+    coolDownMs: 30_000,
+    referenceTimeoutMs: 10_000,
+    crawlMs: 2000,
+    stallRestMs: 5000,
+  },
+  /** A plain file: nothing spins, warms up or wears out; what stands behind it keeps its own times. */
+  file: {
+    ...hdd,
+    settleMs: 0,
+    offMs: 1000,
+    cyclesMax: 200,
+    gainlessCyclesMax: 5,
+    spinUpRestMs: 5000,
+    coolDownMs: 0,
+    referenceTimeoutMs: 10_000,
+    stallRestMs: 5000,
+  },
+} as const satisfies Record<string, TroublePolicy>;
+
+export type DriveKind = keyof typeof troublePolicies;
