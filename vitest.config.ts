@@ -1,8 +1,10 @@
 import { defineConfig } from 'vitest/config';
+import { closingLine } from './test/closing-line.js';
 
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    reporters: ['default', closingLine()],
     // A busy two-core machine runs real-port tests slowly; no test asserts on time.
     testTimeout: 60_000,
     hookTimeout: 60_000,

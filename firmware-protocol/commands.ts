@@ -225,6 +225,9 @@ export const readOutcomes = {
   gone: 5,
 } as const;
 
+/** Outcomes of `passthrough`. */
+export const scsiOutcomes = { good: 0, fault: 2, timeout: 3, gone: 5 } as const;
+
 export const stopBits = { fault: 1, slow: 2, timeout: 4 } as const;
 export const faultBits = { failingLba: 1, ata: 2, sense: 4 } as const;
 export const resetKinds = { soft: 1, hard: 2 } as const;

@@ -18,7 +18,14 @@ export interface PlacedRow {
 const topicsPerRow = 16;
 const firstTopic = 1000;
 
-export type FaultTopic = 'share' | 'place' | 'try' | 'threshold' | 'spread' | 'garbage' | 'duration';
+export type FaultTopic =
+  | 'share'
+  | 'place'
+  | 'try'
+  | 'threshold'
+  | 'spread'
+  | 'garbage'
+  | 'duration';
 const topicOffsets: Record<FaultTopic, number> = {
   share: 0,
   place: 1,
@@ -156,7 +163,7 @@ export function drawFrom(
   return least + (most - least) * fraction(seed, topic, drawn);
 }
 
-/** Fills a sector with bytes that differ from try to try. */
-export function fillGarbage(into: Uint8Array, seed: number, topic: number, attempt: number): void {
-  for (let at = 0; at < into.length; at++) into[at] = hash(seed, topic, at >> 2, attempt) >>> ((at & 3) * 8);
+/** Fills a sector with bytes that follow from `seed`. */
+export function fillGarbage(into: Uint8Array, seed: number): void {
+  for (let at = 0; at < into.length; at++) into[at] = hash(seed, 0, at);
 }

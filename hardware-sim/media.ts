@@ -41,7 +41,9 @@ export function patternSector(seed: number, lba: number, sectorBytes: number): U
 }
 
 /** Tables are pure functions of the seed; the last one is kept, since tests ask sector by sector. */
-let lastTable: { readonly seed: number; readonly bytes: number; readonly table: Buffer } | undefined;
+let lastTable:
+  | { readonly seed: number; readonly bytes: number; readonly table: Buffer }
+  | undefined;
 
 function patternTable(seed: number, sectorBytes: number): Buffer {
   if (lastTable?.seed === seed && lastTable.bytes >= sectorBytes) return lastTable.table;

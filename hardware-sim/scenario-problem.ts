@@ -29,7 +29,10 @@ export function problemOf(issues: readonly Issue[], value: unknown): Problem {
     case 'invalid_value':
       return { path, message: missingOr(issue.input, `expected ${listed(issue.values)}`) };
     case 'too_small':
-      return { path, message: `must be ${issue.inclusive ? 'at least' : 'above'} ${issue.minimum}` };
+      return {
+        path,
+        message: `must be ${issue.inclusive ? 'at least' : 'above'} ${issue.minimum}`,
+      };
     case 'too_big':
       return { path, message: `must be at most ${issue.maximum}` };
     case 'not_multiple_of':
@@ -55,9 +58,7 @@ export function sentenceOf(problem: Problem): string {
 export function offsetOf(document: Document, problem: Problem): number {
   const parent = document.getIn(problem.path.slice(0, -1), true);
   if (problem.isKey && isMap(parent)) {
-    const pair = parent.items.find(
-      ({ key }) => isScalar(key) && key.value === problem.path.at(-1),
-    );
+    const pair = parent.items.find(({ key }) => isScalar(key) && key.value === problem.path.at(-1));
     if (pair && isScalar(pair.key) && pair.key.range) return pair.key.range[0];
   }
   for (let length = problem.path.length; length >= 0; length--) {
@@ -116,12 +117,12 @@ function listed(values: readonly unknown[]): string {
   return values.length === 1 ? String(values[0]) : `one of ${values.join(', ')}`;
 }
 
-function isPlainObject(value: unknown): value is Record<string, unknown> {
+function isPlainObject(value: unknown): value is { readonly kind?: unknown } {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 interface JsonSchema {
-  readonly properties?: Readonly<Record<string, JsonSchema>>;
+  readonly properties?: Readonly<Record<string, JsonSchema> & { kind?: JsonSchema }>;
   readonly items?: JsonSchema;
   readonly anyOf?: readonly JsonSchema[];
   readonly oneOf?: readonly JsonSchema[];
@@ -135,10 +136,10 @@ function wordsAt(path: readonly PropertyKey[], value: unknown): string[] {
   for (const part of path) {
     here = (here as Record<PropertyKey, unknown> | undefined)?.[part];
     schema = typeof part === 'number' ? schema?.items : schema?.properties?.[String(part)];
-    const kind = isPlainObject(here) ? here['kind'] : undefined;
+    const kind = isPlainObject(here) ? here.kind : undefined;
     const alternatives: readonly JsonSchema[] = schema?.oneOf ?? schema?.anyOf ?? [];
     schema =
-      alternatives.find((each) => each.properties?.['kind']?.const === kind && each.properties) ??
+      alternatives.find((each) => each.properties?.kind?.const === kind && each.properties) ??
       schema;
   }
   return Object.keys(schema?.properties ?? {});

@@ -158,8 +158,7 @@ function faultProblem(row: FaultRow, scenario: Scenario): Problem | undefined {
   const places = row.repeats ?? row.scattered ?? 1;
   if (places > placeCountMax) return { path: [], message: `more than ${placeCountMax} places` };
   const count = row.count ?? 1;
-  const end =
-    row.lba === undefined ? count : row.lba + (places - 1) * (row.pitch ?? 0) + count;
+  const end = row.lba === undefined ? count : row.lba + (places - 1) * (row.pitch ?? 0) + count;
   if (word === 'lba' && end > scenario.sectorCount) {
     return { path: ['lba'], message: `ends beyond the drive (${scenario.sectorCount} sectors)` };
   }

@@ -18,7 +18,7 @@ export interface LineReader {
 export const lineBytesMax = 127;
 
 /** The largest position there is: 2^63 - 1. Larger numbers are read as this one. */
-export const positionMax = 2n ** 63n - 1n;
+const positionMax = 2n ** 63n - 1n;
 
 const hexDigits = new Uint8Array(256).fill(255);
 for (let digit = 0; digit < 16; digit++) {
@@ -61,12 +61,22 @@ export function readInteger(reader: LineReader): number {
     }
   }
   const from = at;
-  let value = 0;
-  while (at < end) {
-    const digit = hexDigits[bytes[at]!]!;
+  // Seven digits at most keep to small integers, which is what makes four million lines quick.
+  const smallEnd = Math.min(end, from + 7);
+  let small = 0;
+  let digit = 0;
+  for (; at < smallEnd; at++) {
+    digit = hexDigits[bytes[at]!]!;
     if (digit >= base) break;
-    value = value * base + digit;
-    at += 1;
+    small = (small * base + digit) | 0;
+  }
+  let value = small;
+  if (at === smallEnd) {
+    for (; at < end; at++) {
+      digit = hexDigits[bytes[at]!]!;
+      if (digit >= base) break;
+      value = value * base + digit;
+    }
   }
   digitCount += at - from;
   if (digitCount === 0) return Number.NaN;
@@ -80,8 +90,14 @@ function exactInteger(reader: LineReader, from: number, base: number): number {
   let exact = 0n;
   const digits = reader.bytes.subarray(from, reader.at);
   for (const byte of digits) exact = exact * BigInt(base) + BigInt(hexDigits[byte]!);
-  reader.exact = exact < positionMax ? exact : positionMax;
+  reader.exact = clampPosition(exact);
   return Number(reader.exact);
+}
+
+/** The position, or the largest there is. */
+export function clampPosition(position: bigint): bigint {
+  if (position > positionMax) return positionMax;
+  return position;
 }
 
 /** Reads the next byte that is not white space, or returns -1 at the end of the line. */
@@ -98,9 +114,8 @@ export function readPass(reader: LineReader): number | undefined {
   const text = String.fromCharCode(...reader.bytes.subarray(reader.at, reader.end));
   const digits = /^[+-]?[0-9]+/.exec(text)?.[0];
   if (digits === undefined) return undefined;
-  const clamped = BigInt(digits.replace('+', ''));
-  const long = clamped > positionMax ? positionMax : clamped;
-  return Number(BigInt.asIntN(32, long < -positionMax - 1n ? -positionMax - 1n : long));
+  const magnitude = clampPosition(BigInt(digits.replace(/^[+-]/, '')));
+  return Number(BigInt.asIntN(32, digits.startsWith('-') ? -magnitude : magnitude));
 }
 
 const codesByLetter = new Int8Array(256).fill(-1);

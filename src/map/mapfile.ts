@@ -3,17 +3,19 @@
 
 import { LastspinError } from '../errors.js';
 import {
+  clampPosition,
   codeOfLetter,
   isSpace,
   type LineReader,
   lineBytesMax,
-  positionMax,
   readInteger,
   readLetter,
   readPass,
 } from './mapfile-lines.js';
 import { type RunMap, runMapBuilder } from './run-map.js';
 import { type Status, statusNames } from './status.js';
+
+export { formatMapFile, type MapFileContent } from './mapfile-writer.js';
 
 /** What the program that wrote a map was doing: a block status's letter while it worked on those,
  * `F` filling, `G` generating, `+` finished. */
@@ -83,13 +85,13 @@ export function parseMapFile(bytes: Uint8Array, name: string): ParsedMap {
  * @param sizeBytes the file's size where known, to reserve memory once */
 export function createMapParser(name: string, sizeBytes = 0): MapParser {
   const state = createState(name, Math.ceil(sizeBytes / runLineBytes) + 16);
-  /** Pieces of a line whose end has not come yet. */
+  /** Pieces of a line whose end has not come yet: copies, since a Buffer's `slice` is none. */
   let partial: Uint8Array[] = [];
   return {
     push: (bytes) => {
       const firstEnd = bytes.indexOf(newline) + 1;
       if (firstEnd === 0) {
-        partial.push(bytes.slice());
+        partial.push(new Uint8Array(bytes));
         return;
       }
       let from = 0;
@@ -100,7 +102,7 @@ export function createMapParser(name: string, sizeBytes = 0): MapParser {
       }
       const to = bytes.lastIndexOf(newline) + 1;
       parseLines(state, bytes.subarray(from, to));
-      if (to < bytes.length) partial.push(bytes.slice(to));
+      if (to < bytes.length) partial.push(new Uint8Array(bytes.subarray(to)));
     },
     finish: () => {
       if (partial.length > 0) parseLines(state, joined(partial));
@@ -215,7 +217,7 @@ function addHugeBlock(state: ParserState, position: bigint, size: bigint, code: 
     throw notContiguous(state, Number(position));
   }
   state.hasBlock = true;
-  const end = position + size > positionMax ? positionMax : position + size;
+  const end = clampPosition(position + size);
   if (end > position) addBlock(state, Number(position), code);
   state.end = Number(end);
   state.endExact = end;
@@ -312,7 +314,7 @@ export function sectorMapOf(parsed: ParsedMap, drive: SectorSize, name: string):
     }
     const end = Math.floor(to / sectorBytes);
     if (end > first) builder.append(first, code);
-    if (to > end * sectorBytes && to > first * sectorBytes) partialCode = code;
+    if (to > end * sectorBytes) partialCode = code;
   };
   if (starts.length === 0) addPiece(0, sizeBytes, 0);
   else if (starts[0]! > 0) addPiece(0, starts[0]!, 0);

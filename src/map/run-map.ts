@@ -20,6 +20,10 @@ export interface Run extends Extent {
   readonly value: number;
 }
 
+/** Sees one run; false stops the visits. */
+// biome-ignore lint/suspicious/noConfusingVoidType: most visitors return nothing
+export type RunVisitor = (lba: number, count: number, value: number) => false | void;
+
 /** Sectors `[0, size)` with a value 0–255 each. LBAs, counts and limits are sectors. Arguments
  * outside the map or not whole are bugs and throw RangeError. */
 export interface RunMap {
@@ -44,12 +48,9 @@ export interface RunMap {
   /** Runs in ascending order, clipped to `[from, to)`. The map may change between two steps: what
    * follows is then read from the changed map. */
   runs(from?: number, to?: number): Generator<Run, void, undefined>;
-  /** The same by callback, without an object per run. The map must not change meanwhile. */
-  forEachRun(
-    visit: (lba: number, count: number, value: number) => void,
-    from?: number,
-    to?: number,
-  ): void;
+  /** The same by callback, without an object per run, until one returns false. The map must not
+   * change meanwhile. */
+  forEachRun(visit: RunVisitor, from?: number, to?: number): void;
   /** An independent copy, at the cost of a pointer for every 512 runs: memory is shared until one
    * side changes it. For a checkpoint taken while the job goes on. */
   clone(): RunMap;
@@ -201,29 +202,21 @@ function* runs(store: RunStore, from: number, to: number): Generator<Run, void, 
   }
 }
 
-function forEachRun(
-  store: RunStore,
-  visit: (lba: number, count: number, value: number) => void,
-  from: number,
-  to: number,
-): void {
+function forEachRun(store: RunStore, visit: RunVisitor, from: number, to: number): void {
   checkPosition(from);
   if (from >= to) return;
   locate(store, from);
   let { leafIndex, entryIndex } = store;
   let position = from;
-  while (true) {
+  while (position < to) {
     const { starts, values, length } = store.leaves[leafIndex]!;
-    for (; entryIndex + 1 < length; entryIndex++) {
-      const end = Math.min(starts[entryIndex + 1]!, to);
-      visit(position, end - position, values[entryIndex]!);
+    for (; entryIndex < length && position < to; entryIndex++) {
+      const isLast = entryIndex + 1 === length;
+      const next = isLast ? endOfEntry(store, leafIndex, entryIndex) : starts[entryIndex + 1]!;
+      const end = Math.min(next, to);
+      if (visit(position, end - position, values[entryIndex]!) === false) return;
       position = end;
-      if (position === to) return;
     }
-    const end = Math.min(endOfEntry(store, leafIndex, entryIndex), to);
-    visit(position, end - position, values[entryIndex]!);
-    position = end;
-    if (position === to) return;
     leafIndex += 1;
     entryIndex = 0;
   }

@@ -202,7 +202,9 @@ function expectSame(map: RunMap, model: Uint8Array): void {
     else expected.push({ lba: i, count: 1, value: model[i]! });
   }
   const visited: typeof expected = [];
-  map.forEachRun((lba, count, value) => visited.push({ lba, count, value }));
+  map.forEachRun((lba, count, value) => {
+    visited.push({ lba, count, value });
+  });
   expect(visited).toEqual(expected);
   expect([...map.runs()]).toEqual(expected);
   expect(map.runCount).toBe(expected.length);

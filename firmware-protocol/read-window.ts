@@ -1,0 +1,438 @@
+/** The laptop end's reads: sent within the imager's limits, put together from their pieces, asked for
+ * again where something was lost, resolved in the order of the calls (PROTOCOL.md clauses R).
+ * Everything that comes in is judged before it is believed. */
+import { crc32 } from 'node:zlib';
+import { LastspinError, reasonOf } from '../src/errors.js';
+import type { Codec } from './codec.js';
+import { commands, faultBits, readOutcomes } from './commands.js';
+import { ReplyError } from './device.js';
+import { encodeMessage, type Reply } from './message.js';
+
+type ValueIn<C> = C extends Codec<infer T> ? T : never;
+type WireRead = ValueIn<typeof commands.read.request>;
+type WireReadResponse = ValueIn<typeof commands.read.response>;
+
+export interface CallerRead extends Omit<WireRead, 'releaseBelow'> {
+  readonly sectorBytes: number;
+}
+
+export type ReadOutcomeName = keyof typeof readOutcomes;
+
+export interface CallerReadResult {
+  readonly outcome: ReadOutcomeName;
+  readonly goodCount: number;
+  /** Exactly `goodCount` sectors. */
+  readonly data: Uint8Array;
+  readonly elapsedMicros: number;
+  readonly failingLba?: number;
+  readonly ata?: { readonly status: number; readonly error: number };
+  readonly sense?: { readonly key: number; readonly asc: number; readonly ascq: number };
+}
+
+/** Asking this often without getting anything new is a dead or a lying link, not noise. */
+const fruitlessMax = 32;
+/** Most that is asked for again at once, so that a slow line answers within `resendTimeoutMs`. */
+const resendBytesMax = 32_768;
+/** A checksum that is wrong over frames that were right is a broken imager, not noise. */
+const crcFailuresMax = 3;
+/** Islands of data that a read may be in; pieces beyond that are dropped and asked for again. */
+const coveredMax = 256;
+/** Calls that may wait for room in the window: a planner has far fewer requests under way. */
+const waitingMax = 4096;
+
+interface Span {
+  readonly from: number;
+  readonly end: number;
+}
+
+interface PendingRead {
+  /** -1 while it waits for room. */
+  id: number;
+  readonly request: CallerRead;
+  /** `count * sectorBytes`: what it may bring at most. */
+  readonly bytes: number;
+  readonly resolve: (result: CallerReadResult) => void;
+  readonly reject: (error: unknown) => void;
+  data: Uint8Array | undefined;
+  /** What of `data` has come: ascending, apart from each other. */
+  covered: readonly Span[];
+  response: WireReadResponse | undefined;
+  settled: (() => void) | undefined;
+  repairing: boolean;
+  crcFailures: number;
+  /** What was last wrong with a message about this read: for the user, should it never come right. */
+  complaint: string;
+}
+
+export interface ReadWindow {
+  /** Resolves in the order of the calls. */
+  read(request: CallerRead): Promise<CallerReadResult>;
+  onPiece(readId: number, piece: { readonly offset: number; readonly bytes: Uint8Array }): void;
+  onResponse(readId: number, reply: Reply<WireReadResponse>): void;
+  /** Sends all reads from `readIdNext` on again. */
+  onGap(readIdNext: number): void;
+  /** What the imager's status says of requests and results; `sentBelow`: `idNext` when it was asked. */
+  onStatus(at: { readIdNext: number; readIdDone: number; sentBelow: number }): void;
+  /** Reads that wait for room come back not attempted. */
+  abortWaiting(): void;
+  /** Rejects everything, and every later read. */
+  fail(error: LastspinError): void;
+  readonly idNext: number;
+  /** Reads that were called and have not come back. */
+  readonly outstanding: number;
+}
+
+interface WindowOptions {
+  readonly requestsMax: number;
+  readonly bufferBytes: number;
+  readonly send: (message: Uint8Array) => void;
+  readonly resend: (request: {
+    readId: number;
+    offset: number;
+    length: number;
+  }) => Promise<unknown>;
+  /** The link cannot be used any more. */
+  readonly fail: (error: LastspinError) => void;
+  /** Counts what a right imager never sends. */
+  readonly violation: () => void;
+}
+
+interface Window extends WindowOptions {
+  /** Sent and not resolved: ascending ids without a gap. */
+  readonly sent: PendingRead[];
+  sentBytes: number;
+  readonly waiting: PendingRead[];
+  idNext: number;
+  failure: LastspinError | undefined;
+  /** Rounds of sending again since the imager last took a read. */
+  fruitlessRounds: number;
+  takenBelow: number;
+}
+
+/** `covered` with `span` joined in. */
+export function coverWith(covered: readonly Span[], span: Span): readonly Span[] {
+  if (span.from >= span.end) return covered;
+  const before = covered.filter((other) => other.end < span.from);
+  const after = covered.filter((other) => other.from > span.end);
+  const touching = covered.slice(before.length, covered.length - after.length);
+  const from = Math.min(span.from, touching[0]?.from ?? span.from);
+  const end = Math.max(span.end, touching.at(-1)?.end ?? span.end);
+  return [...before, { from, end }, ...after];
+}
+
+/** First part of [0, bytes) that is not covered, or undefined. */
+export function firstMissing(covered: readonly Span[], bytes: number): Span | undefined {
+  let from = 0;
+  for (const span of covered) {
+    if (span.from > from) break;
+    from = span.end;
+  }
+  if (from >= bytes) return undefined;
+  const next = covered.find((span) => span.from > from);
+  return { from, end: Math.min(bytes, next?.from ?? bytes) };
+}
+
+const outcomeNames = new Map<number, ReadOutcomeName>(
+  Object.entries(readOutcomes).map(([name, code]) => [code, name as ReadOutcomeName]),
+);
+
+/** What is impossible about a response to `request`, or undefined (R-5). */
+function contradictionIn(response: WireReadResponse, request: CallerRead): string | undefined {
+  const { goodCount, dataBytes } = response;
+  const outcome = outcomeNames.get(response.outcome);
+  const { count, sectorBytes } = request;
+  if (outcome === undefined) return `outcome ${response.outcome}`;
+  const isWhole = outcome === 'good' || outcome === 'slow';
+  if (isWhole && goodCount !== count) return `${goodCount} of ${count} sectors called ${outcome}`;
+  if (!isWhole && goodCount >= count) return `${goodCount} of ${count} sectors after a ${outcome}`;
+  if (outcome === 'not-attempted' && goodCount !== 0) return 'sectors that were not attempted';
+  if (dataBytes !== goodCount * sectorBytes) {
+    return `${dataBytes} bytes for ${goodCount} sectors of ${sectorBytes}`;
+  }
+  return undefined;
+}
+
+function resultOf(response: WireReadResponse, data: Uint8Array): CallerReadResult {
+  const { known } = response;
+  return {
+    outcome: outcomeNames.get(response.outcome)!,
+    goodCount: response.goodCount,
+    data,
+    elapsedMicros: response.elapsedMicros,
+    ...(known & faultBits.failingLba && { failingLba: response.failingLba }),
+    ...(known & faultBits.ata && {
+      ata: { status: response.ataStatus, error: response.ataError },
+    }),
+    ...(known & faultBits.sense && {
+      sense: { key: response.senseKey, asc: response.asc, ascq: response.ascq },
+    }),
+  };
+}
+
+function pendingOf(window: Window, readId: number): PendingRead | undefined {
+  const first = window.sent[0];
+  return first && window.sent[readId - first.id];
+}
+
+function transmit(window: Window, read: PendingRead): void {
+  const { sectorBytes: _, ...request } = read.request;
+  // Whatever lies before the first unresolved read has been received and checked.
+  const releaseBelow = window.sent[0]!.id;
+  window.send(
+    encodeMessage(commands.read.code, read.id, commands.read.request, { ...request, releaseBelow }),
+  );
+}
+
+function sendMore(window: Window): void {
+  for (;;) {
+    const read = window.waiting[0];
+    if (!read || read.settled || window.sent.length >= window.requestsMax) return;
+    if (window.sentBytes + read.bytes > window.bufferBytes) return;
+    window.waiting.shift();
+    read.id = window.idNext++;
+    window.sent.push(read);
+    window.sentBytes += read.bytes;
+    transmit(window, read);
+  }
+}
+
+/** Resolves what is next in order, as far as it has come, and sends what then has room. */
+function settle(window: Window): void {
+  while (window.sent[0]?.settled) {
+    const read = window.sent.shift()!;
+    window.sentBytes -= read.bytes;
+    read.settled!();
+  }
+  while (window.sent.length === 0 && window.waiting[0]?.settled) {
+    window.waiting.shift()!.settled!();
+  }
+  sendMore(window);
+}
+
+function spoil(window: Window, read: PendingRead, complaint: string): void {
+  read.complaint = complaint;
+  window.violation();
+}
+
+function onPiece(
+  window: Window,
+  readId: number,
+  { offset, bytes }: { readonly offset: number; readonly bytes: Uint8Array },
+): void {
+  const read = pendingOf(window, readId);
+  if (!read) {
+    // A copy of what has been resolved is what resending makes; an id never sent is not.
+    if (readId >= window.idNext) window.violation();
+    return;
+  }
+  if (read.settled) return;
+  const end = offset + bytes.length;
+  if (end > (read.response?.dataBytes ?? read.bytes)) {
+    spoil(window, read, `data up to byte ${end}`);
+    return;
+  }
+  const covered = coverWith(read.covered, { from: offset, end });
+  if (covered.length > coveredMax) {
+    spoil(window, read, 'data in too many pieces');
+    return;
+  }
+  read.data ??= new Uint8Array(read.bytes);
+  read.data.set(bytes, offset);
+  read.covered = covered;
+  finishIfWhole(window, read);
+}
+
+/** Settles a read of which everything is there and right. */
+function finishIfWhole(window: Window, read: PendingRead): void {
+  const { response } = read;
+  if (!response || firstMissing(read.covered, response.dataBytes)) return;
+  const data = (read.data ?? new Uint8Array()).subarray(0, response.dataBytes);
+  if (crc32(data) === response.dataCrc) {
+    read.settled = () => read.resolve(resultOf(response, data));
+    settle(window);
+    return;
+  }
+  read.crcFailures++;
+  spoil(window, read, 'data that does not match its checksum');
+  read.covered = [];
+  if (read.crcFailures >= crcFailuresMax) giveUp(window, read);
+  else void repair(window, read);
+}
+
+function giveUp(window: Window, read: PendingRead): void {
+  const complaint = read.complaint ? `, and last sent ${read.complaint}` : '';
+  const what = `the imager does not bring the result of read ${read.id}${complaint}`;
+  window.fail(new LastspinError('LINK_TIMEOUT', `${what}; check cable and baud rate`));
+}
+
+/** Asks again, one part at a time, for what is missing of a result that the imager holds (R-9). The
+ * drive is not touched. */
+async function repair(window: Window, read: PendingRead): Promise<void> {
+  if (read.repairing) return;
+  read.repairing = true;
+  let fruitless = 0;
+  while (!read.settled && !window.failure) {
+    const { covered, response } = read;
+    const missing = response && firstMissing(covered, response.dataBytes);
+    const offset = missing?.from ?? 0;
+    const length = Math.min(resendBytesMax, missing ? missing.end - missing.from : 0);
+    try {
+      await window.resend({ readId: read.id, offset, length });
+    } catch (error) {
+      if (isReply(error, 'busy')) continue;
+      if (!read.settled) window.fail(asFailure(error));
+      return;
+    }
+    fruitless = read.covered === covered && read.response === response ? fruitless + 1 : 0;
+    if (fruitless >= fruitlessMax) giveUp(window, read);
+  }
+  read.repairing = false;
+}
+
+function isReply(error: unknown, reply: ReplyError['reply']): boolean {
+  return error instanceof Error && error.cause instanceof ReplyError && error.cause.reply === reply;
+}
+
+function asFailure(error: unknown): LastspinError {
+  if (error instanceof LastspinError && error.code !== 'DEVICE_REFUSED') return error;
+  const message = `the imager no longer holds what it read: ${reasonOf(error)}`;
+  return new LastspinError('LINK_CLOSED', message, { cause: error });
+}
+
+function onResponse(window: Window, readId: number, reply: Reply<WireReadResponse>): void {
+  const read = pendingOf(window, readId);
+  if (!read) {
+    if (readId >= window.idNext) window.violation();
+    return;
+  }
+  if (read.settled || read.response) return;
+  if (reply.reply !== 'ok') {
+    const cause = new ReplyError(reply.reply, reply.reason);
+    const message = `the imager refused a read: ${reply.reply} (${reply.reason})`;
+    read.settled = () => read.reject(new LastspinError('DEVICE_REFUSED', message, { cause }));
+    settle(window);
+    return;
+  }
+  const contradiction = contradictionIn(reply.value, read.request);
+  if (contradiction !== undefined) {
+    spoil(window, read, contradiction);
+    return;
+  }
+  const { dataBytes } = reply.value;
+  read.response = reply.value;
+  if ((read.covered.at(-1)?.end ?? 0) > dataBytes) {
+    spoil(window, read, `data beyond byte ${dataBytes}`);
+    read.covered = [];
+  }
+  finishIfWhole(window, read);
+  if (!read.settled) void repair(window, read);
+}
+
+function sendAgainFrom(window: Window, readIdNext: number): void {
+  if (readIdNext > window.takenBelow) {
+    window.takenBelow = readIdNext;
+    window.fruitlessRounds = 0;
+  } else if (++window.fruitlessRounds > fruitlessMax) {
+    const what = `read ${readIdNext} does not reach the imager; check cable and baud rate`;
+    window.fail(new LastspinError('LINK_TIMEOUT', what));
+    return;
+  }
+  for (const read of window.sent) {
+    if (read.id >= readIdNext && !read.response && !read.settled) transmit(window, read);
+  }
+}
+
+function onGap(window: Window, readIdNext: number): void {
+  if (readIdNext > window.idNext) window.violation();
+  else if (pendingOf(window, readIdNext)) sendAgainFrom(window, readIdNext);
+}
+
+function onStatus(
+  window: Window,
+  {
+    readIdNext,
+    readIdDone,
+    sentBelow,
+  }: { readIdNext: number; readIdDone: number; sentBelow: number },
+): void {
+  if (readIdDone > readIdNext || readIdNext > window.idNext) {
+    window.violation();
+    return;
+  }
+  // The line keeps its order: what was sent before the question has arrived or never will (R-10).
+  if (readIdNext < sentBelow) sendAgainFrom(window, readIdNext);
+  for (const read of window.sent) {
+    if (read.id < readIdDone && !read.response) void repair(window, read);
+  }
+}
+
+function fail(window: Window, error: LastspinError): void {
+  if (window.failure) return;
+  window.failure = error;
+  for (const read of [...window.sent.splice(0), ...window.waiting.splice(0)]) read.reject(error);
+}
+
+function call(window: Window, request: CallerRead): Promise<CallerReadResult> {
+  const bytes = request.count * request.sectorBytes;
+  if (window.failure) return Promise.reject(window.failure);
+  if (bytes > window.bufferBytes || window.waiting.length >= waitingMax) {
+    const message = `a read of ${bytes} bytes, ${window.waiting.length} more waiting, is too much`;
+    return Promise.reject(new LastspinError('DEVICE_REFUSED', message));
+  }
+  return new Promise((resolve, reject) => {
+    window.waiting.push({
+      id: -1,
+      request,
+      bytes,
+      resolve,
+      reject,
+      data: undefined,
+      covered: [],
+      response: undefined,
+      settled: undefined,
+      repairing: false,
+      crcFailures: 0,
+      complaint: '',
+    });
+    sendMore(window);
+  });
+}
+
+const neverSent: CallerReadResult = {
+  outcome: 'not-attempted',
+  goodCount: 0,
+  data: new Uint8Array(),
+  elapsedMicros: 0,
+};
+
+/** The reads of one session. `requestsMax`, `bufferBytes`: what HELLO agreed. */
+export function createReadWindow(options: WindowOptions): ReadWindow {
+  const window: Window = {
+    ...options,
+    sent: [],
+    sentBytes: 0,
+    waiting: [],
+    idNext: 0,
+    failure: undefined,
+    fruitlessRounds: 0,
+    takenBelow: 0,
+  };
+  return {
+    read: (request) => call(window, request),
+    onPiece: (readId, piece) => onPiece(window, readId, piece),
+    onResponse: (readId, reply) => onResponse(window, readId, reply),
+    onGap: (readIdNext) => onGap(window, readIdNext),
+    onStatus: (at) => onStatus(window, at),
+    abortWaiting() {
+      for (const read of window.waiting) read.settled ??= () => read.resolve(neverSent);
+      settle(window);
+    },
+    fail: (error) => fail(window, error),
+    get idNext() {
+      return window.idNext;
+    },
+    get outstanding() {
+      return window.sent.length + window.waiting.length;
+    },
+  };
+}

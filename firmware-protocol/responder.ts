@@ -1,0 +1,481 @@
+/** The device end of the protocol: decodes, dispatches, keeps sessions (PROTOCOL.md clauses H, C). */
+import type { Clock } from '../src/clock.js';
+import { type Codec, MalformedMessage, type Reader } from './codec.js';
+import {
+  type Command,
+  capabilityBits,
+  commands,
+  type EventKind,
+  events,
+  frameBytesMin,
+  helloMagic,
+  notMeasured,
+  parkKinds,
+  powerActions,
+  powerStates,
+  protocolVersion,
+  resetKinds,
+  responsesHeldMax,
+  scsiOutcomes,
+} from './commands.js';
+import { type DeviceEvent, type ImagerDevice, ReplyError } from './device.js';
+import type { Link } from './link.js';
+import {
+  decodeHeader,
+  encodeMessage,
+  encodeOk,
+  encodeRefusal,
+  type Header,
+  headerBytes,
+  toUnsigned,
+} from './message.js';
+import { judgeReadOnly } from './read-only.js';
+import { createLane, createReadQueue, type Lane, type ReadQueue } from './read-queue.js';
+
+export interface Responder {
+  /** Serves this link too; its first HELLO decides whether it reclaims the session or takes over. */
+  attach(link: Link): void;
+  /** Messages that came whole but that no right laptop sends. */
+  readonly violations: number;
+}
+
+type RequestOf<C> = C extends Command<infer Req, unknown> ? Req : never;
+type ResponseOf<C> = C extends Command<unknown, infer Res> ? Res : never;
+type Commands = typeof commands;
+type Handlers = {
+  readonly [K in Exclude<keyof Commands, 'hello' | 'read'>]: (
+    request: RequestOf<Commands[K]>,
+    session: Session,
+  ) => Promise<ResponseOf<Commands[K]>>;
+};
+
+interface Session {
+  readonly number: number;
+  readonly frameBytesMax: number;
+  readonly reads: ReadQueue;
+  /** Resends go one after the other. */
+  readonly resendLane: Lane;
+  resendsWaiting: number;
+  link: Link | undefined;
+  eventId: number;
+  /** Responses by id, oldest first; undefined while the command is under way (C-3). */
+  readonly answered: Map<number, Uint8Array | undefined>;
+  /** Ids up to this one have been forgotten: such a message is an old copy. */
+  forgottenId: number;
+}
+
+/** A laptop asks again for at most a window of reads at once; more is noise. */
+const resendsWaitingMax = 64;
+
+interface State {
+  readonly device: ImagerDevice;
+  readonly clock: Clock;
+  readonly lane: Lane;
+  readonly handlers: Handlers;
+  session: Session | undefined;
+  violations: number;
+}
+
+function sendEvent<T>(session: Session, event: EventKind<T>, value: T): void {
+  const id = session.eventId;
+  session.eventId = (id + 1) >>> 0;
+  session.link?.send(encodeMessage(event.code, id, event.body, value));
+}
+
+function announce(session: Session, event: DeviceEvent): void {
+  switch (event.kind) {
+    case 'hung':
+      sendEvent(session, events.hung, {});
+      break;
+    case 'gone':
+      sendEvent(session, events.gone, {});
+      break;
+    case 'ready':
+      sendEvent(session, events.ready, { afterMs: toUnsigned(event.afterMs, 32) });
+      break;
+    case 'rail-fault':
+      sendEvent(session, events.railFault, {
+        rail: event.rail,
+        milliamps: toUnsigned(event.milliamps, 16),
+        millivolts: toUnsigned(event.millivolts, 16),
+      });
+      break;
+    case 'over-temperature':
+      sendEvent(session, events.overTemperature, { temperature: deciCelsius(event.celsius) });
+      break;
+    case 'stepped-down':
+      sendEvent(session, events.steppedDown, { stage: event.stage });
+      break;
+  }
+}
+
+function deciCelsius(celsius: number | undefined): number {
+  if (celsius === undefined) return notMeasured.temperature;
+  return Math.min(32_767, Math.max(-32_767, Math.round(celsius * 10)));
+}
+
+function railOf(rail: { readonly millivolts: number; readonly milliamps: number } | undefined) {
+  if (!rail) return { millivolts: notMeasured.rail, milliamps: notMeasured.rail };
+  const limited = (value: number) => Math.min(toUnsigned(value, 16), notMeasured.rail - 1);
+  return { millivolts: limited(rail.millivolts), milliamps: limited(rail.milliamps) };
+}
+
+function statusOf(state: State, session: Session): ResponseOf<Commands['status']> {
+  const status = state.device.status();
+  const rail5 = railOf(status.rail5);
+  const rail12 = railOf(status.rail12);
+  const linkDiscards = Object.values(session.link?.discarded ?? {});
+  return {
+    powerState: powerStates[status.powerState],
+    driveBusy: status.driveBusy ? 1 : 0,
+    temperature: deciCelsius(status.temperatureCelsius),
+    rail5Millivolts: rail5.millivolts,
+    rail5Milliamps: rail5.milliamps,
+    rail12Millivolts: rail12.millivolts,
+    rail12Milliamps: rail12.milliamps,
+    uptimeMs: toUnsigned(status.uptimeMs, 53),
+    readIdNext: session.reads.idNext,
+    readIdDone: session.reads.sentBelow,
+    powerCycles: toUnsigned(status.powerCycles, 32),
+    framesDiscarded: toUnsigned(
+      linkDiscards.reduce((sum, count) => sum + count, 0),
+      32,
+    ),
+  };
+}
+
+function need(device: ImagerDevice, bit: keyof typeof capabilityBits): void {
+  if ((device.capabilities & capabilityBits[bit]) === 0) {
+    throw new ReplyError('unsupported', `this imager has no ${bit}`);
+  }
+}
+
+/** The name of a wire value, or a refusal. */
+function nameOf<T extends string>(names: Readonly<Record<T, number>>, value: number): T {
+  const found = (Object.keys(names) as T[]).find((name) => names[name] === value);
+  if (found === undefined) throw new ReplyError('malformed', `${value} has no meaning here`);
+  return found;
+}
+
+/** Reads that were to follow must not run into a drive whose state changed under them (R-7). */
+function stopReads(session: Session): Promise<void> {
+  return session.reads.abort(session.reads.idNext);
+}
+
+function createHandlers(state: () => State, device: ImagerDevice, lane: Lane): Handlers {
+  return {
+    identify(_request) {
+      need(device, 'identify');
+      return lane(() => device.identify());
+    },
+    async resend(request, session) {
+      if (session.resendsWaiting >= resendsWaitingMax) throw new ReplyError('busy', 'resending');
+      session.resendsWaiting++;
+      try {
+        await session.resendLane(() => session.reads.resend(request));
+      } finally {
+        session.resendsWaiting--;
+      }
+      return {};
+    },
+    async abort({ readIdBelow }, session) {
+      await session.reads.abort(readIdBelow);
+      return {};
+    },
+    async reset(request, session) {
+      const kind = nameOf(resetKinds, request.kind);
+      need(device, kind === 'soft' ? 'softReset' : 'hardReset');
+      await stopReads(session);
+      await device.reset(kind);
+      return {};
+    },
+    async power({ action, offMs, standbyFirst }, session) {
+      const name = nameOf(powerActions, action);
+      need(device, 'power');
+      if (name !== 'on') await stopReads(session);
+      const powerState = await device.power(name, offMs, standbyFirst !== 0);
+      return { powerState: powerStates[powerState] };
+    },
+    async park(request) {
+      const kind = nameOf(parkKinds, request.kind);
+      need(device, 'park');
+      await lane(() => device.park(kind));
+      return {};
+    },
+    async throttle(request) {
+      need(device, 'throttle');
+      await device.throttle(request);
+      return {};
+    },
+    status: async (_request, session) => statusOf(state(), session),
+    async passthrough(request, session) {
+      need(device, 'passthrough');
+      const verdict = judgeReadOnly(request.cdb);
+      if (!verdict.allowed) throw new ReplyError('refused', verdict.reason);
+      const { passthrough } = commands;
+      const none = new Uint8Array();
+      const emptyBytes = passthrough.response.size({ ...noPassthrough, sense: none, data: none });
+      const room = session.frameBytesMax - headerBytes - 1 - emptyBytes - senseBytesMax;
+      if (request.lengthMax > room) throw new ReplyError('limit', `at most ${room} bytes`);
+      const result = await lane(() => device.passthrough(request));
+      return {
+        outcome: scsiOutcomes[result.outcome],
+        scsiStatus: toUnsigned(result.scsiStatus, 8),
+        sense: result.sense.subarray(0, senseBytesMax),
+        data: result.data.subarray(0, request.lengthMax),
+        elapsedMicros: toUnsigned(result.elapsedMicros, 53),
+      };
+    },
+    async watchdog(request) {
+      need(device, 'watchdog');
+      await device.watchdog(request);
+      return {};
+    },
+  };
+}
+
+const noPassthrough = { outcome: 0, scsiStatus: 0, elapsedMicros: 0 };
+/** SPC-4 4.5.1: sense data is no longer than this. */
+const senseBytesMax = 252;
+
+const namesByCode = new Map<number, keyof Commands>(
+  Object.entries(commands).map(([name, command]) => [command.code, name as keyof Commands]),
+);
+
+function violation(state: State): void {
+  state.violations++;
+}
+
+function receive(state: State, link: Link, message: Uint8Array): void {
+  let header: Header;
+  try {
+    header = decodeHeader(message);
+  } catch {
+    violation(state);
+    return;
+  }
+  const { code, id } = header;
+  // Responses and events are the device's to send: here they are an echo of it.
+  if (code === 0 || code >= events.data.code) {
+    violation(state);
+    return;
+  }
+  const name = namesByCode.get(code);
+  const { session } = state;
+  if (name === 'hello') {
+    answerHello(state, link, header);
+    return;
+  }
+  if (!session || session.link !== link) {
+    link.send(encodeRefusal(code, id, 'helloFirst', 'no session on this link'));
+    return;
+  }
+  state.device.heard();
+  if (name === undefined) {
+    link.send(encodeRefusal(code, id, 'unknownCommand', `command ${code}`));
+  } else if (name === 'read') {
+    receiveRead(session, header);
+  } else {
+    void answer(state, session, name, header);
+  }
+}
+
+/** The value of a body, or undefined where it is too short. */
+function decodeBody<T>(body: Reader, codec: Codec<T>): T | undefined {
+  try {
+    return codec.read(body);
+  } catch (error) {
+    if (error instanceof MalformedMessage) return undefined;
+    throw error;
+  }
+}
+
+function receiveRead(session: Session, { id, body }: Header): void {
+  const request = decodeBody(body, commands.read.request);
+  if (request) session.reads.accept(id, request);
+  else session.reads.acceptMalformed(id);
+}
+
+function answerHello(state: State, link: Link, { code, id, body }: Header): void {
+  const { device } = state;
+  const request = decodeBody(body, commands.hello.request);
+  const refusal = request ? refusalOfHello(request) : new ReplyError('malformed', 'cut short');
+  if (!request || refusal) {
+    if (refusal) link.send(encodeRefusal(code, id, refusal.reply, refusal.message));
+    return;
+  }
+  device.heard();
+  const session = openSession(state, link, {
+    number: request.session,
+    frameBytesMax: Math.min(request.frameBytesMax, device.frameBytesMax),
+  });
+  link.send(
+    encodeOk(code, id, commands.hello.response, {
+      ...protocolVersion,
+      capabilities: device.capabilities >>> 0,
+      frameBytesMax: session.frameBytesMax,
+      bufferBytes: device.bufferBytes,
+      requestsMax: device.requestsMax,
+      readCountMax: device.readCountMax,
+      readIdNext: session.reads.idNext,
+      bootId: device.bootId >>> 0,
+      firmware: device.firmware,
+    }),
+  );
+  session.reads.sendTo(link);
+}
+
+function refusalOfHello(request: RequestOf<Commands['hello']>): ReplyError | undefined {
+  if (request.magic !== helloMagic) return new ReplyError('malformed', 'not a HELLO');
+  const { major, minor } = protocolVersion;
+  if (request.major !== major) {
+    return new ReplyError('version', `this imager speaks version ${major}.${minor}`);
+  }
+  if (request.frameBytesMax < frameBytesMin) {
+    return new ReplyError('limit', `messages of ${frameBytesMin} bytes must fit`);
+  }
+  return undefined;
+}
+
+/** The session of that number: the one there is, on a new link (H-6), or a new one in its place (H-7). */
+function openSession(
+  state: State,
+  link: Link,
+  { number, frameBytesMax }: Pick<Session, 'number' | 'frameBytesMax'>,
+): Session {
+  const current = state.session;
+  if (current?.number === number && current.frameBytesMax === frameBytesMax) {
+    current.link = link;
+    return current;
+  }
+  if (current) {
+    current.reads.retire();
+    // Its late answers would be taken for the new session's.
+    current.link = undefined;
+  }
+  const session: Session = {
+    number,
+    frameBytesMax,
+    link,
+    resendLane: createLane(),
+    resendsWaiting: 0,
+    eventId: 0,
+    answered: new Map(),
+    forgottenId: 0,
+    reads: createReadQueue({
+      device: state.device,
+      lane: state.lane,
+      frameBytesMax,
+      now: state.clock.now,
+      violation: () => violation(state),
+      sayGap: (readIdNext) => sendEvent(session, events.gap, { readIdNext }),
+    }),
+  };
+  state.session = session;
+  return session;
+}
+
+/** Does a command once, however often its request arrives (C-2 to C-4). */
+async function answer(
+  state: State,
+  session: Session,
+  name: keyof Handlers,
+  header: Header,
+): Promise<void> {
+  const { id } = header;
+  // C-4: a status changes nothing and is worth more fresh; it takes no room in the memory.
+  if (name === 'status') {
+    const response = await perform(state, session, name, header);
+    session.link?.send(response);
+    return;
+  }
+  if (session.answered.has(id)) {
+    const response = session.answered.get(id);
+    if (response) session.link?.send(response);
+    return;
+  }
+  if (id <= session.forgottenId) {
+    violation(state);
+    return;
+  }
+  session.answered.set(id, undefined);
+  const response = await perform(state, session, name, header);
+  session.answered.set(id, response);
+  forgetOldest(session);
+  session.link?.send(response);
+}
+
+function forgetOldest(session: Session): void {
+  for (const [id, response] of session.answered) {
+    if (session.answered.size <= responsesHeldMax) return;
+    // What is still under way is not forgotten: a second copy would do it twice.
+    if (response === undefined) continue;
+    session.answered.delete(id);
+    session.forgottenId = Math.max(session.forgottenId, id);
+  }
+}
+
+async function perform(
+  state: State,
+  session: Session,
+  name: keyof Handlers,
+  { code, id, body }: Header,
+): Promise<Uint8Array> {
+  // The table ties each handler to its codecs; TypeScript cannot follow that through a variable name.
+  const command = commands[name] as unknown as Command<unknown, unknown>;
+  const handler = state.handlers[name] as (request: unknown, of: Session) => Promise<unknown>;
+  const request = decodeBody(body, command.request);
+  if (request === undefined) return encodeRefusal(code, id, 'malformed', `a ${name} cut short`);
+  try {
+    const value = await handler(request, session);
+    const response = encodeOk(code, id, command.response, value);
+    if (response.length <= session.frameBytesMax) return response;
+    return encodeRefusal(code, id, 'limit', `the answer has ${response.length} bytes`);
+  } catch (error) {
+    if (error instanceof ReplyError) return encodeRefusal(code, id, error.reply, error.message);
+    throw error;
+  }
+}
+
+/** The device end of the protocol. It outlives its links: what a laptop had asked for when its link
+ * dropped is still there when it comes back with the same session number. Takes over
+ * `device.onEvent`. */
+export function createResponder(device: ImagerDevice, clock: Clock): Responder {
+  const lane = createLane();
+  const state: State = {
+    device,
+    clock,
+    lane,
+    handlers: createHandlers(() => state, device, lane),
+    session: undefined,
+    violations: 0,
+  };
+  device.onEvent = (event) => {
+    const { session } = state;
+    if (!session) return;
+    // W-2: a laptop that fell silent must find its reads stopped, not done.
+    if (event.kind === 'stepped-down') void stopReads(session);
+    announce(session, event);
+  };
+  return {
+    attach(link) {
+      link.onMessage((message) => receive(state, link, message));
+      link.onClose(() => {
+        const { session } = state;
+        if (session?.link !== link) return;
+        session.link = undefined;
+        session.reads.sendTo(undefined);
+      });
+    },
+    get violations() {
+      return state.violations;
+    },
+  };
+}
+
+/** `createResponder`, attached to its first link. */
+export function serveImager(link: Link, device: ImagerDevice, clock: Clock): Responder {
+  const responder = createResponder(device, clock);
+  responder.attach(link);
+  return responder;
+}

@@ -1,0 +1,373 @@
+/** The imager in front of the drive, as its firmware would be: it enforces deadlines, switches power,
+ * throttles and steps down when the laptop falls silent. It decides nothing about what to read. */
+import { capabilityBits, type PowerState } from '../firmware-protocol/commands.js';
+import {
+  type DeviceEvent,
+  type DeviceIdentity,
+  type DevicePassthroughResult,
+  type DeviceRead,
+  type DeviceReadResult,
+  type DeviceStatus,
+  type ImagerDevice,
+  ReplyError,
+} from '../firmware-protocol/device.js';
+import { judgeReadOnly } from '../firmware-protocol/read-only.js';
+import type { Clock } from '../src/clock.js';
+import type { DriveRead, SimulatedDrive } from './drive.js';
+import { answerScsi, identifyData, type ScsiAnswer } from './passthrough.js';
+import { createPowerSupply, type PowerSupply, railMillivolts } from './power-supply.js';
+import { createThrottle, type Throttle } from './throttle.js';
+import {
+  createWatchdog,
+  type Watchdog,
+  type WatchdogStage,
+  type WatchdogStages,
+} from './watchdog.js';
+
+export interface SimulatedImagerOptions {
+  readonly firmware?: string;
+  /** Should differ with every start of an imager. */
+  readonly bootId?: number;
+  readonly frameBytesMax?: number;
+  readonly bufferBytes?: number;
+  readonly requestsMax?: number;
+  readonly readCountMax?: number;
+  /** Until the laptop sets its own. */
+  readonly watchdog?: WatchdogStages;
+}
+
+export interface ImagerCounters {
+  /** Reads that reached the drive. */
+  reads: number;
+  timeouts: number;
+  rests: number;
+  steppedDown: number;
+}
+
+export interface SimulatedImager extends ImagerDevice {
+  readonly drive: SimulatedDrive;
+  readonly counters: Readonly<ImagerCounters>;
+}
+
+const defaults = {
+  firmware: 'lastspin-sim 1.0',
+  bootId: 1,
+  frameBytesMax: 16 * 1024,
+  bufferBytes: 4 * 1024 * 1024,
+  requestsMax: 32,
+  readCountMax: 2048,
+  watchdog: { stopReadsMs: 5_000, unloadMs: 10_000, standbyMs: 600_000, offMs: 3_600_000 },
+} as const satisfies SimulatedImagerOptions;
+
+/** How long `identify` waits for a drive that is busy. */
+const identifyWaitMs = 2000;
+/** Cooler than the limit by this much, a drive is no longer too warm. */
+const hysteresisCelsius = 3;
+
+const nothing = new Uint8Array(0);
+
+/** Why a wait of a command ended before its time. */
+type Interruption = 'aborted' | 'reset' | 'power-lost';
+
+interface Parts {
+  readonly drive: SimulatedDrive;
+  readonly clock: Clock;
+  readonly supply: PowerSupply;
+  readonly throttle: Throttle;
+  readonly watchdog: Watchdog;
+  readonly counters: ImagerCounters;
+  /** What ends the waits of commands under way. */
+  readonly waits: Set<(why: Interruption) => void>;
+  readonly emit: (event: DeviceEvent) => void;
+  tooWarm: boolean;
+  parked: boolean;
+}
+
+/** An imager with `drive` on its port, just switched on: the drive is off until the laptop says
+ * otherwise. All times come from `clock`. */
+export function createSimulatedImager(
+  drive: SimulatedDrive,
+  clock: Clock,
+  options: SimulatedImagerOptions = {},
+): SimulatedImager {
+  const settings = { ...defaults, ...options };
+  const bootedAtMs = clock.now();
+  const emit = (event: DeviceEvent) => device.onEvent(event);
+  const parts: Parts = {
+    drive,
+    clock,
+    supply: createPowerSupply(drive, clock, { interrupt: (why) => interrupt(parts, why), emit }),
+    throttle: createThrottle(),
+    watchdog: createWatchdog(clock, settings.watchdog, (stage) => stepDown(parts, stage)),
+    counters: { reads: 0, timeouts: 0, rests: 0, steppedDown: 0 },
+    waits: new Set(),
+    emit,
+    tooWarm: false,
+    parked: false,
+  };
+  const device: SimulatedImager = {
+    drive,
+    counters: parts.counters,
+    firmware: settings.firmware,
+    capabilities: Object.values(capabilityBits).reduce((all, bit) => all | bit, 0),
+    bootId: settings.bootId,
+    frameBytesMax: settings.frameBytesMax,
+    bufferBytes: settings.bufferBytes,
+    requestsMax: settings.requestsMax,
+    readCountMax: settings.readCountMax,
+    identify: () => identify(parts),
+    read: (request) => read(parts, request),
+    abort: () => interrupt(parts, 'aborted'),
+    reset: async (kind) => parts.supply.reset(kind),
+    power: (action, offMs, standbyFirst) => switchPower(parts, action, offMs, standbyFirst),
+    park: (kind) => park(parts, kind),
+    throttle: async (limits) => parts.throttle.configure(limits, clock.now()),
+    status: () => statusOf(parts, bootedAtMs),
+    passthrough: (request) => passthrough(parts, request),
+    watchdog: async (stages) => parts.watchdog.configure(stages),
+    heard: () => parts.watchdog.heard(),
+    onEvent: () => {},
+  };
+  return device;
+}
+
+// Reading
+
+async function read(parts: Parts, request: DeviceRead): Promise<DeviceReadResult> {
+  const { clock, drive, supply, throttle, counters } = parts;
+  const early = await beforeRead(parts);
+  if (early) return notGood(early === 'power-lost' ? 'gone' : 'timeout', 0);
+  const beganAtMs = clock.now();
+  const free = await untilFree(parts, request.timeoutMs);
+  if (free !== 'free') return giveUp(parts, free, beganAtMs, request.timeoutMs);
+  if (parts.parked) supply.blank();
+  parts.parked = false;
+  counters.reads++;
+  const waitedMs = clock.now() - beganAtMs;
+  const leftMs = request.timeoutMs - waitedMs;
+  const startedAtMs = clock.now();
+  const answer = drive.read(request, clock.now());
+  supply.checkCurrent();
+  // The rail may just have tripped.
+  const tripped = drive.condition(clock.now()).kind === 'off';
+  const ended = tripped ? 'power-lost' : await pause(parts, Math.min(answer.elapsedMs, leftMs));
+  throttle.note(answer.data.length, startedAtMs);
+  checkTemperature(parts);
+  if (ended === 'power-lost') return notGood('gone', clock.now() - beganAtMs);
+  if (ended !== 'elapsed') return notGood('timeout', clock.now() - beganAtMs);
+  if (answer.elapsedMs > leftMs) return giveUp(parts, 'timeout', beganAtMs, request.timeoutMs);
+  if (answer.outcome === 'gone') supply.wasGone();
+  return resultOf(answer, request, waitedMs + answer.elapsedMs);
+}
+
+/** What may keep a read from starting: a silent laptop, a cap on the rate, a rest. These waits are not
+ * the drive's, so no deadline runs yet. */
+async function beforeRead(parts: Parts): Promise<Interruption | undefined> {
+  const { clock, drive, throttle, watchdog, counters } = parts;
+  const allowed = watchdog.readsAllowed();
+  if (allowed) {
+    const ended = await waitFor(parts, allowed);
+    if (ended !== 'elapsed') return ended;
+  }
+  const { restMs, delayMs } = throttle.before(clock.now());
+  if (restMs > 0) {
+    counters.rests++;
+    drive.unload(clock.now());
+  }
+  const ended = await pause(parts, restMs + delayMs);
+  return ended === 'elapsed' ? undefined : ended;
+}
+
+/** Waits for the drive to take a command: BSY clear. */
+async function untilFree(parts: Parts, timeoutMs: number): Promise<'free' | 'timeout' | 'gone'> {
+  const { clock, drive, supply } = parts;
+  const deadlineMs = clock.now() + timeoutMs;
+  for (;;) {
+    const condition = drive.condition(clock.now());
+    if (condition.kind === 'ready') {
+      supply.wasReady();
+      return 'free';
+    }
+    if (condition.kind === 'off' || condition.kind === 'gone') return 'gone';
+    const leftMs = deadlineMs - clock.now();
+    if (leftMs <= 0) return 'timeout';
+    const ended = await pause(parts, Math.min(condition.untilMs - clock.now(), leftMs));
+    if (ended === 'power-lost') return 'gone';
+    if (ended !== 'elapsed') return 'timeout';
+  }
+}
+
+/** A read that ended without an answer. */
+function giveUp(
+  parts: Parts,
+  why: 'timeout' | 'gone',
+  beganAtMs: number,
+  timeoutMs: number,
+): DeviceReadResult {
+  if (why === 'gone') {
+    parts.supply.wasGone();
+    return notGood('gone', parts.clock.now() - beganAtMs);
+  }
+  parts.counters.timeouts++;
+  parts.supply.wasSilent();
+  return notGood('timeout', Math.min(parts.clock.now() - beganAtMs, timeoutMs));
+}
+
+function notGood(outcome: 'timeout' | 'gone', elapsedMs: number): DeviceReadResult {
+  return { outcome, goodCount: 0, data: nothing, elapsedMicros: Math.round(elapsedMs * 1000) };
+}
+
+function resultOf(answer: DriveRead, request: DeviceRead, elapsedMs: number): DeviceReadResult {
+  if (answer.outcome === 'gone' || answer.outcome === 'silent') return notGood('gone', elapsedMs);
+  const slow = answer.outcome === 'good' && request.slowMs > 0 && elapsedMs > request.slowMs;
+  const { goodCount, data, failingLba, ata, sense } = answer;
+  return {
+    outcome: slow ? 'slow' : answer.outcome,
+    goodCount,
+    data,
+    elapsedMicros: Math.round(elapsedMs * 1000),
+    ...(failingLba === undefined ? {} : { failingLba }),
+    ...(ata && { ata }),
+    ...(sense && { sense }),
+  };
+}
+
+// Waiting
+
+/** Lets time pass for a command; ends early when the command is ended. */
+async function pause(parts: Parts, delayMs: number): Promise<'elapsed' | Interruption> {
+  if (delayMs <= 0) return 'elapsed';
+  let cancel = () => {};
+  const elapsed = new Promise<void>((resolve) => {
+    cancel = parts.clock.after(delayMs, resolve);
+  });
+  const ended = await waitFor(parts, elapsed);
+  cancel();
+  return ended;
+}
+
+function waitFor(parts: Parts, event: Promise<void>): Promise<'elapsed' | Interruption> {
+  return new Promise((resolve) => {
+    const end = (how: 'elapsed' | Interruption) => {
+      parts.waits.delete(end);
+      resolve(how);
+    };
+    parts.waits.add(end);
+    event.then(() => end('elapsed'));
+  });
+}
+
+function interrupt(parts: Parts, why: Interruption): void {
+  for (const end of [...parts.waits]) end(why);
+}
+
+// Everything else
+
+async function identify(parts: Parts): Promise<DeviceIdentity> {
+  const free = await untilFree(parts, identifyWaitMs);
+  const identity = free === 'free' ? parts.drive.identify(parts.clock.now()) : undefined;
+  if (!identity) {
+    throw new ReplyError('noDrive', `the drive does not answer (${parts.supply.state()})`);
+  }
+  const { rotational: _, ...told } = identity;
+  return { ...told, raw: identifyData(identity) };
+}
+
+async function passthrough(
+  parts: Parts,
+  request: { readonly timeoutMs: number; readonly cdb: Uint8Array; readonly lengthMax: number },
+): Promise<DevicePassthroughResult> {
+  const verdict = judgeReadOnly(request.cdb);
+  if (!verdict.allowed) throw new ReplyError('refused', verdict.reason);
+  const { clock, drive } = parts;
+  const beganAtMs = clock.now();
+  const ended = (outcome: DevicePassthroughResult['outcome'], answer?: ScsiAnswer) => ({
+    outcome,
+    scsiStatus: answer?.scsiStatus ?? 0,
+    sense: answer?.sense ?? nothing,
+    data: answer?.data.subarray(0, request.lengthMax) ?? nothing,
+    elapsedMicros: Math.round((clock.now() - beganAtMs) * 1000),
+  });
+  const free = await untilFree(parts, request.timeoutMs);
+  if (free !== 'free') return ended(free);
+  const answer = answerScsi(drive, request.cdb, clock.now());
+  const leftMs = beganAtMs + request.timeoutMs - clock.now();
+  const waited = await pause(parts, Math.min(answer.elapsedMs, leftMs));
+  if (waited === 'power-lost') return ended('gone');
+  if (waited !== 'elapsed' || answer.elapsedMs > leftMs) return ended('timeout');
+  return ended(answer.scsiStatus === 0 ? 'good' : 'fault', answer);
+}
+
+async function switchPower(
+  parts: Parts,
+  action: 'off' | 'on' | 'cycle',
+  offMs: number,
+  standbyFirst: boolean,
+): Promise<PowerState> {
+  const { clock, drive, supply } = parts;
+  if (standbyFirst && action !== 'on') {
+    const standbyMs = drive.standby(clock.now());
+    // A drive that does not answer is cut: waiting would only keep it spinning.
+    if (Number.isFinite(standbyMs)) await clock.sleep(standbyMs);
+  }
+  supply.switch(action, offMs);
+  return supply.state();
+}
+
+async function park(parts: Parts, kind: 'unload' | 'standby'): Promise<void> {
+  const { clock, drive, supply } = parts;
+  if (drive.condition(clock.now()).kind === 'off') {
+    throw new ReplyError('noDrive', `the drive has no power (${supply.state()})`);
+  }
+  const parkMs = kind === 'unload' ? drive.unload(clock.now()) : drive.standby(clock.now());
+  if (!Number.isFinite(parkMs)) throw new ReplyError('busy', 'the drive does not answer');
+  parts.parked = kind === 'standby';
+  await clock.sleep(parkMs);
+}
+
+/** A stage of the answer to a laptop that fell silent; the watchdog itself stops the reads. */
+function stepDown(parts: Parts, stage: WatchdogStage): void {
+  const { clock, drive, supply, counters } = parts;
+  counters.steppedDown++;
+  if (stage === 2) drive.unload(clock.now());
+  if (stage === 3) {
+    drive.standby(clock.now());
+    parts.parked = true;
+  }
+  if (stage === 4) supply.switch('off', 0);
+  parts.emit({ kind: 'stepped-down', stage });
+}
+
+function statusOf(parts: Parts, bootedAtMs: number): DeviceStatus {
+  const { clock, drive, supply } = parts;
+  const nowMs = clock.now();
+  checkTemperature(parts);
+  const { kind } = drive.condition(nowMs);
+  const drawn = drive.milliamps(nowMs);
+  const rail = (volts: 5 | 12, milliamps: number) => ({
+    millivolts: kind === 'off' ? 0 : railMillivolts(volts, milliamps),
+    milliamps,
+  });
+  return {
+    powerState: supply.state(),
+    driveBusy: kind === 'busy' || kind === 'spinning-up' || kind === 'hung',
+    temperatureCelsius: drive.temperatureCelsius(nowMs),
+    rail5: rail(5, drawn.rail5),
+    rail12: rail(12, drawn.rail12),
+    uptimeMs: Math.round(nowMs - bootedAtMs),
+    powerCycles: supply.cycles(),
+  };
+}
+
+/** Says once that the drive is too warm, and again after it has cooled. */
+function checkTemperature(parts: Parts): void {
+  const { drive, clock } = parts;
+  const { limitCelsius } = drive.scenario.temperature;
+  const celsius = drive.temperatureCelsius(clock.now());
+  if (!parts.tooWarm && celsius >= limitCelsius) {
+    parts.tooWarm = true;
+    parts.emit({ kind: 'over-temperature', celsius });
+  } else if (celsius < limitCelsius - hysteresisCelsius) {
+    parts.tooWarm = false;
+  }
+}

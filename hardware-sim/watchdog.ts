@@ -1,0 +1,86 @@
+import type { Clock } from '../src/clock.js';
+
+export type WatchdogStage = 1 | 2 | 3 | 4;
+
+/** Silence after which each stage is taken: 1 reads stop, 2 unload, 3 standby, 4 off; 0 = never. */
+export interface WatchdogStages {
+  readonly stopReadsMs: number;
+  readonly unloadMs: number;
+  readonly standbyMs: number;
+  readonly offMs: number;
+}
+
+export interface Watchdog {
+  configure(stages: WatchdogStages): void;
+  /** The laptop was heard: silence starts anew, and all stages are ahead again. */
+  heard(): void;
+  /** Resolves at once unless reads are stopped, and then when the laptop is heard again. */
+  readsAllowed(): Promise<void> | undefined;
+}
+
+/** Steps down by stages when nobody is heard. Starts with the first `heard`. One timer at most waits,
+ * and hearing something costs no timer, since it happens with every message. */
+export function createWatchdog(
+  clock: Clock,
+  initial: WatchdogStages,
+  take: (stage: WatchdogStage) => void,
+): Watchdog {
+  let limits = limitsOf(initial);
+  let heardAtMs = 0;
+  let taken = 0;
+  let cancel: (() => void) | undefined;
+  let gate: { readonly opened: Promise<void>; readonly open: () => void } | undefined;
+
+  const schedule = () => {
+    const next = limits[taken];
+    if (next === undefined) {
+      cancel = undefined;
+      return;
+    }
+    cancel = clock.after(Math.max(0, heardAtMs + next.afterMs - clock.now()), due);
+  };
+  const due = () => {
+    const next = limits[taken];
+    if (next && clock.now() - heardAtMs >= next.afterMs) {
+      taken++;
+      if (next.stage === 1) gate ??= createGate();
+      take(next.stage);
+    }
+    schedule();
+  };
+  return {
+    configure(stages) {
+      cancel?.();
+      limits = limitsOf(stages);
+      taken = 0;
+      heardAtMs = clock.now();
+      schedule();
+    },
+    heard() {
+      heardAtMs = clock.now();
+      taken = 0;
+      gate?.open();
+      gate = undefined;
+      if (!cancel) schedule();
+    },
+    readsAllowed: () => gate?.opened,
+  };
+}
+
+function limitsOf(stages: WatchdogStages): { stage: WatchdogStage; afterMs: number }[] {
+  const all = [
+    { stage: 1, afterMs: stages.stopReadsMs },
+    { stage: 2, afterMs: stages.unloadMs },
+    { stage: 3, afterMs: stages.standbyMs },
+    { stage: 4, afterMs: stages.offMs },
+  ] as const;
+  return all.filter(({ afterMs }) => afterMs > 0).sort((a, b) => a.afterMs - b.afterMs);
+}
+
+function createGate() {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}

@@ -1,0 +1,135 @@
+import { randomInt } from 'node:crypto';
+import { readFileSync, realpathSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
+import { createResponder } from '../../firmware-protocol/responder.js';
+import { createSimulatedDrive } from '../../hardware-sim/drive.js';
+import { createSimulatedImager } from '../../hardware-sim/imager.js';
+import { linkPair } from '../../hardware-sim/noisy-link.js';
+import { loadScenario } from '../../hardware-sim/scenario.js';
+import { type Clock, realClock } from '../clock.js';
+import type { Drive } from '../drive/drive.js';
+import { openFileDrive } from '../drive/file.js';
+import { type ImagerDrive, openImager } from '../drive/imager.js';
+import { openLink } from '../drive/links.js';
+import { LastspinError } from '../errors.js';
+import { execPower } from '../power/exec.js';
+import type { DriveKind } from '../power/policy.js';
+import type { Power } from '../power/power.js';
+
+/** A drive that was opened by its name on the command line. */
+export interface OpenedDrive {
+  readonly drive: Drive;
+  readonly kind: DriveKind;
+  /** The imager's own switch, where it has one. */
+  readonly power?: Power;
+  readonly imager?: ImagerDrive;
+  /** The time that the drive lives in: real, unless a simulated one is scaled. */
+  readonly clock: Clock;
+  /** The file or device behind it, where it is one of this computer's. */
+  readonly path?: string;
+}
+
+/** Opens DRIVE: `serial:`, `tcp:`, `sim:SCENARIO[?scale=N]`, `file:PATH` or a bare path.
+ * Throws DRIVE_UNKNOWN, DRIVE_OPEN_FAILED, NOT_AN_IMAGER, PROTOCOL_VERSION, SCENARIO_INVALID. */
+export async function openDrive(
+  spec: string,
+  options: { readonly physicalSectorBytes?: number } = {},
+): Promise<OpenedDrive> {
+  const scheme = /^([a-z-]+):/.exec(spec)?.[1];
+  switch (scheme) {
+    case 'serial':
+    case 'tcp':
+      return openThroughLink(spec);
+    case 'sim':
+      return openSimulated(spec.slice('sim:'.length));
+    case 'file':
+      return openPath(spec.slice('file:'.length), options);
+    case undefined:
+      return openPath(spec, options);
+    default:
+      throw new LastspinError(
+        'DRIVE_UNKNOWN',
+        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, tcp:, sim:, file: and a bare path`,
+      );
+  }
+}
+
+async function openThroughLink(spec: string): Promise<OpenedDrive> {
+  const clock = realClock();
+  const imager = await openImager(await openLink(spec, clock), clock, { session: newSession() });
+  return {
+    drive: imager,
+    kind: 'hdd',
+    imager,
+    clock,
+    ...(imager.power && { power: imager.power }),
+  };
+}
+
+async function openSimulated(spec: string): Promise<OpenedDrive> {
+  const [name = '', query = ''] = spec.split('?', 2);
+  const scale = Number(new URLSearchParams(query).get('scale') ?? '1');
+  if (!(scale > 0))
+    throw new LastspinError('DRIVE_UNKNOWN', `scale in sim:${spec} must be a number above 0`);
+  const clock = realClock(scale);
+  const drive = createSimulatedDrive(await loadScenario(name));
+  const [near, far] = linkPair(clock);
+  createResponder(createSimulatedImager(drive, clock), clock).attach(far);
+  const imager = await openImager(near, clock, { session: newSession() });
+  return {
+    drive: imager,
+    kind: 'hdd',
+    imager,
+    clock,
+    ...(imager.power && { power: imager.power }),
+  };
+}
+
+async function openPath(
+  path: string,
+  options: { physicalSectorBytes?: number },
+): Promise<OpenedDrive> {
+  const clock = realClock();
+  const drive = await openFileDrive(path, clock, options);
+  return { drive, kind: kindOfPath(path), clock, path };
+}
+
+/** Whether a block device spins, as Linux knows it. */
+function kindOfPath(path: string): DriveKind {
+  if (!statSync(path).isBlockDevice()) return 'file';
+  try {
+    const name = basename(realpathSync(path));
+    return readFileSync(`/sys/class/block/${name}/queue/rotational`, 'utf8').trim() === '0'
+      ? 'ssd'
+      : 'hdd';
+  } catch {
+    return 'hdd'; // The gentlest defaults where nobody knows.
+  }
+}
+
+/** Tells this run of the laptop from an earlier one; drawn anew so that nothing held for another run is
+ * taken for ours. */
+function newSession(): number {
+  return randomInt(1, 2 ** 32);
+}
+
+/** The switches named by `--power`, in order; the imager's own where none is named.
+ * Throws USAGE for a switch that this drive or this version does not have. */
+export function openPowers(specs: readonly string[], opened: OpenedDrive): Power[] {
+  if (specs.length === 0) return opened.power ? [opened.power] : [];
+  return specs.flatMap((spec) => {
+    if (spec === 'none') return [];
+    if (spec === 'imager') {
+      if (opened.power) return [opened.power];
+      throw new LastspinError(
+        'USAGE',
+        '--power imager: this drive has no imager that can switch power',
+      );
+    }
+    if (spec.startsWith('exec:')) return [execPower(spec.slice('exec:'.length), opened.clock)];
+    throw new LastspinError(
+      'USAGE',
+      `unknown power switch '${spec}'; known are imager, exec:COMMAND and none`,
+    );
+  });
+}

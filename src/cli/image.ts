@@ -1,0 +1,154 @@
+import { realpathSync, statSync } from 'node:fs';
+import { realClock } from '../clock.js';
+import type { DriveIdentity } from '../drive/drive.js';
+import { LastspinError } from '../errors.js';
+import { takeLock } from '../image/lock.js';
+import { nodeFiles } from '../image/node-files.js';
+import { bringUp } from '../job/bring-up.js';
+import { casePaths, openCase } from '../job/case.js';
+import { runJob } from '../job/job.js';
+import { standardPreset } from '../plan/presets.js';
+import { troublePolicies } from '../power/policy.js';
+import { formatResult, type ImageResult, imageResult } from '../show/result.js';
+import { createProgress, type Progress } from '../show/terminal.js';
+import { type OpenedDrive, openDrive, openPowers } from './drives.js';
+import { type Interrupt, onInterrupt } from './interrupt.js';
+import { terminalOf } from './terminal.js';
+import { version } from './version.js';
+
+export interface ImageOptions {
+  readonly power: readonly string[];
+  readonly physicalSector?: number;
+  readonly readTimeout?: number;
+  readonly minRate?: number;
+  readonly retries?: number;
+  readonly json?: boolean;
+  readonly strict?: boolean;
+  readonly force?: boolean;
+}
+
+const exitUnread = 4;
+const exitHung = 32;
+const exitInterrupted = 130;
+
+/** `lastspin image DRIVE IMAGE`: returns the exit status. */
+export async function image(spec: string, path: string, options: ImageOptions): Promise<number> {
+  const result = await imageDrive(spec, path, options);
+  process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : formatResult(result));
+  if (result.ended === 'interrupted') return exitInterrupted;
+  if (result.ended === 'gave-up') return exitHung;
+  return options.strict && result.sectors.finished < result.sectors.total ? exitUnread : 0;
+}
+
+/** Images the drive, or goes on doing so, and says what came of it. Throws a LastspinError for everything
+ * that is not the drive's fault; the map is saved by then. */
+export async function imageDrive(
+  spec: string,
+  path: string,
+  options: ImageOptions,
+): Promise<ImageResult> {
+  const interrupt = onInterrupt();
+  const progress = createProgress(terminalOf(process.stderr), realClock());
+  try {
+    const opened = await openDrive(spec, {
+      ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
+    });
+    try {
+      return await imageOpened(spec, opened, path, options, interrupt, progress);
+    } finally {
+      await opened.drive.close();
+    }
+  } finally {
+    progress.end();
+    interrupt.dispose();
+  }
+}
+
+async function imageOpened(
+  spec: string,
+  opened: OpenedDrive,
+  path: string,
+  options: ImageOptions,
+  interrupt: Interrupt,
+  progress: Progress,
+): Promise<ImageResult> {
+  const { drive, kind, clock } = opened;
+  const powers = openPowers(options.power, opened);
+  refuseSameFile(opened.path, path);
+  const identity = await bringUp(drive, powers, troublePolicies[kind], clock, interrupt.signal);
+  const paths = casePaths(path);
+  const lock = await takeLock(paths.lock);
+  try {
+    const rescue = await openCase({
+      files: nodeFiles(),
+      paths,
+      drive: identity,
+      driveKind: kind,
+      passes: passesFor(identity, options),
+      physicalCount: physicalCountOf(identity, options),
+      force: options.force ?? false,
+      version,
+      clock,
+    });
+    for (const notice of rescue.notices) process.stderr.write(`lastspin: ${notice}\n`);
+    const { state } = rescue;
+    const startedAtMs = clock.now();
+    try {
+      const end = await runJob(
+        {
+          drive,
+          powers,
+          image: rescue.image,
+          recorder: rescue.recorder,
+          clock,
+          identity,
+          resumed: rescue.resumed,
+          names: { drive: `${identity.model} ${identity.serial} (${spec})`, image: path },
+          onEvent: progress.onEvent,
+        },
+        state,
+        interrupt.signal,
+      );
+      if (drive.capabilities.park) await drive.park().catch(() => {});
+      return imageResult(end, state, identity, paths, clock.now() - startedAtMs);
+    } finally {
+      await rescue.close();
+    }
+  } finally {
+    await lock.release();
+    for (const power of powers) await power.close();
+  }
+}
+
+function passesFor(drive: DriveIdentity, options: ImageOptions) {
+  return standardPreset({
+    sectorCount: drive.sectorCount,
+    sectorBytes: drive.sectorBytes,
+    retries: options.retries ?? 0,
+    readTimeoutMs: options.readTimeout ?? 0,
+    bytesPerSecondMin: options.minRate ?? 0,
+  });
+}
+
+/** Logical sectors of one physical sector, by option or by the drive's word. */
+function physicalCountOf(drive: DriveIdentity, { physicalSector }: ImageOptions): number {
+  const physicalBytes = physicalSector ?? drive.physicalSectorBytes;
+  const count = physicalBytes / drive.sectorBytes;
+  if (Number.isInteger(count) && count >= 1 && count <= 64) return count;
+  if (physicalSector === undefined) return 1;
+  throw new LastspinError(
+    'USAGE',
+    `--physical-sector ${physicalSector} is not 1 to 64 times the drive's ${drive.sectorBytes}-byte sectors`,
+  );
+}
+
+/** The source is never written: not even by a slip of the pen. */
+function refuseSameFile(source: string | undefined, target: string): void {
+  if (source === undefined) return;
+  const a = statSync(source);
+  const b = statSync(target, { throwIfNoEntry: false });
+  if (!b || (a.isBlockDevice() && !b.isBlockDevice())) return;
+  const same = a.isBlockDevice() ? a.rdev === b.rdev : a.dev === b.dev && a.ino === b.ino;
+  if (!same && realpathSync(source) !== realpathSync(target)) return;
+  throw new LastspinError('USAGE', `${target} is the drive itself; give another image path`);
+}

@@ -1,0 +1,117 @@
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { isLastspinError, reasonOf } from '../errors.js';
+import { version } from './version.js';
+
+/** Exit status of a bug, GNU ddrescue's. */
+const exitBug = 3;
+
+/** Runs the command line and returns the exit status. Commands are loaded when they are called, so that
+ * `--help` stays fast. */
+export async function main(argv: readonly string[]): Promise<number> {
+  let status = 0;
+  const program = new Command('lastspin')
+    .description('Images failing drives through a hardware imager, in several passes.')
+    .version(version)
+    .showHelpAfterError('(--help shows how)')
+    .exitOverride();
+
+  program
+    .command('demo')
+    .description('a simulated imager on a serial port, a failing drive, an image and a map')
+    .argument('[FOLDER]', 'where image and map go', 'demo')
+    .action(async (folder) => {
+      status = await (await import('./demo.js')).demo(folder);
+    });
+
+  program
+    .command('image')
+    .description('image DRIVE into IMAGE; run again to resume')
+    .argument(
+      '<DRIVE>',
+      'serial:/dev/ttyACM0?baud=N, tcp:HOST:PORT, sim:SCENARIO, file:PATH or a path',
+    )
+    .argument('<IMAGE>', 'the image; IMAGE.map goes beside it as a ddrescue map')
+    .option('--power <POWER>', 'imager, exec:COMMAND or none; repeatable, in order', collect, [])
+    .option(
+      '--physical-sector <BYTES>',
+      'physical sector size where the drive does not tell',
+      whole,
+    )
+    .option('--read-timeout <MS>', 'deadline of every read, instead of each pass’s own', whole)
+    .option('--min-rate <BYTES/S>', 'a group below this rate counts as slow', whole)
+    .option('--retries <N>', 'passes over bad sectors at the end', whole)
+    .option('--json', 'print one JSON object as the result')
+    .option('--strict', 'exit with 4 when sectors remain unread')
+    .option('--force', 'take an existing image that has no map; go on with little disk space')
+    .action(async (drive, image, options) => {
+      status = await (await import('./image.js')).image(drive, image, options);
+    });
+
+  program
+    .command('sim')
+    .description('play a failing drive behind an imager, for any program to connect to')
+    .argument('<SCENARIO>', 'a scenario file, or the name of one that comes with lastspin')
+    .option('--pty <PATH>', 'as a serial port: a link to a pseudo-terminal at PATH')
+    .option('--tcp <ADDR>', 'on HOST:PORT or PORT; loopback unless a host is given')
+    .option('--scale <N>', 'times faster than life', positive, 1)
+    .action(async (scenario, options) => {
+      status = await (await import('./sim.js')).sim(scenario, options);
+    });
+
+  const map = program.command('map').description('look at ddrescue map files');
+  map
+    .command('show')
+    .description('print the map, run by run, as lastspin reads it')
+    .argument('<FILE>')
+    .action(async (file) => {
+      status = await (await import('./map.js')).mapShow(file);
+    });
+  map
+    .command('stats')
+    .description('bytes and areas by status')
+    .argument('<FILE>')
+    .option('--json', 'print one JSON object')
+    .action(async (file, options) => {
+      status = await (await import('./map.js')).mapStats(file, options);
+    });
+
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return status;
+  } catch (error) {
+    return explain(error);
+  }
+}
+
+/** One clear line for every failure, and its exit status. */
+function explain(error: unknown): number {
+  // Commander has already printed its own line; asking for help is no error.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (isLastspinError(error)) {
+    process.stderr.write(`lastspin: ${error.message} (${error.code})\n`);
+    return error.exitCode;
+  }
+  const hint = process.env.LASTSPIN_DEBUG ? '' : '; LASTSPIN_DEBUG=1 shows where';
+  process.stderr.write(`lastspin: this is a bug: ${reasonOf(error)}${hint}\n`);
+  if (process.env.LASTSPIN_DEBUG && error instanceof Error)
+    process.stderr.write(`${error.stack}\n`);
+  return exitBug;
+}
+
+function collect(value: string, previous: readonly string[]): string[] {
+  return [...previous, value];
+}
+
+function whole(value: string): number {
+  const number = Number(value);
+  if (!Number.isSafeInteger(number) || number < 0)
+    throw new InvalidArgumentError('a whole number is needed.');
+  return number;
+}
+
+function positive(value: string): number {
+  const number = Number(value);
+  if (!(number > 0 && number <= 100_000))
+    throw new InvalidArgumentError('a number above 0 is needed, at most 100000.');
+  return number;
+}

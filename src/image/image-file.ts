@@ -1,0 +1,217 @@
+/** The image: sector `n` of the drive at byte `n * sectorBytes`, sparse where nothing was read. */
+
+import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
+import { type Extent, endOf } from '../map/extent.js';
+import type { FileLayer, OpenFile } from './file-layer.js';
+
+/** An open image. Extents and LBAs are sectors of the drive. */
+export interface ImageFile {
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** Writes whole sectors from `lba` on. Durable only after the next `sync`.
+   * @throws LastspinError IMAGE_SPACE saying how many bytes are missing, IMAGE_WRITE_FAILED. */
+  write(lba: number, data: Uint8Array): Promise<void>;
+  /** The bytes of an extent; zeros where nothing was written.
+   * @throws LastspinError IMAGE_MISMATCH when the file has become shorter meanwhile. */
+  read(extent: Extent): Promise<Uint8Array>;
+  /** Everything written before the call is durable when this resolves. When it fails, nothing
+   * written since the last success may be believed, even if a later sync succeeds.
+   * @throws LastspinError IMAGE_WRITE_FAILED, IMAGE_SPACE. */
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** How to open an image. */
+export interface ImageOptions {
+  readonly sectorBytes: number;
+  readonly sectorCount: number;
+  /** `new` refuses an existing file; `resume` takes it, or makes it where the map claims nothing. */
+  readonly mode: 'new' | 'resume';
+  /** When resuming: the end, in sectors, of the last finished run of the map. A shorter image has
+   * lost what the map claims. The whole drive when left out. */
+  readonly claimedCount?: number;
+}
+
+/** Opens an image and gives it its full size, without allocating it. A new image's name and size are
+ * durable when this resolves.
+ * @throws LastspinError IMAGE_EXISTS (`new` on an existing file), IMAGE_MISMATCH (a file of another
+ *   size than map and drive say), IMAGE_SPACE, FILE_FAILED. */
+export async function openImage(
+  files: FileLayer,
+  path: string,
+  options: ImageOptions,
+): Promise<ImageFile> {
+  const { sectorBytes, sectorCount, mode } = options;
+  const sizeBytes = sectorBytes * sectorCount;
+  const claimedBytes = mode === 'new' ? 0 : (options.claimedCount ?? sectorCount) * sectorBytes;
+  const exists = await files.exists(path);
+  if (exists && mode === 'new') {
+    throw new LastspinError(
+      'IMAGE_EXISTS',
+      `${path} exists and has no map beside it: name another image, or use --force to overwrite it`,
+    );
+  }
+  if (!exists && claimedBytes > 0) {
+    throw new LastspinError(
+      'IMAGE_MISMATCH',
+      `${path} is missing, but its map says that sectors are in it: put it back, or remove the map`,
+    );
+  }
+  const file = await files.open(path, { create: true, exclusive: mode === 'new' });
+  try {
+    await giveSize(file, path, sizeBytes, claimedBytes);
+    await files.syncDirectory(path);
+  } catch (error) {
+    await file.close().catch(() => undefined);
+    throw error;
+  }
+  return imageOver(files, file, path, { sectorBytes, sizeBytes });
+}
+
+async function giveSize(
+  file: OpenFile,
+  path: string,
+  sizeBytes: number,
+  claimedBytes: number,
+): Promise<void> {
+  const foundBytes = await file.size();
+  if (foundBytes > sizeBytes || foundBytes < claimedBytes) {
+    throw new LastspinError(
+      'IMAGE_MISMATCH',
+      `${path} has ${foundBytes} bytes, but map and drive ask for ` +
+        `${foundBytes > sizeBytes ? sizeBytes : `at least ${claimedBytes}`}: it is not this job's ` +
+        'image, or it was cut',
+    );
+  }
+  if (foundBytes === sizeBytes) return;
+  await file.truncate(sizeBytes);
+  await file.sync();
+}
+
+function imageOver(
+  files: FileLayer,
+  file: OpenFile,
+  path: string,
+  { sectorBytes, sizeBytes }: { sectorBytes: number; sizeBytes: number },
+): ImageFile {
+  const checked = (lba: number, bytes: number) => {
+    const position = lba * sectorBytes;
+    const isInside = lba >= 0 && position + bytes <= sizeBytes;
+    if (!Number.isSafeInteger(lba) || bytes % sectorBytes !== 0 || !isInside) {
+      throw new RangeError(`${bytes} bytes at LBA ${lba} of an image of ${sizeBytes}`);
+    }
+    return position;
+  };
+  const failed = async (error: unknown): Promise<never> => {
+    if (isLastspinError(error, 'IMAGE_SPACE')) {
+      throw await withMissingBytes(error, { files, file, path, sizeBytes });
+    }
+    if (!isLastspinError(error, 'FILE_FAILED')) throw error;
+    throw new LastspinError('IMAGE_WRITE_FAILED', reasonOf(error), { cause: error });
+  };
+  return {
+    path,
+    sizeBytes,
+    write: async (lba, data) => {
+      const position = checked(lba, data.length);
+      try {
+        await file.write(data, position);
+      } catch (error) {
+        await failed(error);
+      }
+    },
+    read: async (extent) => {
+      const position = checked(extent.lba, extent.count * sectorBytes);
+      const data = new Uint8Array(extent.count * sectorBytes);
+      const byteCount = await file.read(data, position);
+      if (byteCount < data.length) {
+        throw new LastspinError(
+          'IMAGE_MISMATCH',
+          `${path} ends before LBA ${endOf(extent)}: something has cut it while it was in use`,
+        );
+      }
+      return data;
+    },
+    sync: async () => {
+      try {
+        await file.sync();
+      } catch (error) {
+        await failed(error);
+      }
+    },
+    close: () => file.close(),
+  };
+}
+
+/** Bytes that an image still needs, has, and lacks. */
+export interface ImageSpace {
+  /** Of the image's full size, what is not allocated yet. */
+  readonly neededBytes: number;
+  readonly freeBytes: number;
+  readonly missingBytes: number;
+}
+
+/** Whether the disk has room for the rest of an image: free bytes and those already allocated to the
+ * image against its full size. The image need not exist.
+ * @throws LastspinError FILE_FAILED when the directory is not there. */
+export async function imageSpace(
+  files: FileLayer,
+  path: string,
+  sizeBytes: number,
+): Promise<ImageSpace> {
+  const allocatedBytes = await allocatedBytesOf(files, path);
+  return spaceOf(sizeBytes, allocatedBytes, await files.freeBytes(path));
+}
+
+/** Refuses a disk without room for the rest of an image, unless forced: a user may know that the drive
+ * is mostly empty or that room will be made.
+ * @throws LastspinError IMAGE_SPACE saying how many bytes are missing. */
+export async function checkSpace(
+  files: FileLayer,
+  path: string,
+  sizeBytes: number,
+  force = false,
+): Promise<void> {
+  if (force) return;
+  const space = await imageSpace(files, path, sizeBytes);
+  if (space.missingBytes > 0) throw spaceError(path, space);
+}
+
+async function allocatedBytesOf(files: FileLayer, path: string): Promise<number> {
+  if (!(await files.exists(path))) return 0;
+  const file = await files.open(path, { readOnly: true });
+  try {
+    return await file.allocatedBytes();
+  } finally {
+    await file.close();
+  }
+}
+
+function spaceOf(sizeBytes: number, allocatedBytes: number, freeBytes: number): ImageSpace {
+  const neededBytes = Math.max(0, sizeBytes - allocatedBytes);
+  return { neededBytes, freeBytes, missingBytes: Math.max(0, neededBytes - freeBytes) };
+}
+
+function spaceError(path: string, space: ImageSpace, cause?: unknown): LastspinError {
+  return new LastspinError(
+    'IMAGE_SPACE',
+    `no room for ${path}: it needs ${space.neededBytes} bytes more, ${space.freeBytes} are free, ` +
+      `${space.missingBytes} are missing; free them, or put the image on a larger disk`,
+    { cause },
+  );
+}
+
+/** The same failure, saying how much is missing. Where the disk counts differently from us (quota,
+ * file size limit) its own words stand. */
+async function withMissingBytes(
+  error: LastspinError,
+  at: { files: FileLayer; file: OpenFile; path: string; sizeBytes: number },
+): Promise<LastspinError> {
+  try {
+    const allocatedBytes = await at.file.allocatedBytes();
+    const space = spaceOf(at.sizeBytes, allocatedBytes, await at.files.freeBytes(at.path));
+    return space.missingBytes > 0 ? spaceError(at.path, space, error) : error;
+  } catch {
+    return error;
+  }
+}

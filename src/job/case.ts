@@ -1,0 +1,231 @@
+import { basename, dirname, extname, join } from 'node:path';
+import type { Clock } from '../clock.js';
+import type { DriveIdentity } from '../drive/drive.js';
+import { LastspinError } from '../errors.js';
+import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
+import type { FileLayer } from '../image/file-layer.js';
+import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
+import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
+import { endOf } from '../map/extent.js';
+import { sectorMapOf } from '../map/mapfile.js';
+import type { RunMap } from '../map/run-map.js';
+import { statuses } from '../map/status.js';
+import type { Pass } from '../plan/pass.js';
+import { createPlanState } from '../plan/state.js';
+import { createTrouble } from '../power/ladder.js';
+import { type DriveKind, troublePolicies } from '../power/policy.js';
+import type { JobEvent } from './events.js';
+import { refuseOther } from './identity.js';
+import { createRecorder, type Recorder } from './recorder.js';
+import { parseSnapshot, restoreState, snapshotOf } from './snapshot.js';
+import { createJobState, foldJob, type JobState } from './state.js';
+
+/** The files of a case: `case.img`, and beside it `case.map` and `case.journal`. */
+export interface CasePaths {
+  readonly image: string;
+  readonly map: string;
+  readonly journal: string;
+  readonly lock: string;
+}
+
+const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
+
+/** Names beside an image: its extension is replaced when it is an image's, else kept. */
+export function casePaths(image: string): CasePaths {
+  const extension = extname(image);
+  const stem = imageExtensions.has(extension.toLowerCase())
+    ? basename(image, extension)
+    : basename(image);
+  const beside = (suffix: string) => join(dirname(image), stem + suffix);
+  return { image, map: beside('.map'), journal: beside('.journal'), lock: beside('.lock') };
+}
+
+export interface CaseOptions {
+  readonly files: FileLayer;
+  readonly paths: CasePaths;
+  readonly drive: DriveIdentity;
+  readonly driveKind: DriveKind;
+  readonly passes: readonly Pass[];
+  /** Logical sectors of one physical sector. */
+  readonly physicalCount: number;
+  /** Take an image that has no map as empty, and do not insist on disk space. */
+  readonly force: boolean;
+  readonly version: string;
+  readonly clock: Clock;
+}
+
+export interface Case {
+  readonly state: JobState;
+  readonly resumed: boolean;
+  readonly image: ImageFile;
+  readonly recorder: Recorder;
+  /** What the user should know about how the case was opened, one line each. */
+  readonly notices: readonly string[];
+  close(): Promise<void>;
+}
+
+/** Opens a new case or goes on with one. Old bytes are kept in every case.
+ * Throws IMAGE_EXISTS, IMAGE_MISMATCH, IMAGE_SPACE, MAP_INVALID, MAP_MISMATCH, DRIVE_CHANGED,
+ * JOURNAL_DAMAGED, FILE_FAILED. */
+export async function openCase(options: CaseOptions): Promise<Case> {
+  const { files, paths, drive } = options;
+  const hasImage = await files.exists(paths.image);
+  const saved = await loadCheckpoint(files, paths.map);
+  refuseUnknownImage(options, hasImage, saved !== undefined);
+  const notices: string[] = [];
+  const restored = saved ? await restore(options, saved, notices) : undefined;
+  const state = restored ?? freshState(options);
+  refuseMissingImage(paths, hasImage, state.plan.map);
+  await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
+  const image = await openImage(files, paths.image, {
+    sectorBytes: drive.sectorBytes,
+    sectorCount: drive.sectorCount,
+    mode: hasImage ? 'resume' : 'new',
+    claimedCount: claimedCount(state.plan.map),
+  });
+  let number = (saved?.number ?? 0) + 1;
+  const save = (current: JobState) => {
+    number += 1;
+    return saveCheckpoint(files, paths.map, {
+      number,
+      map: current.plan.map,
+      sectorBytes: drive.sectorBytes,
+      ...mapStatusLine(current),
+      state: snapshotOf(current, drive, options.driveKind),
+      version: options.version,
+    });
+  };
+  await save(state);
+  const journal = await createJournal(files, paths.journal, number);
+  const recorder = createRecorder(
+    {
+      syncImage: () => image.sync(),
+      appendJournal: async (events) => {
+        await journal.append(events);
+        await journal.sync();
+      },
+      journalBytes: () => journal.sizeBytes,
+      checkpoint: async (current) => {
+        await image.sync();
+        await save(current);
+        await journal.restart(number);
+      },
+    },
+    options.clock,
+  );
+  return {
+    state,
+    resumed: saved !== undefined,
+    image,
+    recorder,
+    notices,
+    async close() {
+      await journal.close();
+      await image.close();
+    },
+  };
+}
+
+/** An image without its map may be somebody's only copy. */
+function refuseUnknownImage(
+  { paths, force }: CaseOptions,
+  hasImage: boolean,
+  hasMap: boolean,
+): void {
+  if (!hasImage || hasMap || force) return;
+  throw new LastspinError(
+    'IMAGE_EXISTS',
+    `${paths.image} exists but its map ${paths.map} does not; give another name, or --force to read into it`,
+  );
+}
+
+/** A map that claims what no image holds is worth nothing. */
+function refuseMissingImage(paths: CasePaths, hasImage: boolean, map: RunMap): void {
+  if (hasImage || map.countOf(statuses.finished) === 0) return;
+  throw new LastspinError(
+    'IMAGE_MISMATCH',
+    `${paths.map} says that sectors are finished but ${paths.image} does not exist; bring the image back or move the map away`,
+  );
+}
+
+/** Where the last finished sector ends: an image shorter than this has lost some. */
+function claimedCount(map: RunMap): number {
+  const last = map.previous(map.size, statuses.finished);
+  return last ? endOf(last) : 0;
+}
+
+function freshState(
+  { drive, passes, physicalCount, driveKind }: CaseOptions,
+  map?: RunMap,
+): JobState {
+  const { sectorCount, sectorBytes } = drive;
+  const plan = createPlanState({
+    sectorCount,
+    sectorBytes,
+    physicalCount,
+    passes,
+    ...(map && { map }),
+  });
+  return createJobState(plan, troublePolicies[driveKind]);
+}
+
+async function restore(
+  options: CaseOptions,
+  saved: LoadedCheckpoint,
+  notices: string[],
+): Promise<JobState> {
+  const { files, paths, drive, passes, driveKind } = options;
+  const snapshot = parseSnapshot(saved.state);
+  if (snapshot) refuseOther(snapshot.drive, drive);
+  const map = sectorMapOf(saved.map, drive, paths.map);
+  if (!snapshot) {
+    notices.push(
+      `${paths.map} was written by another program: its statuses are kept, the passes start anew`,
+    );
+    return freshState(options, map);
+  }
+  const state = restoreState(snapshot, map, passes, driveKind);
+  const journal = await loadJournal(files, paths.journal);
+  if (journal && journal.base === saved.number) {
+    for (const event of journal.records as JobEvent[]) foldJob(state, event);
+    notices.push(...journalNotices(journal));
+  }
+  settleTrouble(state);
+  return state;
+}
+
+/** Neither loses a claim that the map makes: what was not replayed is read again. */
+function journalNotices({ tornBytes, damage }: LoadedJournal): string[] {
+  if (damage) return [`${damage.message}; what it held from there on is read again`];
+  return tornBytes > 0
+    ? [`the last ${tornBytes} bytes of the journal were torn and are dropped`]
+    : [];
+}
+
+/** A run that ended in the middle of trouble never learned who was to blame: nobody is. */
+function settleTrouble(state: JobState): void {
+  if (state.plan.suspect || state.trouble.why !== undefined) {
+    foldJob(state, {
+      kind: 'blamed',
+      on: 'drive',
+      why: 'the job was interrupted',
+      atMs: state.atMs,
+    });
+  }
+  Object.assign(state.trouble, createTrouble());
+}
+
+/** ddrescue's status line: the position, and a letter for what the pass is after. */
+function mapStatusLine({ plan }: JobState): {
+  currentPosition: number;
+  currentStatus: '?' | '*' | '/' | '-' | '+';
+  currentPass: number;
+} {
+  const pass = plan.passes[plan.passIndex];
+  const letters = { copy: '?', trim: '*', scrape: '/', retry: '-' } as const;
+  return {
+    currentPosition: plan.cursor * plan.sectorBytes,
+    currentStatus: pass ? letters[pass.phase] : '+',
+    currentPass: 1,
+  };
+}

@@ -1,0 +1,119 @@
+import { isMediumError, type ReadRequest, type ReadResult } from '../drive/drive.js';
+import { describeFault } from '../drive/fault.js';
+import type { Extent } from '../map/extent.js';
+import type { ReadEvent } from '../plan/events.js';
+import { type Pass, slowLimitMs } from '../plan/pass.js';
+import type { JobParts, Note } from './parts.js';
+import type { JobState } from './state.js';
+
+/** The reads under way, oldest first. */
+export interface Flight {
+  /** What is under way, for the planner. */
+  extents(): readonly Extent[];
+  hasRoom(extent: Extent): boolean;
+  submit(extent: Extent, pass: Pass): void;
+  /** Waits for the oldest, writes what it brought to the image, and notes it. */
+  settleOldest(): Promise<void>;
+  /** From now on nothing that still comes back is taken in. */
+  abandon(): void;
+  /** Reads one extent by itself, for its answer only. Nothing else may be under way. */
+  probe(extent: Extent, timeoutMs: number): Promise<void>;
+}
+
+interface UnderWay {
+  readonly extent: Extent;
+  readonly pass: Pass;
+  readonly result: Promise<ReadResult>;
+}
+
+/** A batch is what was submitted since nothing was under way: once a result stops it, nothing is added
+ * until the rest has come back not attempted. */
+export function createFlight(parts: JobParts, state: JobState, note: Note): Flight {
+  const { drive, image } = parts;
+  const underWay: UnderWay[] = [];
+  let sectors = 0;
+  let batch = 0;
+  let stopped = false;
+  let abandoned = false;
+
+  return {
+    abandon: () => {
+      abandoned = true;
+    },
+    extents: () => underWay.map((read) => read.extent),
+    hasRoom(extent) {
+      if (underWay.length === 0) return true;
+      const { inFlightMax, inFlightBytesMax } = drive.capabilities;
+      if (stopped || underWay.length >= inFlightMax) return false;
+      return (sectors + extent.count) * state.plan.sectorBytes <= inFlightBytesMax;
+    },
+    submit(extent, pass) {
+      if (underWay.length === 0) {
+        batch += 1;
+        stopped = false;
+      }
+      const result = drive.read(passRequest(extent, pass, batch, state.plan.sectorBytes));
+      // It is awaited when its turn comes; until then a rejection must not count as unhandled.
+      result.catch(() => {});
+      underWay.push({ extent, pass, result });
+      sectors += extent.count;
+    },
+    async settleOldest() {
+      const oldest = underWay[0];
+      if (!oldest) return;
+      const result = await oldest.result;
+      if (result.goodCount > 0 && !abandoned) await image.write(oldest.extent.lba, result.data);
+      if (abandoned) return;
+      underWay.shift();
+      sectors -= oldest.extent.count;
+      const event = readEvent('pass', oldest.extent, result);
+      if (endsBatch(event, oldest.pass)) stopped = true;
+      note(event);
+    },
+    async probe(extent, timeoutMs) {
+      batch += 1;
+      const stopOn = { fault: true, slow: false, timeout: true };
+      note(
+        readEvent(
+          'reference',
+          extent,
+          await drive.read({ extent, timeoutMs, slowMs: 0, stopOn, batch }),
+        ),
+      );
+    },
+  };
+}
+
+function passRequest(extent: Extent, pass: Pass, batch: number, sectorBytes: number): ReadRequest {
+  return {
+    extent,
+    timeoutMs: pass.timeoutMs,
+    slowMs: slowLimitMs(pass, extent.count, sectorBytes),
+    stopOn: { fault: true, slow: pass.onSlow !== 'go-on', timeout: true },
+    batch,
+  };
+}
+
+function endsBatch(event: ReadEvent, pass: Pass): boolean {
+  if (event.outcome === 'good') return false;
+  return event.outcome !== 'slow' || pass.onSlow !== 'go-on';
+}
+
+/** What a result says, without its data. */
+function readEvent(role: ReadEvent['role'], extent: Extent, result: ReadResult): ReadEvent {
+  const { fault } = result;
+  return {
+    kind: 'read',
+    role,
+    lba: extent.lba,
+    count: extent.count,
+    outcome: result.kind,
+    goodCount: result.goodCount,
+    elapsedMs: result.elapsedMs,
+    ...(fault && {
+      cause: isMediumError(fault) ? ('medium' as const) : ('unexplained' as const),
+      detail: describeFault(fault),
+    }),
+    ...(fault?.lba !== undefined && { faultLba: fault.lba }),
+  };
+}

@@ -1,0 +1,27 @@
+import type { Clock } from '../clock.js';
+import type { Drive, DriveIdentity } from '../drive/drive.js';
+import type { Power } from '../power/power.js';
+import type { JobEvent, JobEventBody } from './events.js';
+import type { Recorder } from './recorder.js';
+import type { JobState } from './state.js';
+
+/** Everything with effects that a job needs. */
+export interface JobParts {
+  readonly drive: Drive;
+  /** Switches in order of preference; the next is tried when one fails. */
+  readonly powers: readonly Power[];
+  readonly image: { write(lba: number, data: Uint8Array): Promise<void> };
+  readonly recorder: Recorder;
+  readonly clock: Clock;
+  /** The drive that this job is about; another one is refused. */
+  readonly identity: DriveIdentity;
+  /** Whether an earlier run is continued. */
+  readonly resumed: boolean;
+  /** What drive and image are called, for people. */
+  readonly names: { readonly drive: string; readonly image: string };
+  /** Told of every event after it was folded. Must not throw. */
+  readonly onEvent: (event: JobEvent, state: JobState) => void;
+}
+
+/** Folds, records and shows one event. */
+export type Note = (event: JobEventBody) => void;

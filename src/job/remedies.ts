@@ -1,0 +1,98 @@
+import { reasonOf } from '../errors.js';
+import { statuses } from '../map/status.js';
+import type { Pass } from '../plan/pass.js';
+import { refuseOther } from './identity.js';
+import type { JobParts, Note } from './parts.js';
+import type { JobState } from './state.js';
+
+/** What can be done about a drive besides reading. Each is noted as an event when it is done. */
+export interface Remedies {
+  reset(kind: 'abort' | 'soft' | 'hard'): Promise<void>;
+  /** Polls until the drive answers, and makes sure that it is the same one.
+   * Throws DRIVE_CHANGED when another drive answers. */
+  awaitReady(limitMs: number): Promise<void>;
+  /** Cuts and restores the power with the first switch that works. Throws POWER_FAILED when none does. */
+  cyclePower(offMs: number): Promise<void>;
+  rest(restMs: number, why: string, powerOff: boolean): Promise<void>;
+  /** What a row wants done before its first read. */
+  prepare(pass: Pass): Promise<void>;
+}
+
+/** How often readiness is asked for while a drive comes back: the wait it adds is at most this. */
+const readinessPollMs = 250;
+/** A rest at least this long parks the heads. */
+const parkRestMs = 10_000;
+
+export function createRemedies(
+  parts: JobParts,
+  state: JobState,
+  note: Note,
+  signal: AbortSignal,
+): Remedies {
+  const { drive, powers, clock } = parts;
+
+  /** STANDBY first where the drive still answers: an emergency unload wears like a hundred normal ones. */
+  async function parkIfReady(): Promise<void> {
+    if (!drive.capabilities.park) return;
+    if ((await drive.readiness()) === 'ready') await drive.park();
+  }
+
+  async function awaitReady(limitMs: number): Promise<void> {
+    const fromMs = clock.now();
+    for (;;) {
+      const readiness = await drive.readiness();
+      const askable = readiness === 'ready' || readiness === 'unknown';
+      const identity = askable ? await drive.identify(signal) : undefined;
+      const waitedMs = clock.now() - fromMs;
+      if (identity) refuseOther(parts.identity, identity);
+      if (identity || waitedMs >= limitMs) {
+        note({ kind: 'ready', ok: identity !== undefined, waitedMs });
+        return;
+      }
+      await clock.sleep(readinessPollMs, signal);
+    }
+  }
+
+  async function cyclePower(offMs: number): Promise<void> {
+    await parkIfReady();
+    const gained = state.plan.map.countOf(statuses.finished) > state.finishedAtCycle;
+    let failure: unknown;
+    for (const power of powers) {
+      try {
+        await power.cycle(offMs, signal);
+        note({ kind: 'power-cycled', ok: true, gained });
+        return;
+      } catch (error) {
+        if (signal.aborted) throw error;
+        note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  async function rest(restMs: number, why: string, powerOff: boolean): Promise<void> {
+    const holder = powerOff ? powers.find((power) => power.canHold) : undefined;
+    if (restMs >= parkRestMs) await parkIfReady();
+    if (holder) await holder.set(false, signal);
+    await clock.sleep(restMs, signal);
+    note({ kind: 'rested', restMs, why });
+  }
+
+  return {
+    async reset(kind) {
+      await drive.reset(kind);
+      note({ kind: 'reset', reset: kind, ok: true });
+    },
+    awaitReady,
+    cyclePower,
+    rest,
+    async prepare({ before, name }) {
+      if (before.kind === 'rest') await rest(before.restMs, `before ${name}`, false);
+      if (before.kind !== 'power-cycle' || powers.length === 0) return;
+      await cyclePower(state.policy.offMs);
+      await awaitReady(state.policy.readyLimitMs);
+      await rest(state.policy.settleMs, 'the drive settles', false);
+    },
+  };
+}

@@ -1,0 +1,119 @@
+import { z } from 'zod';
+import type { DriveIdentity } from '../drive/drive.js';
+import type { RunMap } from '../map/run-map.js';
+import type { StatusCode } from '../map/status.js';
+import type { Pass } from '../plan/pass.js';
+import { notes } from '../plan/pass.js';
+import { createPlanState } from '../plan/state.js';
+import type { DriveKind } from '../power/policy.js';
+import { troublePolicies } from '../power/policy.js';
+import { createJobState, type JobState } from './state.js';
+
+/** What a checkpoint holds beside the map, so that a resume goes on where the job was. It comes back
+ * from a disk, so it is validated like any input; one that does not fit is treated as absent. */
+const count = z.number().int().nonnegative();
+const snapshotSchema = z.object({
+  version: z.literal(1),
+  drive: z.object({
+    model: z.string(),
+    serial: z.string(),
+    firmware: z.string(),
+    sectorCount: count,
+    sectorBytes: count,
+    physicalSectorBytes: count,
+  }),
+  driveKind: z.enum(Object.keys(troublePolicies) as [DriveKind, ...DriveKind[]]),
+  physicalCount: count,
+  /** The rows in force: a resume with other rows starts them from the first, on the same map. */
+  passes: z.array(z.unknown()),
+  passIndex: count,
+  passStarted: z.boolean(),
+  cursor: count,
+  skipCount: count,
+  skipOrigin: count,
+  /** Triples of LBA, count and note. */
+  notes: z.array(count),
+  /** Triples of LBA, count and former status. */
+  blamed: z.array(count),
+  suspect: z.unknown(),
+  finishedAtCycle: count,
+  totals: z.object({ reads: count, failingReads: count, powerCycles: count, resets: count }),
+});
+
+export type Snapshot = z.infer<typeof snapshotSchema>;
+
+/** Everything of a state but its map, as plain JSON data. */
+export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: DriveKind): Snapshot {
+  const { plan } = state;
+  const noted: number[] = [];
+  plan.notes.forEachRun((lba, runCount, value) => {
+    if (value !== notes.none) noted.push(lba, runCount, value);
+  });
+  return {
+    version: 1,
+    drive,
+    driveKind,
+    physicalCount: plan.physicalCount,
+    passes: [...plan.passes],
+    passIndex: plan.passIndex,
+    passStarted: plan.passStarted,
+    cursor: plan.cursor,
+    skipCount: plan.skipCount,
+    skipOrigin: plan.skipOrigin,
+    notes: noted,
+    blamed: plan.blamed.flatMap(({ lba, count: blamedCount, former }) => [
+      lba,
+      blamedCount,
+      former,
+    ]),
+    suspect: plan.suspect ?? null,
+    finishedAtCycle: state.finishedAtCycle,
+    totals: { ...state.totals },
+  };
+}
+
+/** A snapshot from untrusted data; undefined when it is none of ours. */
+export function parseSnapshot(value: unknown): Snapshot | undefined {
+  const parsed = snapshotSchema.safeParse(value);
+  return parsed.success ? parsed.data : undefined;
+}
+
+/** The state that a snapshot and its map describe. Where `passes` differ from the snapshot's, the map
+ * and the notes are kept and the passes begin with the first. */
+export function restoreState(
+  snapshot: Snapshot,
+  map: RunMap,
+  passes: readonly Pass[],
+  driveKind: DriveKind,
+): JobState {
+  const { physicalCount, drive } = snapshot;
+  const { sectorCount, sectorBytes } = drive;
+  const plan = createPlanState({ sectorCount, sectorBytes, physicalCount, passes, map });
+  for (const [lba, runCount, value] of triples(snapshot.notes, sectorCount)) {
+    plan.notes.set({ lba, count: runCount }, value);
+  }
+  if (JSON.stringify(passes) === JSON.stringify(snapshot.passes)) {
+    plan.passIndex = Math.min(snapshot.passIndex, passes.length);
+    plan.passStarted = snapshot.passStarted;
+    plan.cursor = Math.min(snapshot.cursor, sectorCount);
+    plan.skipCount = snapshot.skipCount;
+    plan.skipOrigin = Math.min(snapshot.skipOrigin, sectorCount);
+  }
+  for (const [lba, runCount, former] of triples(snapshot.blamed, sectorCount)) {
+    plan.blamed.push({ lba, count: runCount, former: Math.min(former, 4) as StatusCode });
+  }
+  plan.suspect = (snapshot.suspect ?? undefined) as typeof plan.suspect;
+  const state = createJobState(plan, troublePolicies[driveKind]);
+  Object.assign(state.totals, snapshot.totals);
+  state.finishedAtCycle = snapshot.finishedAtCycle;
+  return state;
+}
+
+function triples(flat: readonly number[], sectorCount: number): [number, number, number][] {
+  const found: [number, number, number][] = [];
+  for (let at = 0; at + 2 < flat.length; at += 3) {
+    const [lba, runCount, value] = flat.slice(at, at + 3) as [number, number, number];
+    if (lba + runCount <= sectorCount && value <= 255) found.push([lba, runCount, value]);
+  }
+  return found;
+}

@@ -1,0 +1,99 @@
+import { z } from 'zod';
+import type { DriveIdentity } from '../drive/drive.js';
+import type { CasePaths } from '../job/case.js';
+import type { JobEnd } from '../job/job.js';
+import type { JobState } from '../job/state.js';
+import { statuses } from '../map/status.js';
+import { formatBytes, formatDuration, formatShare } from './format.js';
+
+const count = z.number().int().nonnegative();
+
+/** What `image --json` prints. */
+export const imageResultSchema = z.object({
+  schema: z.literal('lastspin/image-result/1'),
+  ended: z.enum(['finished', 'gave-up', 'interrupted']),
+  why: z.string(),
+  drive: z.object({
+    model: z.string(),
+    serial: z.string(),
+    firmware: z.string(),
+    sectorCount: count,
+    sectorBytes: count,
+    physicalSectorBytes: count,
+  }),
+  image: z.string(),
+  map: z.string(),
+  sectors: z.object({
+    total: count,
+    finished: count,
+    nonTried: count,
+    nonTrimmed: count,
+    nonScraped: count,
+    bad: count,
+    badAreas: count,
+  }),
+  /** Over all runs of the job. */
+  reads: count,
+  failingReads: count,
+  resets: count,
+  powerCycles: count,
+  /** Of this run. */
+  elapsedMs: z.number(),
+});
+
+export type ImageResult = z.infer<typeof imageResultSchema>;
+
+/** The end of a job as plain data. */
+export function imageResult(
+  end: JobEnd,
+  state: JobState,
+  drive: DriveIdentity,
+  paths: CasePaths,
+  elapsedMs: number,
+): ImageResult {
+  const { map } = state.plan;
+  return {
+    schema: 'lastspin/image-result/1',
+    ended: end.how,
+    why: end.why,
+    drive,
+    image: paths.image,
+    map: paths.map,
+    sectors: {
+      total: map.size,
+      finished: map.countOf(statuses.finished),
+      nonTried: map.countOf(statuses['non-tried']),
+      nonTrimmed: map.countOf(statuses['non-trimmed']),
+      nonScraped: map.countOf(statuses['non-scraped']),
+      bad: map.countOf(statuses['bad-sector']),
+      badAreas: map.runsOf(statuses['bad-sector']),
+    },
+    ...state.totals,
+    elapsedMs: Math.round(elapsedMs),
+  };
+}
+
+const headlines = {
+  finished: 'finished',
+  'gave-up': 'gave up',
+  interrupted: 'interrupted, the map is saved: run the same command again to go on',
+};
+
+/** The result for people. */
+export function formatResult(result: ImageResult): string {
+  const { sectors, drive } = result;
+  const bytes = (sectorCount: number) => formatBytes(sectorCount * drive.sectorBytes);
+  const unread = sectors.nonTried + sectors.nonTrimmed + sectors.nonScraped;
+  const lines = [
+    `${headlines[result.ended]}${result.ended === 'gave-up' ? `: ${result.why}` : ''}`,
+    `drive        ${drive.model} ${drive.serial}, ${bytes(drive.sectorCount)}`,
+    `finished     ${formatShare(sectors.finished, sectors.total)} (${bytes(sectors.finished)})`,
+    `bad          ${sectors.bad} sectors in ${sectors.badAreas} areas (${bytes(sectors.bad)})`,
+    ...(unread > 0 ? [`not yet read ${unread} sectors (${bytes(unread)})`] : []),
+    `reads        ${result.reads}, ${result.failingReads} failing; ${result.resets} resets, ${result.powerCycles} power cycles`,
+    `time         ${formatDuration(result.elapsedMs)}`,
+    `image        ${result.image}`,
+    `map          ${result.map}`,
+  ];
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,175 @@
+import { styleText } from 'node:util';
+import type { Clock } from '../clock.js';
+import type { JobEvent } from '../job/events.js';
+import type { JobState } from '../job/state.js';
+import { statuses } from '../map/status.js';
+import { formatBytes, formatDuration, formatShare, formatStrip } from './format.js';
+
+/** Where progress is written; stderr in real life. */
+export interface Terminal {
+  write(text: string): void;
+  /** Whether lines can be redrawn in place. */
+  readonly live: boolean;
+  readonly columns: number;
+  readonly colors: boolean;
+}
+
+export interface Progress {
+  onEvent(event: JobEvent, state: JobState): void;
+  /** Leaves the last picture standing. */
+  end(): void;
+}
+
+/** Redraws a few lines at most four times a second; without a terminal, one line every ten seconds. */
+const redrawIntervalMs = 250;
+const lineIntervalMs = 10_000;
+/** The rate shown is that of about the last five seconds. */
+const rateWindowMs = 5000;
+
+/** Shows a job while it runs, from its events alone. `clock` is the wall, whatever time the job keeps. */
+export function createProgress(terminal: Terminal, clock: Clock): Progress {
+  let drawnLines = 0;
+  let drawnAtMs = Number.NEGATIVE_INFINITY;
+  let lastGoodAtMs = 0;
+  let lastReadLba = 0;
+  const samples: { atMs: number; finished: number }[] = [];
+
+  const paint = (style: Parameters<typeof styleText>[0], text: string) =>
+    terminal.colors ? styleText(style, text) : text;
+
+  function erase(): void {
+    if (drawnLines > 0) terminal.write(`\x1b[${drawnLines}A\x1b[J`);
+    drawnLines = 0;
+  }
+
+  function say(line: string): void {
+    erase();
+    terminal.write(`${line}\n`);
+    drawnAtMs = Number.NEGATIVE_INFINITY;
+  }
+
+  function bytesPerSecond(state: JobState): number {
+    const finished = state.plan.map.countOf(statuses.finished);
+    samples.push({ atMs: state.atMs, finished });
+    while (samples.length > 2 && state.atMs - samples[0]!.atMs > rateWindowMs) samples.shift();
+    const first = samples[0]!;
+    const elapsedMs = Math.max(1, state.atMs - first.atMs);
+    return ((finished - first.finished) * state.plan.sectorBytes * 1000) / elapsedMs;
+  }
+
+  function draw(state: JobState): void {
+    const nowMs = clock.now();
+    if (nowMs - drawnAtMs < (terminal.live ? redrawIntervalMs : lineIntervalMs)) return;
+    drawnAtMs = nowMs;
+    const lines = terminal.live ? picture(state) : [oneLine(state)];
+    erase();
+    for (const line of lines) terminal.write(`${line}\n`);
+    if (terminal.live) drawnLines = lines.length;
+  }
+
+  function oneLine(state: JobState): string {
+    const { plan, totals } = state;
+    const { map } = plan;
+    const pass = plan.passes[plan.passIndex];
+    return [
+      pass ? `pass ${plan.passIndex + 1}/${plan.passes.length} ${pass.name}` : 'done',
+      `${formatShare(map.countOf(statuses.finished), map.size)} finished`,
+      `${formatBytes(bytesPerSecond(state))}/s`,
+      `LBA ${lastReadLba}`,
+      `bad ${map.countOf(statuses['bad-sector'])}`,
+      `power cycles ${totals.powerCycles}`,
+      `last good read ${formatDuration(state.atMs - lastGoodAtMs)} ago`,
+    ].join('  ');
+  }
+
+  function picture(state: JobState): string[] {
+    const { map } = state.plan;
+    const legend = [
+      ['+', 'finished', statuses.finished],
+      ['?', 'non-tried', statuses['non-tried']],
+      ['*', 'non-trimmed', statuses['non-trimmed']],
+      ['/', 'non-scraped', statuses['non-scraped']],
+      ['-', 'bad', statuses['bad-sector']],
+    ] as const;
+    const strip = formatStrip(map, Math.max(20, Math.min(terminal.columns - 2, 120)));
+    const counts = legend.map(([letter, name, status]) => {
+      const sectors = map.countOf(status);
+      return `${paintStatus(letter)} ${name} ${formatBytes(sectors * state.plan.sectorBytes)}`;
+    });
+    return [
+      ` ${[...strip].map(paintStatus).join('')}`,
+      ` ${counts.join('   ')}`,
+      ` ${oneLine(state)}`,
+    ];
+  }
+
+  function paintStatus(letter: string): string {
+    const styles = { '+': 'green', '?': 'gray', '*': 'yellow', '/': 'blue', '-': 'red' } as const;
+    return paint(styles[letter as keyof typeof styles], letter);
+  }
+
+  return {
+    onEvent(event, state) {
+      if (event.kind === 'read') {
+        lastReadLba = event.lba;
+        if (event.goodCount > 0) lastGoodAtMs = event.atMs;
+      }
+      if (event.kind === 'started') lastGoodAtMs = event.atMs;
+      const line = describeEvent(event);
+      if (line) say(paint(line.style, line.text));
+      draw(state);
+    },
+    end() {
+      drawnLines = 0;
+    },
+  };
+}
+
+/** The decisions worth a line of their own. */
+function describeEvent(
+  event: JobEvent,
+): { style: 'cyan' | 'yellow' | 'red' | 'green'; text: string } | undefined {
+  switch (event.kind) {
+    case 'started':
+      return {
+        style: 'cyan',
+        text: `${event.resumed ? 'resuming' : 'imaging'} ${event.drive} to ${event.image}`,
+      };
+    case 'pass-started':
+      return { style: 'cyan', text: `pass ${event.index + 1}: ${event.name}` };
+    case 'trouble':
+      return { style: 'yellow', text: `trouble: ${event.why}` };
+    case 'reset':
+      return {
+        style: 'yellow',
+        text: event.reset === 'abort' ? 'command aborted' : `${event.reset} reset`,
+      };
+    case 'power-cycled':
+      return { style: 'red', text: 'power cycled' };
+    case 'power-failed':
+      return { style: 'red', text: `power switch failed: ${event.power}: ${event.why}` };
+    case 'ready':
+      return event.ok
+        ? { style: 'green', text: `drive ready after ${formatDuration(event.waitedMs)}` }
+        : { style: 'red', text: `drive not ready after ${formatDuration(event.waitedMs)}` };
+    case 'rested':
+      return event.restMs > 0
+        ? { style: 'yellow', text: `rested ${formatDuration(event.restMs)}: ${event.why}` }
+        : undefined;
+    case 'blamed':
+      return { style: 'yellow', text: `${verdicts[event.on]}: ${event.why}` };
+    case 'gave-up':
+      return { style: 'red', text: `gave up: ${event.why}` };
+    case 'read':
+    case 'pass-ended':
+    case 'classified':
+    case 'ended':
+      return undefined;
+  }
+}
+
+const verdicts = {
+  place: 'the drive is well, the place is to blame',
+  hang: 'the place hung the drive and is left for last',
+  drive: 'the drive was to blame, reading on in place',
+};

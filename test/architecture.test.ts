@@ -1,0 +1,116 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { describe, expect, test } from 'vitest';
+
+const root = join(import.meta.dirname, '..');
+
+/** Which areas an area may import, itself aside. An area is the longest path listed here that a file's
+ * path starts with; `*` is everything but `src/cli`. */
+const allowed: Record<string, readonly string[]> = {
+  'src/errors.ts': [],
+  'src/clock.ts': [],
+  'src/map': ['src/errors.ts'],
+  'src/plan': ['src/map'],
+  'firmware-protocol': ['src/errors.ts', 'src/clock.ts'],
+  'src/drive': [
+    'src/map',
+    'src/power/power.ts',
+    'firmware-protocol',
+    'src/errors.ts',
+    'src/clock.ts',
+  ],
+  'src/power': ['src/map', 'firmware-protocol', 'src/errors.ts', 'src/clock.ts'],
+  'src/power/power.ts': [],
+  'src/image': ['src/map', 'src/errors.ts'],
+  'src/job': [
+    'src/map',
+    'src/plan',
+    'src/drive',
+    'src/power',
+    'src/power/power.ts',
+    'src/image',
+    'src/errors.ts',
+    'src/clock.ts',
+  ],
+  'src/show': ['*'],
+  'src/index.ts': ['*'],
+  'src/cli': ['*', 'hardware-sim'],
+  'hardware-sim': ['firmware-protocol', 'src/errors.ts', 'src/clock.ts'],
+};
+
+/** Ambient time, chance and disk, and the few files whose job they are. */
+const ambient: { readonly pattern: RegExp; readonly files: readonly string[] }[] = [
+  {
+    pattern: /\bDate\.now\b|\bnew Date\(\)|\bperformance\.now\b/,
+    files: ['src/clock.ts', 'src/image/lock.ts'],
+  },
+  { pattern: /\bset(Timeout|Interval)\b/, files: ['src/clock.ts'] },
+  { pattern: /\bsetImmediate\b/, files: ['hardware-sim/virtual-clock.ts'] },
+  { pattern: /\bMath\.random\b|\brandomBytes\b|\brandomInt\b/, files: ['src/cli/drives.ts'] },
+  {
+    pattern: /from 'node:fs/,
+    files: [
+      'src/image/node-files.ts',
+      'src/image/lock.ts',
+      'src/drive/file.ts',
+      'src/drive/file-reader.ts',
+      'src/drive/links.ts',
+      'hardware-sim/scenario.ts',
+      'hardware-sim/media.ts',
+      'hardware-sim/plug.ts',
+      'src/cli',
+    ],
+  },
+];
+
+function sources(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => join(folder, name));
+}
+
+const files = ['src', 'firmware-protocol', 'hardware-sim'].flatMap(sources);
+
+function areaOf(path: string): string {
+  const areas = Object.keys(allowed).filter((area) => path === area || path.startsWith(`${area}/`));
+  const area = areas.sort((a, b) => b.length - a.length)[0];
+  if (!area) throw new Error(`${path} belongs to no area of the layout`);
+  return area;
+}
+
+function importsOf(path: string): string[] {
+  const text = readFileSync(join(root, path), 'utf8');
+  const specifiers = [...text.matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)].map(
+    (match) => match[1]!,
+  );
+  return specifiers.map((specifier) =>
+    relative(root, join(root, dirname(path), specifier)).replace(/\.js$/, '.ts'),
+  );
+}
+
+describe('the layout', () => {
+  test.each(files)('%s imports only what its area may', (path) => {
+    const from = areaOf(path);
+    for (const target of importsOf(path)) {
+      const to = areaOf(target);
+      const open = allowed[from]!.includes('*') && to !== 'src/cli' && to !== 'hardware-sim';
+      const fine = to === from || open || allowed[from]!.includes(to);
+      expect(fine, `${path} imports ${target}: ${from} may not import ${to}`).toBe(true);
+    }
+  });
+
+  test.each(files)('%s has no ambient time, chance or disk unless that is its job', (path) => {
+    const text = readFileSync(join(root, path), 'utf8');
+    for (const { pattern, files: owners } of ambient) {
+      if (owners.some((owner) => path === owner || path.startsWith(`${owner}/`))) continue;
+      expect(
+        text.match(pattern)?.[0],
+        `${path} uses what only ${owners.join(', ')} may`,
+      ).toBeUndefined();
+    }
+  });
+
+  test('the test sees real imports', () => {
+    expect(importsOf('src/job/job.ts')).toContain('src/drive/drive.ts');
+  });
+});

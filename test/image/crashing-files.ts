@@ -1,0 +1,227 @@
+/** A file layer in memory that loses power: what was not synced survives in part, in any order, the
+ * way page caches and disks lose it. The code above it runs unmodified.
+ *
+ * What a crash may do: any subset of a file's writes since its last sync survives, each perhaps only
+ * in some of its sectors, and the last one torn anywhere; any subset of a directory's changes since
+ * its last sync survives. What it may not do: touch what was synced. A file whose name survived without its content
+ * being synced may be empty. */
+
+import { LastspinError } from '../../src/errors.js';
+import type { FileLayer, OpenFile } from '../../src/image/file-layer.js';
+import {
+  type Content,
+  copyContent,
+  emptyContent,
+  missing,
+  readContent,
+  truncateContent,
+  wholeOf,
+  writeContent,
+} from './memory-files.js';
+
+const sectorBytes = 512;
+
+type Change =
+  | { readonly kind: 'write'; readonly data: Uint8Array; readonly position: number }
+  | { readonly kind: 'truncate'; readonly size: number };
+
+interface Inode {
+  /** What programs see, and what a crash leaves at least. */
+  readonly now: Content;
+  durable: Content;
+  unsynced: Change[];
+}
+
+type NameChange = { readonly name: string; readonly inode: Inode | undefined };
+
+/** Power fails during this operation, which may still have its effect, in part or in full. */
+export class CrashError extends Error {
+  override readonly name = 'CrashError';
+}
+
+/** A disk that crashes. */
+export interface CrashingFiles extends FileLayer {
+  /** Operations so far: every one that changes the disk or makes a change durable. */
+  readonly operations: number;
+  /** Whether the power is gone. Whatever the code above says then, it says to nobody. */
+  readonly crashed: boolean;
+  /** Every operation from the `n`-th on (from 1) fails with a CrashError. */
+  crashAt(n: number): void;
+  /** The power goes, and comes back: a fresh layer over what survived. Works without a crash, too. */
+  reboot(): CrashingFiles;
+  /** What programs see now, for the test's own look. */
+  content(path: string): Uint8Array | undefined;
+}
+
+/** An empty disk. `random` gives numbers in [0, 1) and decides what survives. */
+export function crashingFiles(random: () => number): CrashingFiles {
+  return over(new Map(), random);
+}
+
+function over(durableNames: Map<string, Inode>, random: () => number): CrashingFiles {
+  const names = new Map(durableNames);
+  let unsyncedNames: NameChange[][] = [];
+  let operations = 0;
+  let crashesAt = Number.POSITIVE_INFINITY;
+
+  const refuseAfterCrash = () => {
+    if (operations >= crashesAt) throw new CrashError('the power is gone');
+  };
+  /** One operation. At the crash its change is made, as unsynced as any, and then the power goes. */
+  const operate = async <T>(act: (crashes: boolean) => T): Promise<T> => {
+    refuseAfterCrash();
+    operations += 1;
+    const result = act(operations >= crashesAt);
+    refuseAfterCrash();
+    return result;
+  };
+  const find = (path: string, verb: string) => {
+    const inode = names.get(path);
+    if (inode === undefined) throw missing(path, verb);
+    return inode;
+  };
+  const changeNames = (...changes: NameChange[]) => {
+    unsyncedNames.push(changes);
+    applyNames(names, changes);
+  };
+
+  return {
+    get operations() {
+      return operations;
+    },
+    get crashed() {
+      return operations >= crashesAt;
+    },
+    crashAt: (n) => {
+      crashesAt = n;
+    },
+    open: async (path, { create = false, exclusive = false, readOnly = false } = {}) => {
+      refuseAfterCrash();
+      if (exclusive && names.has(path)) {
+        throw new LastspinError('FILE_FAILED', `cannot open ${path}: it exists already`);
+      }
+      if (!names.has(path) && (create || exclusive) && !readOnly) {
+        await operate(() => {
+          const inode = { now: emptyContent(), durable: emptyContent(), unsynced: [] };
+          changeNames({ name: path, inode });
+        });
+      }
+      return openInode(find(path, 'open'), { operate, refuseAfterCrash });
+    },
+    exists: async (path) => {
+      refuseAfterCrash();
+      return names.has(path);
+    },
+    readAll: async (path) => {
+      refuseAfterCrash();
+      return wholeOf(find(path, 'read').now);
+    },
+    rename: (from, to) =>
+      operate(() => {
+        const inode = find(from, 'replace');
+        changeNames({ name: to, inode }, { name: from, inode: undefined });
+      }),
+    remove: async (path) => {
+      refuseAfterCrash();
+      if (names.has(path)) await operate(() => changeNames({ name: path, inode: undefined }));
+    },
+    syncDirectory: () =>
+      operate((crashes) => {
+        if (crashes) return;
+        for (const changes of unsyncedNames) applyNames(durableNames, changes);
+        unsyncedNames = [];
+      }),
+    freeBytes: async () => Number.MAX_SAFE_INTEGER,
+    content: (path) => {
+      const inode = names.get(path);
+      return inode === undefined ? undefined : wholeOf(inode.now);
+    },
+    reboot: () => {
+      crashesAt = 0;
+      for (const changes of unsyncedNames) {
+        if (random() < 0.5) applyNames(durableNames, changes);
+      }
+      const survivors = new Map<string, Inode>();
+      for (const [name, inode] of durableNames) survivors.set(name, survivorOf(inode, random));
+      return over(survivors, random);
+    },
+  };
+}
+
+/** A rename is one change of two names: atomic, as POSIX and every journaling file system has it. */
+function applyNames(names: Map<string, Inode>, changes: readonly NameChange[]): void {
+  for (const { name, inode } of changes) {
+    if (inode === undefined) names.delete(name);
+    else names.set(name, inode);
+  }
+}
+
+interface Power {
+  operate<T>(act: (crashes: boolean) => T): Promise<T>;
+  refuseAfterCrash(): void;
+}
+
+function openInode(inode: Inode, { operate, refuseAfterCrash }: Power): OpenFile {
+  return {
+    read: async (into, position) => {
+      refuseAfterCrash();
+      return readContent(inode.now, into, position);
+    },
+    write: (data, position) =>
+      operate(() => {
+        inode.unsynced.push({ kind: 'write', data: new Uint8Array(data), position });
+        writeContent(inode.now, data, position);
+      }),
+    truncate: (size) =>
+      operate(() => {
+        inode.unsynced.push({ kind: 'truncate', size });
+        truncateContent(inode.now, size);
+      }),
+    sync: () =>
+      operate((crashes) => {
+        if (crashes) return;
+        for (const change of inode.unsynced) applyChange(inode.durable, change);
+        inode.unsynced = [];
+      }),
+    size: async () => inode.now.size,
+    allocatedBytes: async () => inode.now.size,
+    close: async () => {},
+  };
+}
+
+function applyChange(content: Content, change: Change): void {
+  if (change.kind === 'truncate') truncateContent(content, change.size);
+  else writeContent(content, change.data, change.position);
+}
+
+function survivorOf(inode: Inode, random: () => number): Inode {
+  const content = copyContent(inode.durable);
+  inode.unsynced.forEach((change, index) => {
+    const fate = random();
+    if (fate < 0.35) return;
+    const isLast = index === inode.unsynced.length - 1;
+    if (change.kind === 'truncate' || (fate < 0.7 && !isLast)) applyChange(content, change);
+    else if (isLast && fate < 0.85) tear(content, change.data, change.position, random);
+    else dropSectors(content, change.data, change.position, random);
+  });
+  return { now: content, durable: copyContent(content), unsynced: [] };
+}
+
+function tear(content: Content, data: Uint8Array, position: number, random: () => number): void {
+  const count = Math.floor(random() * (data.length + 1));
+  if (count > 0) writeContent(content, data.subarray(0, count), position);
+}
+
+/** Some sectors of a write arrive, others do not, as a disk reorders them. */
+function dropSectors(
+  content: Content,
+  data: Uint8Array,
+  position: number,
+  random: () => number,
+): void {
+  for (let done = 0; done < data.length; ) {
+    const length = Math.min(sectorBytes - ((position + done) % sectorBytes), data.length - done);
+    if (random() < 0.6) writeContent(content, data.subarray(done, done + length), position + done);
+    done += length;
+  }
+}
