@@ -13,6 +13,8 @@ import {
 /** Carries whole messages between two ends. A message handed to `onMessage` is exactly what the other
  * end sent (its frame's CRC held); some may be lost, and then nothing is said. */
 export interface Link {
+  /** What the other end is called in messages: `serial:/dev/ttyACM0`. */
+  readonly name?: string;
   /** Queues one message. Never throws: a link that cannot send closes. */
   send(message: Uint8Array): void;
   /** Resolves when what was sent has left, so that a sender can keep its queue short; also when the
@@ -54,12 +56,16 @@ function limitingTransform(frameBytesMax: number, discarded: DiscardCounts): Tra
   return transform;
 }
 
-/** A link over a duplex byte stream: a serial port, a socket, a pipe. `frameBytesMax`: longest message
- * taken, in bytes. `close`: how this stream is closed, where `destroy` does not (serialport). */
-export function framedLink(
-  duplex: Duplex,
-  options: { readonly frameBytesMax?: number; readonly close?: () => void } = {},
-): Link {
+export interface FramedLinkOptions {
+  readonly name?: string;
+  /** Longest message taken, in bytes; `frameBytesMaxDefault` unless told. */
+  readonly frameBytesMax?: number;
+  /** How this stream is closed, where `destroy` does not (serialport). */
+  readonly close?: () => void;
+}
+
+/** A link over a duplex byte stream: a serial port, a socket, a pipe. */
+export function framedLink(duplex: Duplex, options: FramedLinkOptions = {}): Link {
   const discarded = noDiscards();
   const limiter = limitingTransform(options.frameBytesMax ?? frameBytesMaxDefault, discarded);
   // Object mode keeps frames apart whatever the state of the stream.
@@ -117,6 +123,7 @@ export function framedLink(
   write(delimiter);
 
   return {
+    ...(options.name !== undefined && { name: options.name }),
     discarded,
     send: (message) => write(encodeFrame(message)),
     drained() {

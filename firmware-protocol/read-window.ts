@@ -78,6 +78,8 @@ export interface ReadWindow {
   /** Rejects everything, and every later read. */
   fail(error: LastspinError): void;
   readonly idNext: number;
+  /** Reads below this id have come back. */
+  readonly resolvedBelow: number;
   /** Reads that were called and have not come back. */
   readonly outstanding: number;
 }
@@ -130,6 +132,10 @@ export function firstMissing(covered: readonly Span[], bytes: number): Span | un
   if (from >= bytes) return undefined;
   const next = covered.find((span) => span.from > from);
   return { from, end: Math.min(bytes, next?.from ?? bytes) };
+}
+
+function bytesIn(covered: readonly Span[]): number {
+  return covered.reduce((sum, span) => sum + span.end - span.from, 0);
 }
 
 const outcomeNames = new Map<number, ReadOutcomeName>(
@@ -279,18 +285,14 @@ async function repair(window: Window, read: PendingRead): Promise<void> {
     try {
       await window.resend({ readId: read.id, offset, length });
     } catch (error) {
-      if (isReply(error, 'busy')) continue;
       if (!read.settled) window.fail(asFailure(error));
       return;
     }
-    fruitless = read.covered === covered && read.response === response ? fruitless + 1 : 0;
+    const isFruitless = read.response === response && bytesIn(read.covered) === bytesIn(covered);
+    fruitless = isFruitless ? fruitless + 1 : 0;
     if (fruitless >= fruitlessMax) giveUp(window, read);
   }
   read.repairing = false;
-}
-
-function isReply(error: unknown, reply: ReplyError['reply']): boolean {
-  return error instanceof Error && error.cause instanceof ReplyError && error.cause.reply === reply;
 }
 
 function asFailure(error: unknown): LastspinError {
@@ -430,6 +432,9 @@ export function createReadWindow(options: WindowOptions): ReadWindow {
     fail: (error) => fail(window, error),
     get idNext() {
       return window.idNext;
+    },
+    get resolvedBelow() {
+      return window.sent[0]?.id ?? window.idNext;
     },
     get outstanding() {
       return window.sent.length + window.waiting.length;

@@ -11,6 +11,7 @@ import {
   type ImagerDevice,
   ReplyError,
 } from '../firmware-protocol/device.js';
+import { frameBytesMaxDefault } from '../firmware-protocol/link.js';
 import { judgeReadOnly } from '../firmware-protocol/read-only.js';
 import type { Clock } from '../src/clock.js';
 import type { DriveRead, SimulatedDrive } from './drive.js';
@@ -47,16 +48,19 @@ export interface ImagerCounters {
 export interface SimulatedImager extends ImagerDevice {
   readonly drive: SimulatedDrive;
   readonly counters: Readonly<ImagerCounters>;
+  /** Stops its timers, so that a process may end, and frees the drive's contents. */
+  close(): void;
 }
 
 const defaults = {
   firmware: 'lastspin-sim 1.0',
   bootId: 1,
-  frameBytesMax: 16 * 1024,
+  frameBytesMax: frameBytesMaxDefault,
   bufferBytes: 4 * 1024 * 1024,
   requestsMax: 32,
   readCountMax: 2048,
-  watchdog: { stopReadsMs: 5_000, unloadMs: 10_000, standbyMs: 600_000, offMs: 3_600_000 },
+  // Off: only a laptop that sets it knows that it has to keep talking.
+  watchdog: { stopReadsMs: 0, unloadMs: 0, standbyMs: 0, offMs: 0 },
 } as const satisfies SimulatedImagerOptions;
 
 /** How long `identify` waits for a drive that is busy. */
@@ -127,6 +131,12 @@ export function createSimulatedImager(
     watchdog: async (stages) => parts.watchdog.configure(stages),
     heard: () => parts.watchdog.heard(),
     onEvent: () => {},
+    close() {
+      parts.supply.close();
+      parts.watchdog.close();
+      interrupt(parts, 'aborted');
+      drive.close();
+    },
   };
   return device;
 }
@@ -160,15 +170,10 @@ async function read(parts: Parts, request: DeviceRead): Promise<DeviceReadResult
   return resultOf(answer, request, waitedMs + answer.elapsedMs);
 }
 
-/** What may keep a read from starting: a silent laptop, a cap on the rate, a rest. These waits are not
- * the drive's, so no deadline runs yet. */
+/** What may keep a read from starting: a cap on the rate, a rest. These waits are not the drive's, so
+ * no deadline runs yet. */
 async function beforeRead(parts: Parts): Promise<Interruption | undefined> {
-  const { clock, drive, throttle, watchdog, counters } = parts;
-  const allowed = watchdog.readsAllowed();
-  if (allowed) {
-    const ended = await waitFor(parts, allowed);
-    if (ended !== 'elapsed') return ended;
-  }
+  const { clock, drive, throttle, counters } = parts;
   const { restMs, delayMs } = throttle.before(clock.now());
   if (restMs > 0) {
     counters.rests++;
@@ -237,23 +242,14 @@ function resultOf(answer: DriveRead, request: DeviceRead, elapsedMs: number): De
 /** Lets time pass for a command; ends early when the command is ended. */
 async function pause(parts: Parts, delayMs: number): Promise<'elapsed' | Interruption> {
   if (delayMs <= 0) return 'elapsed';
-  let cancel = () => {};
-  const elapsed = new Promise<void>((resolve) => {
-    cancel = parts.clock.after(delayMs, resolve);
-  });
-  const ended = await waitFor(parts, elapsed);
-  cancel();
-  return ended;
-}
-
-function waitFor(parts: Parts, event: Promise<void>): Promise<'elapsed' | Interruption> {
   return new Promise((resolve) => {
     const end = (how: 'elapsed' | Interruption) => {
+      cancel();
       parts.waits.delete(end);
       resolve(how);
     };
+    const cancel = parts.clock.after(delayMs, () => end('elapsed'));
     parts.waits.add(end);
-    event.then(() => end('elapsed'));
   });
 }
 
@@ -325,7 +321,7 @@ async function park(parts: Parts, kind: 'unload' | 'standby'): Promise<void> {
   await clock.sleep(parkMs);
 }
 
-/** A stage of the answer to a laptop that fell silent; the watchdog itself stops the reads. */
+/** A stage of the answer to a laptop that fell silent. The responder hears of it and stops the reads. */
 function stepDown(parts: Parts, stage: WatchdogStage): void {
   const { clock, drive, supply, counters } = parts;
   counters.steppedDown++;

@@ -22,6 +22,8 @@ export interface PowerSupply {
   checkCurrent(): void;
   /** The drive is about to spin up once more: blanks the trip. */
   blank(): void;
+  /** Stops all timers. */
+  close(): void;
 }
 
 interface Hooks {
@@ -61,10 +63,13 @@ export function createPowerSupply(drive: SimulatedDrive, clock: Clock, hooks: Ho
     return true;
   };
 
-  const railDown = () => {
+  const stopTimers = () => {
     cancelStep();
     cancelHung();
     cancelBlanking();
+  };
+  const railDown = () => {
+    stopTimers();
     drive.powerOff(clock.now());
     hooks.interrupt('power-lost');
   };
@@ -166,6 +171,7 @@ export function createPowerSupply(drive: SimulatedDrive, clock: Clock, hooks: Ho
     },
     checkCurrent,
     blank,
+    close: stopTimers,
   };
 }
 

@@ -2,7 +2,8 @@ import type { Clock } from '../src/clock.js';
 
 export type WatchdogStage = 1 | 2 | 3 | 4;
 
-/** Silence after which each stage is taken: 1 reads stop, 2 unload, 3 standby, 4 off; 0 = never. */
+/** Silence after which each stage is taken: 1 reads stop (the responder's part), 2 unload, 3 standby,
+ * 4 off; 0 = never. */
 export interface WatchdogStages {
   readonly stopReadsMs: number;
   readonly unloadMs: number;
@@ -14,8 +15,8 @@ export interface Watchdog {
   configure(stages: WatchdogStages): void;
   /** The laptop was heard: silence starts anew, and all stages are ahead again. */
   heard(): void;
-  /** Resolves at once unless reads are stopped, and then when the laptop is heard again. */
-  readsAllowed(): Promise<void> | undefined;
+  /** Stops the timer. */
+  close(): void;
 }
 
 /** Steps down by stages when nobody is heard. Starts with the first `heard`. One timer at most waits,
@@ -29,7 +30,6 @@ export function createWatchdog(
   let heardAtMs = 0;
   let taken = 0;
   let cancel: (() => void) | undefined;
-  let gate: { readonly opened: Promise<void>; readonly open: () => void } | undefined;
 
   const schedule = () => {
     const next = limits[taken];
@@ -43,7 +43,6 @@ export function createWatchdog(
     const next = limits[taken];
     if (next && clock.now() - heardAtMs >= next.afterMs) {
       taken++;
-      if (next.stage === 1) gate ??= createGate();
       take(next.stage);
     }
     schedule();
@@ -59,11 +58,12 @@ export function createWatchdog(
     heard() {
       heardAtMs = clock.now();
       taken = 0;
-      gate?.open();
-      gate = undefined;
       if (!cancel) schedule();
     },
-    readsAllowed: () => gate?.opened,
+    close() {
+      cancel?.();
+      limits = [];
+    },
   };
 }
 
@@ -75,12 +75,4 @@ function limitsOf(stages: WatchdogStages): { stage: WatchdogStage; afterMs: numb
     { stage: 4, afterMs: stages.offMs },
   ] as const;
   return all.filter(({ afterMs }) => afterMs > 0).sort((a, b) => a.afterMs - b.afterMs);
-}
-
-function createGate() {
-  let open = () => {};
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  return { opened, open };
 }

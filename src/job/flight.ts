@@ -26,6 +26,11 @@ interface UnderWay {
   readonly result: Promise<ReadResult>;
 }
 
+/** Reads at the start of a job, when the drive may just have spun up and recalibrates: they get this many
+ * times their limits. After a power cycle in a job the reference read takes that upon itself. */
+const firstReadsCount = 3;
+const firstReadsFactor = 3;
+
 /** A batch is what was submitted since nothing was under way: once a result stops it, nothing is added
  * until the rest has come back not attempted. */
 export function createFlight(parts: JobParts, state: JobState, note: Note): Flight {
@@ -35,6 +40,7 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
   let batch = 0;
   let stopped = false;
   let abandoned = false;
+  let submitted = 0;
 
   return {
     abandon: () => {
@@ -52,7 +58,9 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
         batch += 1;
         stopped = false;
       }
-      const result = drive.read(passRequest(extent, pass, batch, state.plan.sectorBytes));
+      submitted += 1;
+      const factor = submitted <= firstReadsCount ? firstReadsFactor : 1;
+      const result = drive.read(passRequest(extent, pass, batch, factor, state.plan.sectorBytes));
       // It is awaited when its turn comes; until then a rejection must not count as unhandled.
       result.catch(() => {});
       underWay.push({ extent, pass, result });
@@ -84,11 +92,17 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
   };
 }
 
-function passRequest(extent: Extent, pass: Pass, batch: number, sectorBytes: number): ReadRequest {
+function passRequest(
+  extent: Extent,
+  pass: Pass,
+  batch: number,
+  factor: number,
+  sectorBytes: number,
+): ReadRequest {
   return {
     extent,
-    timeoutMs: pass.timeoutMs,
-    slowMs: slowLimitMs(pass, extent.count, sectorBytes),
+    timeoutMs: pass.timeoutMs * factor,
+    slowMs: factor * slowLimitMs(pass, extent.count, sectorBytes),
     stopOn: { fault: true, slow: pass.onSlow !== 'go-on', timeout: true },
     batch,
   };

@@ -1,4 +1,4 @@
-import { reasonOf } from '../errors.js';
+import { isLastspinError, reasonOf } from '../errors.js';
 import { statuses } from '../map/status.js';
 import type { Pass } from '../plan/pass.js';
 import { refuseOther } from './identity.js';
@@ -34,7 +34,11 @@ export function createRemedies(
   /** STANDBY first where the drive still answers: an emergency unload wears like a hundred normal ones. */
   async function parkIfReady(): Promise<void> {
     if (!drive.capabilities.park) return;
-    if ((await drive.readiness()) === 'ready') await drive.park();
+    if ((await drive.readiness()) !== 'ready') return;
+    await drive.park().catch((error: unknown) => {
+      // A drive that refuses to park is parked by losing its power.
+      if (!isLastspinError(error, 'DEVICE_REFUSED')) throw error;
+    });
   }
 
   async function awaitReady(limitMs: number): Promise<void> {

@@ -162,16 +162,27 @@ function areaAround(state: PlanState, pass: Pass, extent: Extent): Extent {
   return { lba, count: Math.max(endOf(run), endOf(extent)) - lba };
 }
 
+/** A place acquitted this often in a row, with trouble at every read of it, is to blame after all. */
+const acquittalsMax = 3;
+
 function foldBlame(state: PlanState, event: BlamedEvent): void {
   const pass = state.passes[state.passIndex];
   const suspect = state.suspect;
   state.suspect = undefined;
-  if (event.on !== 'place') liftBlame(state, pass);
+  const on =
+    suspect && event.on === 'drive' && acquittedTooOften(state, suspect) ? 'place' : event.on;
+  if (on !== 'place') liftBlame(state, pass);
   if (pass && suspect) {
-    if (event.on === 'place') applyFailure(state, pass, suspect);
-    else if (event.on === 'hang') applyHang(state, pass, suspect);
+    if (on === 'place') applyFailure(state, pass, suspect);
+    else if (on === 'hang') applyHang(state, pass, suspect);
   }
   state.blamed = [];
+}
+
+function acquittedTooOften(state: PlanState, suspect: ReadEvent): boolean {
+  const { lba, count } = state.acquittals;
+  state.acquittals = { lba: suspect.lba, count: lba === suspect.lba ? count + 1 : 1 };
+  return state.acquittals.count >= acquittalsMax;
 }
 
 /** The drive was to blame: everything since the last good read gets its former status back, and the

@@ -29,6 +29,8 @@ export interface PlanState {
   blamed: { lba: number; count: number; former: StatusCode }[];
   /** A read whose failure nobody has been blamed for yet. Nothing is planned until that is settled. */
   suspect: ReadEvent | undefined;
+  /** Verdicts against the drive in a row over one and the same read. */
+  acquittals: { lba: number; count: number };
 }
 
 /** A state before the first event. `map` may come from a map file. */
@@ -51,6 +53,7 @@ export function createPlanState(
     skipOrigin: 0,
     blamed: [],
     suspect: undefined,
+    acquittals: { lba: 0, count: 0 },
   };
 }
 

@@ -51,7 +51,10 @@ export interface Trouble {
   referencesBad: number;
   /** Reference reads ever made: each takes another place. */
   references: number;
-  /** The drive crawled in this trouble. */
+  /** Crawling references in a row. One alone may have waited for the drive to finish an aborted command
+   * or to spin up. */
+  crawls: number;
+  /** The drive crawled in this trouble, and was given a rest for it. */
   stalled: boolean;
   /** The verdict, once a reference read went well. */
   verdict: 'place' | 'hang' | 'drive' | undefined;
@@ -72,6 +75,7 @@ export function createTrouble(): Trouble {
     stage: 'reference',
     referencesBad: 0,
     references: 0,
+    crawls: 0,
     stalled: false,
     verdict: undefined,
     cycles: 0,
@@ -91,7 +95,9 @@ const fastFaultsMax = 8;
 const faultsMax = 64;
 /** References that may turn out bad themselves before the drive is taken to work. */
 const referencesBadMax = 3;
-/** Reads right after a power cycle take longer: the drive recalibrates. */
+/** Crawling references in a row that are no coincidence. */
+const crawlsMax = 2;
+/** Reads after a power cycle or a rest take longer: the drive spins up or recalibrates. */
 const recalibrationFactor = 3;
 
 /** Applies one event that happened at `atMs`. */
@@ -108,6 +114,7 @@ export function foldTrouble(
         rung: event.from,
         stage: event.from === 'none' ? 'reference' : 'act',
         referencesBad: 0,
+        crawls: 0,
         stalled: false,
         verdict: undefined,
       } satisfies Partial<Trouble>);
@@ -180,6 +187,9 @@ function foldReference(
   trouble.references += 1;
   const answered = event.outcome === 'good' || event.outcome === 'slow';
   if (answered && event.elapsedMs > policy.crawlMs) {
+    trouble.crawls += 1;
+    if (trouble.crawls < crawlsMax) return;
+    trouble.crawls = 0;
     if (trouble.stalled) climb(trouble);
     else trouble.stage = 'stall';
     trouble.stalled = true;
@@ -223,7 +233,7 @@ export function nextTroubleStep(
   if (trouble.verdict) return { kind: 'blame', on: trouble.verdict, why: trouble.why };
   switch (trouble.stage) {
     case 'reference': {
-      const factor = trouble.rung === 'power' ? recalibrationFactor : 1;
+      const factor = trouble.rung === 'power' || trouble.stalled ? recalibrationFactor : 1;
       return {
         kind: 'reference',
         timeoutMs: policy.referenceTimeoutMs * factor,

@@ -189,6 +189,8 @@ describe('the ladder', () => {
     const fold = (event: TroubleEvent) => foldTrouble(trouble, event, 0, policy);
     fold({ kind: 'trouble', why: 'test', from: 'none' });
     fold(reference('good', 4000));
+    expect(next(trouble)).toMatchObject({ kind: 'reference', attempt: 1 });
+    fold(reference('good', 4000));
     expect(next(trouble)).toMatchObject({ kind: 'rest', restMs: policy.stallRestMs });
     fold({ kind: 'rested', restMs: policy.stallRestMs, why: '' });
     expect(next(trouble).kind).toBe('reference');

@@ -1,0 +1,284 @@
+/** The plainest drive: a block device or a regular file of this computer, opened for reading only. */
+
+import { strict as assert } from 'node:assert';
+import type { ChildProcess } from 'node:child_process';
+import { getSystemErrorName } from 'node:util';
+import type { Clock } from '../clock.js';
+import { LastspinError } from '../errors.js';
+import type { Drive, DriveIdentity, DriveReadiness, ReadRequest, ReadResult } from './drive.js';
+import {
+  type Answer,
+  createOperationLine,
+  type OperationLine,
+  openTimeoutMs,
+} from './file-line.js';
+import { spawnReader } from './file-process.js';
+import type { Inspection, Operation, PathIdentity } from './file-records.js';
+
+export interface FileDriveOptions {
+  /** Logical sector in bytes. By default what the device says, 512 for a file. */
+  readonly sectorBytes?: number;
+  /** Physical sector in bytes, a multiple of the logical one. By default what the device says, else the
+   * logical one; given, it is believed, since many a USB bridge does not pass it on. */
+  readonly physicalSectorBytes?: number;
+  /** Starts the reading process; for tests. */
+  readonly spawnReader?: (path: string) => ChildProcess;
+}
+
+export interface FileDrive extends Drive {
+  /** Whether the last read went past the page cache. False on a file system that has no O_DIRECT: what
+   * this computer has cached is then not asked of the drive, and what is asked may be read ahead. */
+  readonly isDirect: boolean;
+}
+
+/** One read is under way, one waits behind it, one goes through the pipe, one is in the caller's hands:
+ * with fewer, somebody waits for somebody. */
+const inFlightMax = 4;
+
+/** Where a file says nothing of its sectors. */
+const sectorBytesDefault = 512;
+
+/** Names that Node's table lacks (Linux, include/uapi/asm-generic/errno.h). */
+const errnoNames = new Map([
+  [52, 'EBADE'],
+  [67, 'ENOLINK'],
+  [117, 'EUCLEAN'],
+  [123, 'ENOMEDIUM'],
+]);
+
+/** Opens a block device or a regular file as a drive: read-only, past the page cache, one system call
+ * per request, in a process of its own that is abandoned when a read does not return in time.
+ * Of the resets it has only `abort`. After a power cycle ask `identify`: it opens the path again.
+ * Throws DRIVE_OPEN_FAILED: missing, not permitted, neither file nor device, empty, half a sector. */
+export async function openFileDrive(
+  path: string,
+  clock: Clock,
+  options: FileDriveOptions = {},
+): Promise<FileDrive> {
+  const spawn = options.spawnReader ?? spawnReader;
+  const line = createOperationLine(() => spawn(path), clock);
+  try {
+    const found = requireUsable(path, await inspectPath(line, 'identify'));
+    const sectorBytes = chooseSectorBytes(path, found, options);
+    requireWholeSectors(path, found, sectorBytes);
+    return createFileDrive(line, found, sectorBytes, options);
+  } catch (error) {
+    line.close();
+    throw error;
+  }
+}
+
+function createFileDrive(
+  line: OperationLine,
+  found: PathIdentity,
+  sectorBytes: number,
+  options: FileDriveOptions,
+): FileDrive {
+  const readBytesMax = Math.max(sectorBytes, found.readBytesMax);
+  const readCountMax = Math.floor(readBytesMax / sectorBytes);
+  let isDirect = true;
+  let isClosed = false;
+
+  return {
+    capabilities: {
+      resets: new Set(['abort']),
+      power: false,
+      park: false,
+      readCountMax,
+      inFlightMax,
+      inFlightBytesMax: inFlightMax * readBytesMax,
+    },
+    get isDirect() {
+      return isDirect;
+    },
+    async identify(signal) {
+      signal?.throwIfAborted();
+      const inspection = await untilAborted(inspectPath(line, 'identify'), signal);
+      if (inspection?.state !== 'open' || inspection.path.sizeBytes === 0) return undefined;
+      return identityOf(inspection.path, options, sectorBytes);
+    },
+    async read(request) {
+      const { extent, timeoutMs, slowMs, batch, stopOn } = request;
+      assert(!isClosed, 'a closed drive is not read');
+      assert(
+        extent.lba >= 0 && extent.count > 0 && extent.count <= readCountMax,
+        'extent in range',
+      );
+      const offsetBytes = extent.lba * sectorBytes;
+      const countBytes = extent.count * sectorBytes;
+      const answer = await line.ask(
+        { operation: 'read', offsetBytes, countBytes, slowMs, batch, stopOn },
+        timeoutMs,
+      );
+      if (answer.kind === 'reply') isDirect = answer.reply.direct;
+      return toResult(answer, request, sectorBytes);
+    },
+    async reset(kind) {
+      if (kind !== 'abort') {
+        throw new LastspinError('DEVICE_REFUSED', `a file or block device has no ${kind} reset`);
+      }
+      line.abortReads();
+    },
+    readiness: async () => readinessOf(await inspectPath(line, 'probe')),
+    async park() {},
+    async close() {
+      isClosed = true;
+      line.close();
+    },
+  };
+}
+
+/** What opening the path shows; undefined when it takes too long. */
+async function inspectPath(
+  line: OperationLine,
+  operation: Exclude<Operation, 'read'>,
+): Promise<Inspection | undefined> {
+  const answer = await line.ask(
+    {
+      operation,
+      offsetBytes: 0,
+      countBytes: 0,
+      slowMs: 0,
+      batch: 0,
+      stopOn: { fault: false, slow: false, timeout: false },
+    },
+    openTimeoutMs,
+  );
+  if (answer.kind !== 'reply') return undefined;
+  return JSON.parse(Buffer.from(answer.reply.data).toString()) as Inspection;
+}
+
+function readinessOf(inspection: Inspection | undefined): DriveReadiness {
+  if (inspection?.state !== 'open') return 'gone';
+  // A reader without a medium, or a drive whose capacity its bridge has not been told yet.
+  return inspection.path.sizeBytes === 0 ? 'not-ready' : 'ready';
+}
+
+function toResult(answer: Answer, request: ReadRequest, sectorBytes: number): ReadResult {
+  const nothing = { goodCount: 0, data: new Uint8Array(0) };
+  if (answer.kind === 'timeout')
+    return { kind: 'timeout', ...nothing, elapsedMs: answer.elapsedMs };
+  if (answer.kind !== 'reply') return { kind: answer.kind, ...nothing, elapsedMs: 0 };
+  const { kind, data, elapsedMs, errno } = answer.reply;
+  assert(kind !== 'inspection', 'a read is answered as a read');
+  if (kind === 'gone' || kind === 'not-attempted') return { kind, ...nothing, elapsedMs };
+  const goodCount = Math.floor(data.length / sectorBytes);
+  if (kind !== 'fault') return { kind, goodCount, data, elapsedMs };
+  return {
+    kind,
+    goodCount,
+    data: data.subarray(0, goodCount * sectorBytes),
+    elapsedMs,
+    fault: {
+      errno: nameOfErrno(errno),
+      // Where a read that ended early ended. A read that failed as a whole does not tell where.
+      ...(data.length > 0 && { lba: request.extent.lba + goodCount }),
+    },
+  };
+}
+
+function nameOfErrno(errno: number): string {
+  const known = errnoNames.get(errno);
+  if (known) return known;
+  const name = getSystemErrorName(-errno);
+  return name.startsWith('Unknown') ? `errno ${errno}` : name;
+}
+
+function identityOf(
+  found: PathIdentity,
+  options: FileDriveOptions,
+  sectorBytes: number,
+): DriveIdentity {
+  return {
+    model: found.model,
+    serial: found.serial,
+    firmware: found.firmware,
+    // A size that has come to end within a sector differs from before in whole sectors too, or the rest
+    // is nothing that this rescue set out to read.
+    sectorCount: Math.floor(found.sizeBytes / sectorBytes),
+    sectorBytes,
+    physicalSectorBytes: Math.max(
+      sectorBytes,
+      options.physicalSectorBytes ?? found.physicalSectorBytes ?? sectorBytes,
+    ),
+  };
+}
+
+function refuse(message: string): never {
+  throw new LastspinError('DRIVE_OPEN_FAILED', message);
+}
+
+function requireUsable(path: string, inspection: Inspection | undefined): PathIdentity {
+  if (!inspection) {
+    refuse(
+      `${path} does not answer within ${openTimeoutMs / 1000} s; cycle its power and try again`,
+    );
+  }
+  if (inspection.state === 'refused')
+    refuse(`cannot open ${path}: ${reasonOfErrno(inspection.errno)}`);
+  if (inspection.state === 'other-kind') {
+    refuse(`${path} is neither a regular file nor a block device`);
+  }
+  if (inspection.state === 'no-sysfs') {
+    refuse(`the size of ${path} is not known: block devices need Linux with /sys mounted`);
+  }
+  if (inspection.path.sizeBytes === 0) {
+    refuse(`${path} is empty: no medium, or the drive does not tell its size yet`);
+  }
+  return inspection.path;
+}
+
+function reasonOfErrno(errno: number): string {
+  const name = nameOfErrno(errno);
+  switch (name) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return 'no such file or device';
+    case 'EACCES':
+    case 'EPERM':
+      return 'permission denied; run with `sudo`, or join the group that owns it (`disk` for devices)';
+    case 'ENXIO':
+    case 'ENODEV':
+    case 'ENOMEDIUM':
+      return `no drive or medium behind it (${name})`;
+    case 'EBUSY':
+      return 'it is in use by another program';
+    default:
+      return name;
+  }
+}
+
+function chooseSectorBytes(path: string, found: PathIdentity, options: FileDriveOptions): number {
+  const sectorBytes = options.sectorBytes ?? found.sectorBytes ?? sectorBytesDefault;
+  const { physicalSectorBytes } = options;
+  if (found.sectorBytes && sectorBytes % found.sectorBytes !== 0) {
+    refuse(
+      `${path} has sectors of ${found.sectorBytes} bytes; it cannot be read in units of ${sectorBytes}`,
+    );
+  }
+  if (physicalSectorBytes && physicalSectorBytes % sectorBytes !== 0) {
+    refuse(
+      `a physical sector of ${physicalSectorBytes} bytes is no multiple of the logical ${sectorBytes} of ${path}`,
+    );
+  }
+  return sectorBytes;
+}
+
+/** A drive has whole sectors only, and so has everything that is made of its image. */
+function requireWholeSectors(path: string, found: PathIdentity, sectorBytes: number): void {
+  const restBytes = found.sizeBytes % sectorBytes;
+  if (restBytes === 0) return;
+  refuse(
+    `${path} ends with ${restBytes} bytes of a sector of ${sectorBytes}: it is no whole drive; copy it, \`truncate -s %${sectorBytes}\` the copy (adds zeros), and take the copy`,
+  );
+}
+
+/** The promise, or the signal's reason, whichever is first. */
+async function untilAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
+  if (!signal) return await promise;
+  return await new Promise<T>((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}

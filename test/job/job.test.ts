@@ -1,0 +1,244 @@
+import { describe, expect, test } from 'vitest';
+import type { ScenarioInput } from '../../hardware-sim/schema.js';
+import { isLastspinError } from '../../src/errors.js';
+import { parseMapFile } from '../../src/map/mapfile.js';
+import { statuses } from '../../src/map/status.js';
+import { notes } from '../../src/plan/pass.js';
+import { memoryFiles } from '../image/memory-files.js';
+import { decisions, falsehoods, imageInWorld } from './world.js';
+
+const base: ScenarioInput = { seed: 3, sectorCount: 40_000, physicalSectorBytes: 4096 };
+const none = () => false;
+const within = (lba: number, count: number) => (at: number) => at >= lba && at < lba + count;
+
+describe('a job through the protocol, in virtual time', () => {
+  test('a healthy drive is imaged once, and its power is left as it was', async () => {
+    const outcome = await imageInWorld(base);
+    expect(outcome.end.how).toBe('finished');
+    expect(await falsehoods(outcome, none)).toEqual([]);
+    expect(outcome.drive.counters.reads).toBe(Math.ceil(40_000 / 128));
+    expect(outcome.state.totals).toMatchObject({ failingReads: 0, powerCycles: 0, resets: 0 });
+  });
+
+  test('a bad physical sector costs one failing read: the drive names it, and everything else is read', async () => {
+    const outcome = await imageInWorld({
+      ...base,
+      faults: [{ kind: 'bad', lba: 10_000, count: 8, errorMs: 300 }],
+    });
+    expect(await falsehoods(outcome, within(10_000, 8))).toEqual([]);
+    expect(outcome.drive.counters.failingReads).toBe(1);
+  });
+
+  test('errors slower than the deadline are no verdict: abort, reset, reference, then the place is to blame', async () => {
+    const outcome = await imageInWorld({
+      ...base,
+      faults: [{ kind: 'bad', lba: 10_000, count: 8, errorMs: 2500 }],
+    });
+    expect(await falsehoods(outcome, within(10_000, 8))).toEqual([]);
+    expect(decisions(outcome.events)).toContain('blamed place');
+    expect(outcome.state.totals.powerCycles).toBe(0);
+  });
+
+  test('a spot that hangs the drive until a power cycle costs two cycles and only its own sectors', async () => {
+    const outcome = await imageInWorld({
+      ...base,
+      faults: [{ kind: 'hang', lba: 20_000, count: 8, until: 'power-cycle' }],
+    });
+    expect(outcome.end.how).toBe('finished');
+    expect(await falsehoods(outcome, within(20_000, 8))).toEqual([]);
+    expect(outcome.state.totals.powerCycles).toBe(2);
+    expect(decisions(outcome.events).filter((kind) => kind === 'blamed hang')).toHaveLength(2);
+  });
+
+  test('a hung drive that answers every read with an error at once marks nothing bad', async () => {
+    const outcome = await imageInWorld({
+      ...base,
+      faults: [
+        {
+          kind: 'hang',
+          lba: 20_000,
+          count: 8,
+          until: 'power-cycle',
+          answering: 'error',
+          errorMs: 5,
+        },
+      ],
+    });
+    expect(await falsehoods(outcome, within(20_000, 8))).toEqual([]);
+    expect(outcome.state.totals.powerCycles).toBe(2);
+  });
+
+  test('a hang that a hard reset ends costs no power cycle', async () => {
+    const outcome = await imageInWorld({
+      ...base,
+      faults: [{ kind: 'hang', lba: 20_000, count: 8, until: 'hard-reset' }],
+    });
+    expect(await falsehoods(outcome, within(20_000, 8))).toEqual([]);
+    expect(outcome.state.totals.powerCycles).toBe(0);
+  });
+
+  test('a drive that vanishes from the bus once is brought back and loses nothing', async () => {
+    const outcome = await imageInWorld({
+      ...base,
+      faults: [{ kind: 'vanish', lba: 15_000, count: 8, returns: 'power-cycle', times: 1 }],
+    });
+    expect(outcome.end.how).toBe('finished');
+    expect(await falsehoods(outcome, none)).toEqual([]);
+    expect(outcome.state.totals.powerCycles).toBe(1);
+  });
+
+  test('a drive that stalls everywhere for a while has no sector marked', async () => {
+    const outcome = await imageInWorld({
+      ...base,
+      faults: [{ kind: 'stall', lba: 12_000, count: 8, lastsMs: 45_000, readMs: 4000, times: 1 }],
+    });
+    expect(outcome.end.how).toBe('finished');
+    expect(await falsehoods(outcome, none)).toEqual([]);
+    expect(outcome.state.totals.powerCycles).toBeLessThanOrEqual(1);
+  });
+
+  test('sectors that read once in a few tries come in with retries', async () => {
+    const flaky: ScenarioInput = {
+      ...base,
+      faults: [{ kind: 'bad', lba: 10_000, count: 80, errorMs: 200, readChance: 0.4 }],
+    };
+    const outcome = await imageInWorld(flaky, { retries: 20 });
+    expect(await falsehoods(outcome, none)).toEqual([]);
+  });
+
+  test('a drive that no reset and no power cycle revives ends the job, and marks nothing', async () => {
+    const outcome = await imageInWorld({
+      ...base,
+      faults: [{ kind: 'vanish', lba: 15_000, count: 8, returns: 'never' }],
+    });
+    expect(outcome.end.how).toBe('gave-up');
+    expect(outcome.state.plan.map.countOf(statuses['bad-sector'])).toBe(0);
+    expect(outcome.state.plan.map.countOf(statuses['non-trimmed'])).toBe(0);
+  });
+
+  test('without a power switch a hang ends the job and says so', async () => {
+    const outcome = await imageInWorld(
+      { ...base, faults: [{ kind: 'hang', lba: 20_000, count: 8, until: 'power-cycle' }] },
+      { noPower: true },
+    );
+    expect(outcome.end).toMatchObject({ how: 'gave-up', why: expect.stringContaining('--power') });
+    expect(outcome.state.plan.map.countOf(statuses['bad-sector'])).toBe(0);
+  });
+
+  test('weak head, slow zone, scratch and a hang together: all that can be read is read', async () => {
+    const outcome = await imageInWorld({
+      ...base,
+      faults: [
+        { kind: 'bad', lba: 5000, count: 16, pitch: 800, repeats: 6, errorMs: 400 },
+        { kind: 'slow', lba: 12_000, count: 3000, extraMs: 60 },
+        { kind: 'bad', lba: 13_000, count: 40, errorMs: 700, reportsLba: false },
+        { kind: 'hang', lba: 30_000, count: 8, until: 'power-cycle' },
+      ],
+    });
+    const lost = (at: number) =>
+      within(13_000, 40)(at) ||
+      within(30_000, 8)(at) ||
+      [0, 1, 2, 3, 4, 5].some((n) => within(5000 + n * 800, 16)(at));
+    expect(await falsehoods(outcome, lost)).toEqual([]);
+  });
+
+  test('a noisy link costs no sector, no wrong byte and no read of the drive', async () => {
+    const faults: ScenarioInput['faults'] = [{ kind: 'bad', lba: 10_000, count: 16, errorMs: 300 }];
+    const quiet = await imageInWorld({ ...base, faults });
+    const noisy = await imageInWorld(
+      { ...base, faults },
+      {
+        noise: [
+          { kind: 'flip', chance: 0.01 },
+          { kind: 'drop', chance: 0.01 },
+        ],
+      },
+    );
+    expect(await falsehoods(noisy, within(10_000, 16))).toEqual([]);
+    expect(noisy.drive.counters.reads).toBe(quiet.drive.counters.reads);
+  });
+});
+
+describe('resume', () => {
+  const faults: ScenarioInput['faults'] = [
+    { kind: 'bad', lba: 10_000, count: 16, errorMs: 300 },
+    { kind: 'hang', lba: 20_000, count: 8, until: 'power-cycle' },
+  ];
+  const lost = (at: number) => within(10_000, 16)(at) || within(20_000, 8)(at);
+
+  test.each([1, 50, 90, 170, 260])(
+    'interrupted after %i reads and run again: the same final map',
+    async (interruptAfter) => {
+      const files = memoryFiles();
+      const first = await imageInWorld({ ...base, faults }, { files, interruptAfter });
+      expect(first.end.how).toBe('interrupted');
+      const second = await imageInWorld({ ...base, faults }, { files });
+      expect(second.events[0]).toMatchObject({ kind: 'started', resumed: true });
+      expect(await falsehoods(second, lost)).toEqual([]);
+      expect(second.drive.counters.reads + first.drive.counters.reads).toBeLessThan(450);
+    },
+  );
+
+  test('another drive is refused, and the map stays as it was', async () => {
+    const files = memoryFiles();
+    await imageInWorld(base, { files, interruptAfter: 50 });
+    const before = Buffer.from(await files.readAll('case.map'));
+    const other = imageInWorld({ ...base, identity: { serial: 'OTHER' } }, { files });
+    await expect(other).rejects.toSatisfy((error) => isLastspinError(error, 'DRIVE_CHANGED'));
+    expect(Buffer.compare(before, await files.readAll('case.map'))).toBe(0);
+  });
+
+  test('the map of a foreign program is gone on from', async () => {
+    const files = memoryFiles();
+    const half = 20_480_000 / 2;
+    const text = `0x0 ?\n0x0 ${half} +\n${half} ${half} ?\n`;
+    await write(files, 'case.map', text);
+    const image = await files.open('case.img', { create: true });
+    await image.truncate(20_480_000);
+    await image.close();
+    const outcome = await imageInWorld(base, { files });
+    expect(outcome.drive.counters.reads).toBe(157);
+    const map = parseMapFile(await files.readAll('case.map'), 'case.map');
+    expect(map.starts).toHaveLength(1);
+  });
+
+  test('a map of a larger drive is refused', async () => {
+    const files = memoryFiles();
+    await write(files, 'case.map', '0x0 ?\n0x0 999999488 +\n');
+    const image = await files.open('case.img', { create: true });
+    await image.close();
+    await expect(imageInWorld(base, { files })).rejects.toSatisfy((error) =>
+      isLastspinError(error, 'MAP_MISMATCH'),
+    );
+  });
+
+  test('an image without its map is not touched', async () => {
+    const files = memoryFiles();
+    await write(files, 'case.img', 'precious');
+    await expect(imageInWorld(base, { files })).rejects.toSatisfy((error) =>
+      isLastspinError(error, 'IMAGE_EXISTS'),
+    );
+    expect(Buffer.from(await files.readAll('case.img')).toString()).toBe('precious');
+  });
+
+  test('why areas were skipped and what hung survives the checkpoint', async () => {
+    const files = memoryFiles();
+    const hang: ScenarioInput['faults'] = [
+      { kind: 'hang', lba: 20_000, count: 8, until: 'power-cycle' },
+    ];
+    const first = await imageInWorld({ ...base, faults: hang }, { files, interruptAfter: 200 });
+    expect(first.state.plan.notes.countOf(notes.hung)).toBe(128);
+    const second = await imageInWorld({ ...base, faults: hang }, { files });
+    expect(second.state.totals.powerCycles).toBe(2);
+  });
+});
+
+async function write(
+  files: ReturnType<typeof memoryFiles>,
+  path: string,
+  text: string,
+): Promise<void> {
+  const file = await files.open(path, { create: true });
+  await file.write(Buffer.from(text), 0);
+  await file.close();
+}

@@ -1,0 +1,149 @@
+import { createResponder } from '../../firmware-protocol/responder.js';
+import { createSimulatedDrive, type SimulatedDrive } from '../../hardware-sim/drive.js';
+import { createSimulatedImager } from '../../hardware-sim/imager.js';
+import { patternSector } from '../../hardware-sim/media.js';
+import { linkPair, type NoiseRow } from '../../hardware-sim/noisy-link.js';
+import { defineScenario } from '../../hardware-sim/scenario.js';
+import type { ScenarioInput } from '../../hardware-sim/schema.js';
+import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
+import type { Drive } from '../../src/drive/drive.js';
+import { openImager } from '../../src/drive/imager.js';
+import type { FileLayer } from '../../src/image/file-layer.js';
+import { bringUp } from '../../src/job/bring-up.js';
+import { casePaths, openCase } from '../../src/job/case.js';
+import type { JobEvent } from '../../src/job/events.js';
+import { type JobEnd, runJob } from '../../src/job/job.js';
+import type { JobState } from '../../src/job/state.js';
+import { statuses } from '../../src/map/status.js';
+import { standardPreset } from '../../src/plan/presets.js';
+import { troublePolicies } from '../../src/power/policy.js';
+import type { Power } from '../../src/power/power.js';
+import { memoryFiles } from '../image/memory-files.js';
+
+export interface WorldOptions {
+  readonly files?: FileLayer;
+  /** A drive that has already lived, for a second run on it. */
+  readonly drive?: SimulatedDrive;
+  readonly noise?: readonly NoiseRow[];
+  readonly retries?: number;
+  /** Interrupts the job after so many reads. */
+  readonly interruptAfter?: number;
+  /** Stands between job and imager. */
+  readonly wrap?: (drive: Drive) => Drive;
+  /** Leaves the imager's own switch unused. */
+  readonly noPower?: boolean;
+  readonly powers?: readonly Power[];
+}
+
+export interface Outcome {
+  readonly end: JobEnd;
+  readonly state: JobState;
+  readonly events: readonly JobEvent[];
+  readonly drive: SimulatedDrive;
+  readonly files: FileLayer;
+  readonly elapsedMs: number;
+}
+
+/** Images a simulated drive through the protocol, over a link in memory, in virtual time: the production
+ * job, case files, caller and responder, with only disk and time exchanged. */
+export async function imageInWorld(
+  input: ScenarioInput,
+  options: WorldOptions = {},
+): Promise<Outcome> {
+  const clock = createVirtualClock();
+  const files = options.files ?? memoryFiles();
+  const drive = options.drive ?? createSimulatedDrive(defineScenario(input));
+  drive.powerOff(0);
+  const [near, far] = linkPair(clock, { seed: input.seed ?? 1, noise: options.noise ?? [] });
+  createResponder(createSimulatedImager(drive, clock), clock).attach(far);
+  const events: JobEvent[] = [];
+  const interrupt = new AbortController();
+  const policy = troublePolicies.hdd;
+
+  async function session(): Promise<Outcome> {
+    const imager = await openImager(near, clock, { session: 7 });
+    const wrapped = options.wrap?.(imager) ?? imager;
+    const own = imager.power && !options.noPower ? [imager.power] : [];
+    const identity = await bringUp(
+      wrapped,
+      imager.power ? [imager.power] : [],
+      policy,
+      clock,
+      interrupt.signal,
+    );
+    const rescue = await openCase({
+      files,
+      paths: casePaths('case.img'),
+      drive: identity,
+      driveKind: 'hdd',
+      passes: standardPreset({
+        sectorCount: identity.sectorCount,
+        sectorBytes: identity.sectorBytes,
+        retries: options.retries ?? 0,
+        readTimeoutMs: 0,
+        bytesPerSecondMin: 0,
+      }),
+      physicalCount: identity.physicalSectorBytes / identity.sectorBytes,
+      force: false,
+      version: 'test',
+      clock,
+    });
+    const end = await runJob(
+      {
+        drive: wrapped,
+        powers: options.powers ?? own,
+        image: rescue.image,
+        recorder: rescue.recorder,
+        clock,
+        identity,
+        resumed: rescue.resumed,
+        names: { drive: 'simulated', image: 'case.img' },
+        onEvent: (event, state) => {
+          events.push(event);
+          if (options.interruptAfter && state.totals.reads >= options.interruptAfter) {
+            interrupt.abort(new Error('interrupted'));
+          }
+        },
+      },
+      rescue.state,
+      interrupt.signal,
+    );
+    await rescue.close();
+    near.close();
+    return { end, state: rescue.state, events, drive, files, elapsedMs: clock.now() };
+  }
+
+  return clock.run(session());
+}
+
+/** LBAs whose status or bytes are not what they must be: `lost` are the LBAs that no read can give. */
+export async function falsehoods(
+  outcome: Outcome,
+  lost: (lba: number) => boolean,
+): Promise<number[]> {
+  const { state, files, drive } = outcome;
+  const { seed, sectorBytes, sectorCount } = drive.scenario;
+  const file = await files.open('case.img', { readOnly: true });
+  const wrong: number[] = [];
+  const sector = new Uint8Array(sectorBytes);
+  for (let lba = 0; lba < sectorCount; lba++) {
+    const status = state.plan.map.valueAt(lba);
+    if (status !== (lost(lba) ? statuses['bad-sector'] : statuses.finished)) wrong.push(lba);
+    if (status !== statuses.finished) continue;
+    await file.read(sector, lba * sectorBytes);
+    if (Buffer.compare(sector, patternSector(seed, lba, sectorBytes)) !== 0) wrong.push(lba);
+  }
+  await file.close();
+  return wrong;
+}
+
+/** Kinds of the events that are decisions, in order. */
+export function decisions(events: readonly JobEvent[]): string[] {
+  return events
+    .filter((event) => !['read', 'pass-started', 'pass-ended', 'classified'].includes(event.kind))
+    .map((event) => {
+      if (event.kind === 'reset') return event.reset;
+      if (event.kind === 'blamed') return `blamed ${event.on}`;
+      return event.kind;
+    });
+}

@@ -1,0 +1,23 @@
+import { execFileSync } from 'node:child_process';
+
+/** The Debian package that brings a tool, where it is not called the same. */
+const packageOf: Readonly<Record<string, string>> = {
+  ddrescue: 'gddrescue',
+  ddrescuelog: 'gddrescue',
+  mke2fs: 'e2fsprogs',
+  debugfs: 'e2fsprogs',
+};
+
+/** For `test.skipIf(...)`: true where `tool` is not installed, and says so. Under `REQUIRE_TOOLS=1` a
+ * missing tool is a failure, so that CI cannot skip what it is there for. */
+export function needsTool(tool: string): boolean {
+  try {
+    execFileSync('sh', ['-c', 'command -v -- "$1"', 'sh', tool], { stdio: 'ignore' });
+    return false;
+  } catch {
+    const reason = `${tool} is not installed (apt-get install ${packageOf[tool] ?? tool})`;
+    if (process.env.REQUIRE_TOOLS === '1') throw new Error(reason);
+    console.warn(`skipped: ${reason}`);
+    return true;
+  }
+}
