@@ -193,10 +193,12 @@ async function untilFree(parts: Parts, timeoutMs: number): Promise<'free' | 'tim
       supply.wasReady();
       return 'free';
     }
-    if (condition.kind === 'off' || condition.kind === 'gone') return 'gone';
+    const ramping = supply.state() === 'ramping';
+    if (condition.kind === 'gone' || (condition.kind === 'off' && !ramping)) return 'gone';
     const leftMs = deadlineMs - clock.now();
     if (leftMs <= 0) return 'timeout';
-    const ended = await pause(parts, Math.min(condition.untilMs - clock.now(), leftMs));
+    const busyMs = ramping ? drive.scenario.power.rampMs : condition.untilMs - clock.now();
+    const ended = await pause(parts, Math.min(busyMs, leftMs));
     if (ended === 'power-lost') return 'gone';
     if (ended !== 'elapsed') return 'timeout';
   }

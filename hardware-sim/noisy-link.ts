@@ -183,7 +183,7 @@ function disturb(frame: Uint8Array, noise: readonly NoiseRow[], random: Random) 
         bytes = flipped(bytes, Math.floor(where * bytes.length * 8));
         break;
       case 'truncate':
-        bytes = truncated(bytes, Math.floor(where * bytes.length));
+        bytes = truncated(bytes, Math.floor(where * (bytes.length - 1)));
         break;
       case 'merge':
         if (bytes.at(-1) === 0) bytes = bytes.subarray(0, -1);

@@ -35,149 +35,63 @@ interface Hooks {
 /** A drive that is still busy this long after a deadline expired is called hung. */
 const hungAfterMs = 2000;
 
+interface Supply {
+  readonly drive: SimulatedDrive;
+  readonly clock: Clock;
+  readonly hooks: Hooks;
+  state: PowerState;
+  /** Where a running off-time leads. */
+  wantsOn: boolean;
+  cycles: number;
+  railDownAtMs: number;
+  notReadySinceMs: number;
+  blankedUntilMs: number;
+  /** Waits for the rail, the off-time or readiness; at most one at a time. */
+  cancelStep: () => void;
+  cancelHung: () => void;
+  cancelBlanking: () => void;
+}
+
 /** The supply of a simulated imager that was just switched on itself: the rail is off. */
 export function createPowerSupply(drive: SimulatedDrive, clock: Clock, hooks: Hooks): PowerSupply {
-  const { power } = drive.scenario;
-  let state: PowerState = 'unknown';
-  let wantsOn = false;
-  let cycles = 0;
-  let railDownAtMs = Number.NEGATIVE_INFINITY;
-  let notReadySinceMs = 0;
-  let blankedUntilMs = 0;
-  /** Waits for the rail, the off-time or readiness; at most one at a time. */
-  let cancelStep = () => {};
-  let cancelHung = () => {};
-  let cancelBlanking = () => {};
-
-  const step = (delayMs: number, then: () => void) => {
-    cancelStep();
-    cancelStep = clock.after(delayMs, then);
+  const supply: Supply = {
+    drive,
+    clock,
+    hooks,
+    state: 'unknown',
+    wantsOn: false,
+    cycles: 0,
+    railDownAtMs: Number.NEGATIVE_INFINITY,
+    notReadySinceMs: 0,
+    blankedUntilMs: 0,
+    cancelStep: () => {},
+    cancelHung: () => {},
+    cancelBlanking: () => {},
   };
-
-  /** Moves through the table; true when the state changed or was entered anew. */
-  const apply = (input: PowerInput): boolean => {
-    const cell = powerCell(state, input);
-    if (cell === 'same') return false;
-    if (cell === 'refused') throw refusal(state, input);
-    state = cell;
-    return true;
-  };
-
-  const stopTimers = () => {
-    cancelStep();
-    cancelHung();
-    cancelBlanking();
-  };
-  const railDown = () => {
-    stopTimers();
-    drive.powerOff(clock.now());
-    hooks.interrupt('power-lost');
-  };
-  const cool = (offMs: number, wasOff: boolean) => {
-    railDown();
-    // The off-time counts from the rail being down, not from the switch.
-    if (!wasOff) railDownAtMs = clock.now() + power.dischargeMs;
-    step(Math.max(0, railDownAtMs + offMs - clock.now()), () => {
-      apply('off-time-over');
-      if (wantsOn) switchTo('on', 0);
-    });
-  };
-  const railUp = () => {
-    apply('rail-up');
-    cycles++;
-    drive.powerOn(clock.now());
-    notReadySinceMs = clock.now();
-    blank();
-    watchReady();
-  };
-  const switchTo = (action: 'on' | 'off' | 'cycle', offMs: number) => {
-    const before = state;
-    const changed = apply(action);
-    wantsOn = action !== 'off';
-    if (!changed) return;
-    if (state === 'ramping') step(power.rampMs, railUp);
-    else cool(offMs, before === 'off' || before === 'tripped');
-  };
-
-  const wasReady = () => {
-    if (!apply('drive-ready')) return;
-    cancelHung();
-    hooks.emit({ kind: 'ready', afterMs: Math.round(clock.now() - notReadySinceMs) });
-  };
-  const watchReady = () => {
-    const condition = drive.condition(clock.now());
-    if (condition.kind === 'ready') wasReady();
-    if (condition.kind === 'hung') watchHung();
-    if (Number.isFinite(condition.untilMs)) step(condition.untilMs - clock.now(), watchReady);
-  };
-  const watchHung = () => {
-    const before = drive.condition(clock.now());
-    if (before.kind !== 'busy' && before.kind !== 'hung') return;
-    cancelHung();
-    cancelHung = clock.after(hungAfterMs, () => {
-      const { kind, untilMs } = drive.condition(clock.now());
-      // Busy again, with something else, is not hung.
-      if (kind !== before.kind || untilMs !== before.untilMs || !apply('drive-silent')) return;
-      notReadySinceMs = clock.now();
-      hooks.emit({ kind: 'hung' });
-      watchReady();
-    });
-  };
-
-  const blank = () => {
-    blankedUntilMs = clock.now() + power.blankingMs;
-    cancelBlanking();
-    cancelBlanking = clock.after(power.blankingMs, () => {
-      blankedUntilMs = 0;
-      checkCurrent();
-    });
-  };
-  const checkCurrent = () => {
-    if (clock.now() < blankedUntilMs) return;
-    const drawn = drive.milliamps(clock.now());
-    for (const rail of [5, 12] as const) {
-      const milliamps = rail === 5 ? drawn.rail5 : drawn.rail12;
-      const { limitMilliamps } = rail === 5 ? power.rail5 : power.rail12;
-      if (milliamps <= limitMilliamps || !apply('over-current')) continue;
-      railDown();
-      railDownAtMs = clock.now() + power.dischargeMs;
-      hooks.emit({
-        kind: 'rail-fault',
-        rail,
-        milliamps,
-        millivolts: railMillivolts(rail, milliamps),
-      });
-      return;
-    }
-  };
-
-  apply('boot');
+  apply(supply, 'boot');
   return {
-    state: () => state,
-    cycles: () => cycles,
-    switch: switchTo,
-    reset(kind) {
-      apply('reset');
-      hooks.interrupt('reset');
-      if (kind === 'soft') drive.softReset(clock.now());
-      else drive.hardReset(clock.now());
-      notReadySinceMs = clock.now();
-      watchReady();
-    },
-    wasReady,
-    wasSilent: watchHung,
+    state: () => supply.state,
+    cycles: () => supply.cycles,
+    switch: (action, offMs) => switchTo(supply, action, offMs),
+    reset: (kind) => reset(supply, kind),
+    wasReady: () => wasReady(supply),
+    wasSilent: () => watchHung(supply),
     wasGone() {
-      if (apply('drive-gone')) hooks.emit({ kind: 'gone' });
+      if (apply(supply, 'drive-gone')) hooks.emit({ kind: 'gone' });
     },
-    checkCurrent,
-    blank,
-    close: stopTimers,
+    checkCurrent: () => checkCurrent(supply),
+    blank: () => blank(supply),
+    close: () => stopTimers(supply),
   };
 }
 
-/** What a rail measures under load: a supply with 50 milliohms. */
-export function railMillivolts(rail: 5 | 12, milliamps: number): number {
-  return rail * 1000 - Math.round(milliamps * 0.05);
+/** Moves through the table; true when a state was entered. */
+function apply(supply: Supply, input: PowerInput): boolean {
+  const cell = powerCell(supply.state, input);
+  if (cell === 'same') return false;
+  if (cell === 'refused') throw refusal(supply.state, input);
+  supply.state = cell;
+  return true;
 }
 
 function refusal(state: PowerState, input: PowerInput): ReplyError {
@@ -185,4 +99,132 @@ function refusal(state: PowerState, input: PowerInput): ReplyError {
     return new ReplyError('limit', 'over-current: switch off first');
   }
   return new ReplyError('noDrive', `the drive has no power (${state})`);
+}
+
+function step(supply: Supply, delayMs: number, then: () => void): void {
+  supply.cancelStep();
+  supply.cancelStep = supply.clock.after(delayMs, then);
+}
+
+function stopTimers(supply: Supply): void {
+  supply.cancelStep();
+  supply.cancelHung();
+  supply.cancelBlanking();
+}
+
+// The rail
+
+function switchTo(supply: Supply, action: 'on' | 'off' | 'cycle', offMs: number): void {
+  const wasUp = supply.state !== 'off' && supply.state !== 'tripped';
+  const entered = apply(supply, action);
+  supply.wantsOn = action !== 'off';
+  if (!entered) return;
+  if (supply.state === 'ramping') {
+    step(supply, supply.drive.scenario.power.rampMs, () => railUp(supply));
+    return;
+  }
+  if (wasUp) railDown(supply);
+  // The off-time counts from the rail being down, not from the switch.
+  const restMs = supply.railDownAtMs + offMs - supply.clock.now();
+  step(supply, Math.max(0, restMs), () => {
+    apply(supply, 'off-time-over');
+    if (supply.wantsOn) switchTo(supply, 'on', 0);
+  });
+}
+
+function railUp(supply: Supply): void {
+  const { drive, clock } = supply;
+  apply(supply, 'rail-up');
+  supply.cycles++;
+  drive.powerOn(clock.now());
+  supply.notReadySinceMs = clock.now();
+  blank(supply);
+  watchReady(supply);
+}
+
+function railDown(supply: Supply): void {
+  const { drive, clock, hooks } = supply;
+  stopTimers(supply);
+  drive.powerOff(clock.now());
+  supply.railDownAtMs = clock.now() + drive.scenario.power.dischargeMs;
+  hooks.interrupt('power-lost');
+}
+
+/** Leaves the trip out of it while the motor starts, and looks once when that is over. */
+function blank(supply: Supply): void {
+  const { clock, drive } = supply;
+  const { blankingMs } = drive.scenario.power;
+  supply.blankedUntilMs = clock.now() + blankingMs;
+  supply.cancelBlanking();
+  supply.cancelBlanking = clock.after(blankingMs, () => {
+    supply.blankedUntilMs = 0;
+    checkCurrent(supply);
+  });
+}
+
+function checkCurrent(supply: Supply): void {
+  const { clock, drive, hooks } = supply;
+  if (clock.now() < supply.blankedUntilMs) return;
+  const { power } = drive.scenario;
+  const drawn = drive.milliamps(clock.now());
+  const rails = [
+    { rail: 5, milliamps: drawn.rail5, limitMilliamps: power.rail5.limitMilliamps },
+    { rail: 12, milliamps: drawn.rail12, limitMilliamps: power.rail12.limitMilliamps },
+  ] as const;
+  for (const { rail, milliamps, limitMilliamps } of rails) {
+    if (milliamps <= limitMilliamps || !apply(supply, 'over-current')) continue;
+    railDown(supply);
+    const millivolts = railMillivolts(rail, milliamps);
+    hooks.emit({ kind: 'rail-fault', rail, milliamps, millivolts });
+    return;
+  }
+}
+
+// The drive on it
+
+function reset(supply: Supply, kind: 'soft' | 'hard'): void {
+  const { clock, drive, hooks } = supply;
+  apply(supply, 'reset');
+  hooks.interrupt('reset');
+  if (kind === 'soft') drive.softReset(clock.now());
+  else drive.hardReset(clock.now());
+  supply.notReadySinceMs = clock.now();
+  watchReady(supply);
+}
+
+function wasReady(supply: Supply): void {
+  const { clock, hooks } = supply;
+  if (!apply(supply, 'drive-ready')) return;
+  supply.cancelHung();
+  hooks.emit({ kind: 'ready', afterMs: Math.round(clock.now() - supply.notReadySinceMs) });
+}
+
+function watchReady(supply: Supply): void {
+  const { clock, drive } = supply;
+  const { kind, untilMs } = drive.condition(clock.now());
+  if (kind === 'ready') wasReady(supply);
+  if (kind === 'hung') watchHung(supply);
+  if (Number.isFinite(untilMs)) step(supply, untilMs - clock.now(), () => watchReady(supply));
+}
+
+/** Calls the drive hung unless what keeps it busy now is over by then. */
+function watchHung(supply: Supply): void {
+  const { clock, drive, hooks } = supply;
+  const before = drive.condition(clock.now());
+  if (before.kind !== 'busy' && before.kind !== 'hung') return;
+  supply.cancelHung();
+  supply.cancelHung = clock.after(hungAfterMs, () => {
+    const { kind, untilMs } = drive.condition(clock.now());
+    // Busy again, with something else, is not hung.
+    if (kind !== before.kind || untilMs !== before.untilMs) return;
+    if (!apply(supply, 'drive-silent')) return;
+    supply.notReadySinceMs = clock.now();
+    hooks.emit({ kind: 'hung' });
+    watchReady(supply);
+  });
+}
+
+/** What a rail measures under load: a supply with 50 milliohms. */
+export function railMillivolts(rail: 5 | 12, milliamps: number): number {
+  return rail * 1000 - Math.round(milliamps * 0.05);
 }

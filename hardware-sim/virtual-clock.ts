@@ -131,42 +131,9 @@ function createTimerHeap() {
   let added = 0;
   let cancelled = 0;
 
-  const before = (a: Timer, b: Timer) =>
-    a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
-  const siftUp = (timer: Timer, from: number) => {
-    let at = from;
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      const other = heap[parent] as Timer;
-      if (!before(timer, other)) break;
-      heap[at] = other;
-      at = parent;
-    }
-    heap[at] = timer;
-  };
-  const siftDown = (timer: Timer) => {
-    let at = 0;
-    for (;;) {
-      let child = 2 * at + 1;
-      if (child >= heap.length) break;
-      const right = heap[child + 1];
-      if (right && before(right, heap[child] as Timer)) child++;
-      const other = heap[child] as Timer;
-      if (!before(other, timer)) break;
-      heap[at] = other;
-      at = child;
-    }
-    heap[at] = timer;
-  };
-  const removeFirst = () => {
-    const first = heap[0] as Timer;
-    const last = heap.pop() as Timer;
-    if (heap.length > 0) siftDown(last);
-    return first;
-  };
   const dropCancelled = () => {
     while (heap[0] && !heap[0].callback) {
-      removeFirst();
+      removeFirst(heap);
       cancelled--;
     }
   };
@@ -175,7 +142,7 @@ function createTimerHeap() {
     timer.callback = undefined;
     if (++cancelled < sweepCountMin || cancelled * 2 < heap.length) return;
     // A sorted array is a heap.
-    heap = heap.filter((kept) => kept.callback).sort((a, b) => (before(a, b) ? -1 : 1));
+    heap = heap.filter((kept) => kept.callback).sort((a, b) => (isBefore(a, b) ? -1 : 1));
     cancelled = 0;
   };
 
@@ -184,7 +151,7 @@ function createTimerHeap() {
     add(atMs: number, callback: () => void): () => void {
       const timer: Timer = { atMs, order: added++, callback };
       heap.push(timer);
-      siftUp(timer, heap.length - 1);
+      siftUp(heap, timer);
       return () => cancel(timer);
     },
     /** The earliest timer, taken out, so that cancelling it later does nothing. */
@@ -192,7 +159,7 @@ function createTimerHeap() {
       dropCancelled();
       const callback = heap[0]?.callback;
       if (!callback) return undefined;
-      const timer = removeFirst();
+      const timer = removeFirst(heap);
       timer.callback = undefined;
       return { atMs: timer.atMs, callback };
     },
@@ -202,4 +169,41 @@ function createTimerHeap() {
     },
     count: () => heap.length - cancelled,
   };
+}
+
+function isBefore(a: Timer, b: Timer): boolean {
+  return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
+}
+
+/** Moves a timer, just put at the end, to its place. */
+function siftUp(heap: Timer[], timer: Timer): void {
+  let at = heap.length - 1;
+  while (at > 0) {
+    const parent = (at - 1) >> 1;
+    const other = heap[parent] as Timer;
+    if (!isBefore(timer, other)) break;
+    heap[at] = other;
+    at = parent;
+  }
+  heap[at] = timer;
+}
+
+/** Takes the first timer out and lets the last one sink from its place. */
+function removeFirst(heap: Timer[]): Timer {
+  const first = heap[0] as Timer;
+  const last = heap.pop() as Timer;
+  if (heap.length === 0) return first;
+  let at = 0;
+  for (;;) {
+    let child = 2 * at + 1;
+    if (child >= heap.length) break;
+    const right = heap[child + 1];
+    if (right && isBefore(right, heap[child] as Timer)) child++;
+    const other = heap[child] as Timer;
+    if (!isBefore(other, last)) break;
+    heap[at] = other;
+    at = child;
+  }
+  heap[at] = last;
+  return first;
 }

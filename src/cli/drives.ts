@@ -11,9 +11,9 @@ import type { Drive } from '../drive/drive.js';
 import { openFileDrive } from '../drive/file.js';
 import { type ImagerDrive, openImager } from '../drive/imager.js';
 import { openLink } from '../drive/links.js';
-import { LastspinError } from '../errors.js';
+import { isLastspinError, LastspinError } from '../errors.js';
 import { execPower } from '../power/exec.js';
-import type { DriveKind } from '../power/policy.js';
+import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { Power } from '../power/power.js';
 
 /** A drive that was opened by its name on the command line. */
@@ -22,24 +22,26 @@ export interface OpenedDrive {
   readonly kind: DriveKind;
   /** The imager's own switch, where it has one. */
   readonly power?: Power;
-  readonly imager?: ImagerDrive;
   /** The time that the drive lives in: real, unless a simulated one is scaled. */
   readonly clock: Clock;
   /** The file or device behind it, where it is one of this computer's. */
   readonly path?: string;
 }
 
+export interface OpenOptions {
+  readonly physicalSectorBytes?: number;
+  /** How much faster than life a simulated imager behind a link runs. The link keeps real time. */
+  readonly timeScale?: number;
+}
+
 /** Opens DRIVE: `serial:`, `tcp:`, `sim:SCENARIO[?scale=N]`, `file:PATH` or a bare path.
  * Throws DRIVE_UNKNOWN, DRIVE_OPEN_FAILED, NOT_AN_IMAGER, PROTOCOL_VERSION, SCENARIO_INVALID. */
-export async function openDrive(
-  spec: string,
-  options: { readonly physicalSectorBytes?: number } = {},
-): Promise<OpenedDrive> {
+export async function openDrive(spec: string, options: OpenOptions = {}): Promise<OpenedDrive> {
   const scheme = /^([a-z-]+):/.exec(spec)?.[1];
   switch (scheme) {
     case 'serial':
     case 'tcp':
-      return openThroughLink(spec);
+      return openThroughLink(spec, options.timeScale ?? 1);
     case 'sim':
       return openSimulated(spec.slice('sim:'.length));
     case 'file':
@@ -54,16 +56,22 @@ export async function openDrive(
   }
 }
 
-async function openThroughLink(spec: string): Promise<OpenedDrive> {
+async function openThroughLink(spec: string, timeScale: number): Promise<OpenedDrive> {
   const clock = realClock();
-  const imager = await openImager(await openLink(spec, clock), clock, { session: newSession() });
-  return {
-    drive: imager,
-    kind: 'hdd',
-    imager,
-    clock,
-    ...(imager.power && { power: imager.power }),
-  };
+  const imager = await openImager(await openLink(spec, clock), clock, {
+    session: newSession(),
+    name: spec,
+  });
+  return openedImager(imager, realClock(timeScale));
+}
+
+async function openedImager(imager: ImagerDrive, clock: Clock): Promise<OpenedDrive> {
+  const kind = 'hdd';
+  await imager.watchdog(troublePolicies[kind].silent).catch((error: unknown) => {
+    // An imager without a watchdog cannot look after the drive by itself; that is no reason to stop.
+    if (!isLastspinError(error, 'DEVICE_REFUSED')) throw error;
+  });
+  return { drive: imager, kind, clock, ...(imager.power && { power: imager.power }) };
 }
 
 async function openSimulated(spec: string): Promise<OpenedDrive> {
@@ -75,20 +83,11 @@ async function openSimulated(spec: string): Promise<OpenedDrive> {
   const drive = createSimulatedDrive(await loadScenario(name));
   const [near, far] = linkPair(clock);
   createResponder(createSimulatedImager(drive, clock), clock).attach(far);
-  const imager = await openImager(near, clock, { session: newSession() });
-  return {
-    drive: imager,
-    kind: 'hdd',
-    imager,
-    clock,
-    ...(imager.power && { power: imager.power }),
-  };
+  const imager = await openImager(near, clock, { session: newSession(), name: `sim:${spec}` });
+  return openedImager(imager, clock);
 }
 
-async function openPath(
-  path: string,
-  options: { physicalSectorBytes?: number },
-): Promise<OpenedDrive> {
+async function openPath(path: string, options: OpenOptions): Promise<OpenedDrive> {
   const clock = realClock();
   const drive = await openFileDrive(path, clock, options);
   return { drive, kind: kindOfPath(path), clock, path };

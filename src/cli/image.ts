@@ -25,6 +25,8 @@ export interface ImageOptions {
   readonly json?: boolean;
   readonly strict?: boolean;
   readonly force?: boolean;
+  /** For the demo: how much faster than life its imager runs. */
+  readonly timeScale?: number;
 }
 
 const exitUnread = 4;
@@ -47,10 +49,13 @@ export async function imageDrive(
   path: string,
   options: ImageOptions,
 ): Promise<ImageResult> {
-  const interrupt = onInterrupt();
+  const interrupt = onInterrupt(
+    'lastspin: stopping, the map is being saved (again: leave at once)',
+  );
   const progress = createProgress(terminalOf(process.stderr), realClock());
   try {
     const opened = await openDrive(spec, {
+      timeScale: options.timeScale ?? 1,
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
     });
     try {

@@ -1,5 +1,5 @@
-/** Ctrl-C that saves: the first asks the job to stop, the second leaves at once. What was read up to a
- * second before is on disk either way. */
+/** Ctrl-C that saves: the first asks for an orderly end, the second leaves at once. What was read up to
+ * a second before is on disk either way. */
 export interface Interrupt {
   readonly signal: AbortSignal;
   dispose(): void;
@@ -7,12 +7,13 @@ export interface Interrupt {
 
 const exitInterrupted = 130;
 
-export function onInterrupt(): Interrupt {
+/** Listens until disposed; `notice` is printed at the first signal. */
+export function onInterrupt(notice: string): Interrupt {
   const controller = new AbortController();
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   const handler = () => {
     if (controller.signal.aborted) process.exit(exitInterrupted);
-    process.stderr.write('\nlastspin: stopping, the map is being saved (again: leave at once)\n');
+    process.stderr.write(`\n${notice}\n`);
     controller.abort(new Error('interrupted'));
   };
   for (const name of signals) process.on(name, handler);

@@ -1,23 +1,15 @@
-/** What Linux tells of a path without reading from it. Runs in the reading process, since even `stat`
- * waits for ever on a mount that hangs. */
+/** What Linux tells of a block device without reading from it: attributes of /sys. */
 
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  statSync,
-} from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type Inspection, type PathIdentity, readBytesMax } from './file-records.js';
+import { type Inspection, readBytesMax } from './file-records.js';
 
-/** A path that was opened for reading only. */
-export interface OpenPath {
-  readonly descriptor: number;
-  /** Past the page cache (O_DIRECT). */
-  readonly direct: boolean;
+/** Where /sys is looked at. */
+export interface Sysfs {
+  /** An attribute's text; undefined where it is absent or unreadable. Latin-1, as some are
+   * binary. */
+  read(path: string): string | undefined;
+  /** The path without links; undefined where there is none. */
+  realpath(path: string): string | undefined;
 }
 
 /** Linux counts a device's size in these units whatever its sector size (Documentation/ABI,
@@ -28,75 +20,45 @@ const pageBytes = 4096;
 /** A USB device sits this many directories above its disk at most: host, target, lun, interface. */
 const usbAncestorMax = 8;
 
-const noDirect = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP']);
-
-/** Opens `path` strictly for reading; past the page cache where the file system can and `buffered` is
- * not asked for. Never opens anything but a regular file or a block device: opening a tape or a pipe
- * does something to it. Throws the system's error. */
-export function openReadOnly(path: string, buffered: boolean): OpenPath | undefined {
-  const found = statSync(path);
-  if (!found.isFile() && !found.isBlockDevice()) return undefined;
-  // Absent outside Linux, where reads are buffered then.
-  const directFlag = buffered ? 0 : (constants.O_DIRECT ?? 0);
-  if (directFlag !== 0) {
-    try {
-      return { descriptor: openSync(path, constants.O_RDONLY | directFlag), direct: true };
-    } catch (error) {
-      // Some file systems have no O_DIRECT, tmpfs before Linux 6.6 among them.
-      if (!noDirect.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
-    }
-  }
-  return { descriptor: openSync(path, constants.O_RDONLY), direct: false };
-}
-
-/** Looks at an open path. */
-export function inspect(path: string, descriptor: number): Inspection {
-  const found = fstatSync(descriptor);
-  if (found.isBlockDevice()) return inspectDevice(found.rdev);
+/** Looks at the block device with the number `deviceNumber` (`rdev` of stat), opened past the page
+ * cache or not. */
+export function inspectDevice(deviceNumber: number, isDirect: boolean, sysfs: Sysfs): Inspection {
+  const { major, minor } = splitDeviceNumber(deviceNumber);
+  // By number, not by name: it holds for links, partitions and device mapper alike.
+  const directory = sysfs.realpath(`/sys/dev/block/${major}:${minor}`);
+  if (!directory) return { state: 'no-sysfs' };
+  const partition = attributesOf(sysfs, directory)('partition');
+  const size = attributesOf(sysfs, directory)('size');
+  if (!size) return { state: 'no-sysfs' };
+  const disk = partition ? dirname(directory) : directory;
+  const attribute = attributesOf(sysfs, disk);
+  const serial = serialOf(attribute, usbSerialOf(sysfs, disk));
+  const sectorBytes = positive(attribute('queue/logical_block_size'));
+  const physicalSectorBytes = positive(attribute('queue/physical_block_size'));
   return {
     state: 'open',
     path: {
-      isDevice: false,
-      model: 'file',
-      // The path, since it alone survives what a rescue goes through: device numbers change with every
-      // mount and boot, inodes with every copy, and on FUSE both are made up. A file that was moved is
-      // asked about; another file put in its place is seen by its size only.
-      serial: realpathSync(path),
-      firmware: '',
-      sizeBytes: found.size,
-      readBytesMax,
+      isDirect,
+      model: modelOf(attribute),
+      serial: partition && serial ? `${serial}-part${partition}` : serial,
+      firmware:
+        attribute('device/rev') ??
+        attribute('device/firmware_rev') ??
+        attribute('device/fwrev') ??
+        '',
+      sizeBytes: Number(size) * sysfsSizeUnitBytes,
+      readBytesMax: commandBytesMax(attribute, sectorBytes ?? sysfsSizeUnitBytes),
+      ...(sectorBytes && { sectorBytes }),
+      ...(physicalSectorBytes && { physicalSectorBytes }),
     },
   };
 }
 
-function inspectDevice(deviceNumber: number): Inspection {
-  const { major, minor } = splitDeviceNumber(deviceNumber);
-  // By number, not by name: it holds for links, partitions and device mapper alike.
-  const directory = realpathOrUndefined(`/sys/dev/block/${major}:${minor}`);
-  const size = directory && readAttribute(directory, 'size');
-  if (!directory || !size) return { state: 'no-sysfs' };
-  const partition = readAttribute(directory, 'partition');
-  const disk = partition ? dirname(directory) : directory;
-  const serial = serialOf(disk);
-  const sectorBytes = readNumber(disk, 'queue/logical_block_size');
-  const physicalSectorBytes = readNumber(disk, 'queue/physical_block_size');
-  return {
-    state: 'open',
-    path: {
-      isDevice: true,
-      model: modelOf(disk),
-      serial: partition && serial ? `${serial}-part${partition}` : serial,
-      firmware:
-        readAttribute(disk, 'device/rev') ??
-        readAttribute(disk, 'device/firmware_rev') ??
-        readAttribute(disk, 'device/fwrev') ??
-        '',
-      sizeBytes: Number(size) * sysfsSizeUnitBytes,
-      readBytesMax: commandBytesMax(disk, sectorBytes ?? sysfsSizeUnitBytes),
-      ...(sectorBytes && { sectorBytes }),
-      ...(physicalSectorBytes && { physicalSectorBytes }),
-    } satisfies PathIdentity,
-  };
+/** Reads attributes below a directory: trimmed, undefined where there is nothing. */
+type Attribute = (name: string) => string | undefined;
+
+function attributesOf(sysfs: Sysfs, directory: string): Attribute {
+  return (name) => sysfs.read(join(directory, name))?.trim() || undefined;
 }
 
 /** The layout of Linux's dev_t in user space (glibc's gnu_dev_major and gnu_dev_minor). */
@@ -109,90 +71,56 @@ function splitDeviceNumber(deviceNumber: number): { major: number; minor: number
   };
 }
 
-function modelOf(disk: string): string {
-  const model = readAttribute(disk, 'device/model') ?? readAttribute(disk, 'device/name');
+function modelOf(attribute: Attribute): string {
+  const model = attribute('device/model') ?? attribute('device/name');
   if (!model) return 'block device';
-  const vendor = readAttribute(disk, 'device/vendor');
+  const vendor = attribute('device/vendor');
   // libata's placeholder says nothing, and a number names a bus's vendor, not the drive's.
   return !vendor || vendor === 'ATA' || vendor.startsWith('0x') ? model : `${vendor} ${model}`;
 }
 
-/** The drive's own serial number, or what stands for it; empty where the drive tells none: a name like
- * sdb or a device number belongs to the port's moment, and changes with a power cycle. */
-function serialOf(disk: string): string {
+/** The drive's own serial number, or what stands for it; empty where the drive tells none: a name
+ * like sdb or a device number belongs to the port's moment, and changes with a power cycle. */
+function serialOf(attribute: Attribute, usbSerial: string | undefined): string {
+  // The Unit Serial Number page as the kernel keeps it: a header of 4 bytes (SPC-4 clause 7.8.15).
+  const unitSerial = attribute('device/vpd_pg80')?.slice(4).trim() || undefined;
   return (
-    readAttribute(disk, 'device/serial') ??
-    unitSerialOf(disk) ??
-    usbSerialOf(disk) ??
-    readAttribute(disk, 'device/wwid') ??
-    readAttribute(disk, 'wwid') ??
-    readAttribute(disk, 'serial') ??
-    readAttribute(disk, 'dm/uuid') ??
-    readAttribute(disk, 'md/uuid') ??
-    readAttribute(disk, 'loop/backing_file') ??
+    attribute('device/serial') ??
+    unitSerial ??
+    usbSerial ??
+    attribute('device/wwid') ??
+    attribute('wwid') ??
+    attribute('serial') ??
+    attribute('dm/uuid') ??
+    attribute('md/uuid') ??
+    attribute('loop/backing_file') ??
     ''
   );
 }
 
-/** The Unit Serial Number page as the kernel keeps it (SPC-4 clause 7.8.15). */
-function unitSerialOf(disk: string): string | undefined {
-  const headerBytes = 4;
-  const page = readAttribute(disk, 'device/vpd_pg80', 'latin1');
-  return page?.slice(headerBytes).trim() || undefined;
-}
-
 /** The serial of the USB device that the disk is, or hangs on; never that of the hub above it. */
-function usbSerialOf(disk: string): string | undefined {
-  let directory = realpathOrUndefined(join(disk, 'device'));
+function usbSerialOf(sysfs: Sysfs, disk: string): string | undefined {
+  let directory = sysfs.realpath(join(disk, 'device'));
   for (let level = 0; directory && level < usbAncestorMax; level++) {
-    if (readAttribute(directory, 'idVendor')) return readAttribute(directory, 'serial');
+    const attribute = attributesOf(sysfs, directory);
+    if (attribute('idVendor')) return attribute('serial');
     directory = dirname(directory);
   }
   return undefined;
 }
 
 /** What the kernel would split is not one command. */
-function commandBytesMax(disk: string, sectorBytes: number): number {
+function commandBytesMax(attribute: Attribute, sectorBytes: number): number {
   const limits = [readBytesMax];
-  const sectorsKib = readNumber(disk, 'queue/max_sectors_kb');
-  const segments = readNumber(disk, 'queue/max_segments');
+  const sectorsKib = positive(attribute('queue/max_sectors_kb'));
+  const segments = positive(attribute('queue/max_segments'));
   if (sectorsKib) limits.push(sectorsKib * 1024);
   if (segments) limits.push(segments * pageBytes);
   const bytes = Math.min(...limits);
   return Math.max(sectorBytes, bytes - (bytes % sectorBytes));
 }
 
-function readNumber(directory: string, name: string): number | undefined {
-  const value = Number(readAttribute(directory, name));
+function positive(text: string | undefined): number | undefined {
+  const value = Number(text);
   return value > 0 ? value : undefined;
-}
-
-/** One attribute of /sys, trimmed; undefined where it is absent, unreadable or empty. */
-function readAttribute(
-  directory: string,
-  name: string,
-  encoding: 'utf8' | 'latin1' = 'utf8',
-): string | undefined {
-  try {
-    return readFileSync(join(directory, name), encoding).trim() || undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function realpathOrUndefined(path: string): string | undefined {
-  try {
-    return realpathSync(path);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Closes what may be dead already. */
-export function closeQuietly(descriptor: number): void {
-  try {
-    closeSync(descriptor);
-  } catch {
-    // The error would be about data that this program never wrote.
-  }
 }

@@ -1,5 +1,5 @@
-/** Operations of a `file:` drive in one line: asked of the reading process in order, answered in order,
- * each within its deadline, whatever becomes of the process. */
+/** Operations of a `file:` drive in one line: asked of the reading process in order, answered in
+ * order, each within its deadline, whatever becomes of the process. */
 
 import { strict as assert } from 'node:assert';
 import type { ChildProcess } from 'node:child_process';
@@ -15,20 +15,21 @@ export type Answer =
   | { readonly kind: 'not-attempted' | 'gone' };
 
 export interface OperationLine {
-  /** Answers come in the order of the calls. Rejects with LINK_CLOSED when the process ends by itself. */
+  /** Answers come in the order of the calls. Rejects with LINK_CLOSED when the process ends by
+   * itself. */
   ask(request: Omit<RequestRecord, 'id'>, timeoutMs: number): Promise<Answer>;
   /** Reads that have no answer yet become `not-attempted`, at once. */
   abortReads(): void;
   close(): void;
 }
 
-/** Opening waits for the kernel's own error handling of a drive that hangs, 5 to 35 s a step, or for a
- * spin-up; beyond that it counts as no answer. */
+/** Opening waits for the kernel's own error handling of a drive that hangs, 5 to 35 s a step, or
+ * for a spin-up; beyond that it counts as no answer. */
 export const openTimeoutMs = 30_000;
 
-/** Processes that were killed and have not ended, since their read never returned. Each holds some
- * 50 MB and one more reference to the device; a path that has swallowed this many without giving one
- * back needs its power cut, not a ninth. */
+/** Processes that were killed and have not ended, since their read never returned. Each holds
+ * some 50 MB and one more reference to the device; a path that has swallowed this many without
+ * giving one back needs its power cut, not a ninth. */
 export const abandonedCountMax = 8;
 
 /** Ids start again after this one, long after the first has been answered. */
@@ -43,68 +44,26 @@ interface Entry {
   answer?: Answer;
 }
 
+/** The parts that the functions below share. */
+interface Line {
+  /** Asked and not yet settled, oldest first. */
+  readonly entries: Entry[];
+  readonly readers: ReturnType<typeof createReaders>;
+  readonly deadline: ReturnType<typeof createDeadline>;
+  /** The last batch that a stop ended. */
+  stoppedBatch: number | undefined;
+}
+
 /** A line whose processes `spawn` starts. Time for deadlines is `clock`'s. */
 export function createOperationLine(spawn: () => ChildProcess, clock: Clock): OperationLine {
-  const entries: Entry[] = [];
-  const readers = createReaders(spawn);
-  const deadline = createDeadline(clock);
+  const line: Line = {
+    entries: [],
+    readers: createReaders(spawn),
+    deadline: createDeadline(clock),
+    stoppedBatch: undefined,
+  };
+  const { entries, readers } = line;
   let idLast = helloId;
-  let stoppedBatch: number | undefined;
-
-  /** Settles what is known at the head of the line. */
-  const advance = () => {
-    while (entries[0]?.answer) {
-      const settled = entries.shift()!;
-      settled.resolve(settled.answer!);
-    }
-    readers.setInUse(entries.length > 0);
-  };
-  /** Each operation's deadline runs from when the one before is over: a drive does one at a time. */
-  const arm = () => {
-    const head = entries[0];
-    if (!head) return deadline.disarm();
-    deadline.arm(readers.hasOpened() ? head.timeoutMs : openTimeoutMs, expire);
-  };
-  const expire = (elapsedMs: number) => {
-    const { request } = entries[0]!;
-    readers.abandon();
-    entries[0]!.answer = { kind: 'timeout', elapsedMs };
-    if (request.operation === 'read' && request.stopOn.timeout) {
-      stoppedBatch = request.batch;
-      answerReads(entries, { kind: 'not-attempted' }, stoppedBatch);
-    }
-    startAnew();
-  };
-  const fail = (error: Error) => {
-    deadline.disarm();
-    for (const entry of entries.splice(0)) {
-      if (entry.answer) entry.resolve(entry.answer);
-      else entry.reject(error);
-    }
-  };
-  const receive = (reply: Reply) => {
-    if (reply.id !== helloId) {
-      const head = entries[0];
-      assert(head?.request.id === reply.id, 'replies come in the order of the requests');
-      head.answer = { kind: 'reply', reply };
-      // The process has applied the stop already; here for what is asked of its successor.
-      if (isStop(head.request, reply)) stoppedBatch = head.request.batch;
-      advance();
-    }
-    arm();
-  };
-  /** Hands what has no answer to a new process. */
-  const startAnew = () => {
-    deadline.disarm();
-    advance();
-    if (entries.length === 0) return;
-    const refusal = readers.start({ header: deadline.disarm, reply: receive, ended: fail });
-    if (refusal instanceof Error) return fail(refusal);
-    if (refusal) answerAll(entries, refusal);
-    advance();
-    for (const { answer, request } of entries) if (!answer) readers.send(request);
-    arm();
-  };
 
   return {
     ask: (asked, timeoutMs) =>
@@ -113,28 +72,103 @@ export function createOperationLine(spawn: () => ChildProcess, clock: Clock): Op
         const request = { ...asked, id: idLast };
         const entry: Entry = { request, timeoutMs, resolve, reject };
         entries.push(entry);
-        if (request.operation === 'read' && request.batch === stoppedBatch) {
+        if (request.operation === 'read' && request.batch === line.stoppedBatch) {
           entry.answer = { kind: 'not-attempted' };
-          return advance();
+          return advance(line);
         }
-        if (!readers.isRunning()) return startAnew();
+        if (!readers.isRunning()) return startAnew(line);
         readers.send(request);
         readers.setInUse(true);
-        if (entries.length === 1) arm();
+        if (entries.length === 1) arm(line);
       }),
     abortReads() {
       if (!entries.some(({ request, answer }) => request.operation === 'read' && !answer)) return;
       readers.abandon();
       answerReads(entries, { kind: 'not-attempted' });
-      startAnew();
+      startAnew(line);
     },
     close() {
-      deadline.disarm();
+      line.deadline.disarm();
       readers.abandon();
       answerAll(entries, { kind: 'not-attempted' });
-      advance();
+      advance(line);
     },
   };
+}
+
+/** Settles what is known at the head of the line. */
+function advance({ entries, readers }: Line): void {
+  while (entries[0]?.answer) {
+    const settled = entries.shift()!;
+    settled.resolve(settled.answer!);
+  }
+  readers.setInUse(entries.length > 0);
+}
+
+/** Each operation's deadline runs from when the one before is over: a drive does one at a time. */
+function arm(line: Line): void {
+  const head = line.entries[0];
+  if (!head) {
+    line.deadline.disarm();
+    return;
+  }
+  const timeoutMs = line.readers.hasOpened() ? head.timeoutMs : openTimeoutMs;
+  line.deadline.arm(timeoutMs, (elapsedMs) => expire(line, elapsedMs));
+}
+
+/** The operation at the head was not answered in time: its process is left behind. */
+function expire(line: Line, elapsedMs: number): void {
+  const head = line.entries[0]!;
+  line.readers.abandon();
+  head.answer = { kind: 'timeout', elapsedMs };
+  const { operation, batch, stopOn } = head.request;
+  if (operation === 'read' && stopOn.timeout) {
+    line.stoppedBatch = batch;
+    answerReads(line.entries, { kind: 'not-attempted' }, batch);
+  }
+  startAnew(line);
+}
+
+function receive(line: Line, reply: Reply): void {
+  if (reply.id !== helloId) {
+    const head = line.entries[0];
+    assert(head?.request.id === reply.id, 'replies come in the order of the requests');
+    head.answer = { kind: 'reply', reply };
+    // The process has applied the stop already; here for what is asked of its successor.
+    if (isStop(head.request, reply)) line.stoppedBatch = head.request.batch;
+    advance(line);
+  }
+  arm(line);
+}
+
+/** Hands what has no answer to a new process. */
+function startAnew(line: Line): void {
+  const { entries, readers, deadline } = line;
+  deadline.disarm();
+  advance(line);
+  if (entries.length === 0) return;
+  const refusal = readers.start({
+    header: deadline.disarm,
+    reply: (reply) => receive(line, reply),
+    ended: (error) => fail(line, error),
+  });
+  if (refusal instanceof Error) {
+    fail(line, refusal);
+    return;
+  }
+  if (refusal) answerAll(entries, refusal);
+  advance(line);
+  for (const { answer, request } of entries) if (!answer) readers.send(request);
+  arm(line);
+}
+
+/** No process: what has no answer is rejected. */
+function fail(line: Line, error: Error): void {
+  line.deadline.disarm();
+  for (const entry of line.entries.splice(0)) {
+    if (entry.answer) entry.resolve(entry.answer);
+    else entry.reject(error);
+  }
 }
 
 function answerAll(entries: readonly Entry[], answer: Answer): void {
@@ -206,19 +240,12 @@ function createDeadline(clock: Clock) {
     arm(timeoutMs: number, onExpired: (elapsedMs: number) => void) {
       disarm();
       const startedMs = clock.now();
-      let isOver = false;
-      const cancel = clock.after(timeoutMs, () => {
+      let cancel = clock.after(timeoutMs, () => {
         // A reply that waits in the socket was in time; it is only this program that is late.
-        setImmediate(() => {
-          if (isOver) return;
-          isOver = true;
-          onExpired(clock.now() - startedMs);
-        });
+        // Another turn of the event loop hears it.
+        cancel = clock.after(0, () => onExpired(clock.now() - startedMs));
       });
-      disarm = () => {
-        isOver = true;
-        cancel();
-      };
+      disarm = () => cancel();
     },
   };
 }

@@ -1,14 +1,14 @@
-/** The parent's end of the reading process: starting it, asking it, hearing it, leaving it behind.
+/** The parent's end of the reading process: starting it, asking it, hearing it, leaving it
+ * behind.
  *
- * A process, since a blocking read of a device that hangs cannot be cancelled: a thread that sits in it
- * (a worker, or one of Node's own pool) would keep this program from ending. Data comes over a socket
- * pair as raw bytes: measured against a shared file in memory, the second way known to Node of handing
- * over bytes without encoding them, it is as fast, and it needs no place to put the file. */
+ * A process, since a blocking read of a device that hangs cannot be cancelled: a thread that
+ * sits in it (a worker, or one of Node's own pool) would keep this program from ending. Data
+ * comes over a socket pair as raw bytes: measured against a shared file in memory, the second
+ * way known to Node of handing over bytes without encoding them, it is as fast, and it needs no
+ * place to put the file. */
 
-import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { LastspinError } from '../errors.js';
 import {
   decodeReplyHeader,
@@ -41,33 +41,6 @@ export interface ReaderProcess {
   abandon(onExit: () => void): void;
 }
 
-/** Starts the reading process for `path`. Throws DRIVE_OPEN_FAILED where its program is not built. */
-export function spawnReader(path: string): ChildProcess {
-  return spawn(process.execPath, [readerScript(), path], {
-    // Descriptors 0 to 2 stay closed to it, or an abandoned process would hold the terminal, or the
-    // pipe that somebody waits on.
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
-    // A session of its own: Ctrl-C is for this program, which still wants what is being read.
-    detached: true,
-    // What was asked of this Node (an inspector, a loader) is not meant for that one.
-    env: { ...process.env, NODE_OPTIONS: '' },
-  });
-}
-
-/** Beside this file when compiled. When tests run the sources as they are, Node 20 cannot run a
- * TypeScript program, so that the last build's is taken. */
-function readerScript(): string {
-  const here = import.meta.url.endsWith('.ts')
-    ? '../../dist/src/drive/file-reader.js'
-    : './file-reader.js';
-  const script = fileURLToPath(new URL(here, import.meta.url));
-  if (existsSync(script)) return script;
-  throw new LastspinError(
-    'DRIVE_OPEN_FAILED',
-    `the program that reads files and block devices is missing (${script}): run \`npm run build\``,
-  );
-}
-
 /** Connects to a process that `spawnReader` started. Throws LINK_CLOSED where none could be. */
 export function connectReader(child: ChildProcess, events: ReaderEvents): ReaderProcess {
   // Without descriptors to spare, Node returns a child without pipes, whatever the types say.
@@ -98,7 +71,10 @@ export function connectReader(child: ChildProcess, events: ReaderEvents): Reader
   child.on('close', (code, signal) => end(signal ? `killed by ${signal}` : `exit code ${code}`));
   child.unref();
 
+  let isInUse = true;
   const setInUse = (inUse: boolean) => {
+    if (inUse === isInUse) return;
+    isInUse = inUse;
     for (const pipe of [requests, replies]) inUse ? pipe.ref() : pipe.unref();
   };
   setInUse(false);
@@ -116,8 +92,8 @@ export function connectReader(child: ChildProcess, events: ReaderEvents): Reader
   };
 }
 
-/** Cuts the stream into replies. Data is copied once, from the piece that arrived into the reply's own
- * array, which is never used again. */
+/** Cuts the stream into replies. Data is copied once, from the piece that arrived into the
+ * reply's own array, which is never used again. */
 function createReplyParser(events: Pick<ReaderEvents, 'header' | 'reply'>) {
   const headerBuffer = Buffer.alloc(replyHeaderBytes);
   let headerFilled = 0;

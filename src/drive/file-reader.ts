@@ -1,14 +1,25 @@
-/** The reading process of a `file:` drive: the program that `file-process.ts` starts and, when the path
- * hangs, abandons. It is no library: importing it runs it.
+/** The reading process of a `file:` drive: the program that `file-process.ts` starts and, when
+ * the path hangs, abandons. It is no library: importing it runs it.
  *
  * Two threads, so that one read is under way while the last one's data goes to the parent:
- *   requests → reader (worker thread: one blocking pread after the other) → slots → writer (main thread)
- * Each is a plain loop of blocking calls. A thread cannot be abandoned alone when a pread does not come
- * back, which is why the pair has a process of its own and the parent no thread like it. */
+ *   requests → reader (worker thread: one blocking pread after the other) → slots → writer (main
+ * thread) Each is a plain loop of blocking calls. A thread cannot be abandoned alone when a
+ * pread does not come back, which is why the pair has a process of its own and the parent no
+ * thread like it. */
 
-import { readSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
-import { closeQuietly, inspect, type OpenPath, openReadOnly } from './file-inspect.js';
+import { inspectDevice, type Sysfs } from './file-inspect.js';
 import {
   decodeRequest,
   encodeReplyHeader,
@@ -35,10 +46,11 @@ declare const WebAssembly: {
 
 /** One slot is read into, one goes to the parent, and one waits between them. */
 const slotCount = 3;
-/** WebAssembly memory is the one kind that Node aligns to pages, as O_DIRECT asks; this is its unit. */
+/** WebAssembly memory is the one kind that Node aligns to pages, as O_DIRECT asks; this is its
+ * unit. */
 const memoryPageBytes = 65536;
-/** A slot's data begins on a page of its own; its header stands right before, so that one write sends
- * both. */
+/** A slot's data begins on a page of its own; its header stands right before, so that one write
+ * sends both. */
 const slotBytes = memoryPageBytes + readBytesMax;
 /** Requests that are taken from the pipe at once. */
 const requestsAtOnceMax = 64;
@@ -134,6 +146,66 @@ function* requests(): Generator<RequestRecord> {
   }
 }
 
+/** A path that was opened for reading only. */
+interface OpenPath {
+  readonly descriptor: number;
+  /** Past the page cache (O_DIRECT). */
+  readonly direct: boolean;
+}
+
+/** Opens `path` strictly for reading; past the page cache where the file system can and
+ * `buffered` is not asked for. Undefined for what is neither a regular file nor a block device,
+ * unopened: opening a tape or a pipe does something to it. Throws the system's error. */
+function openReadOnly(path: string, buffered: boolean): OpenPath | undefined {
+  const found = statSync(path);
+  if (!found.isFile() && !found.isBlockDevice()) return undefined;
+  // Absent outside Linux, where reads are buffered then.
+  const directFlag = buffered ? 0 : (constants.O_DIRECT ?? 0);
+  if (directFlag !== 0) {
+    try {
+      return { descriptor: openSync(path, constants.O_RDONLY | directFlag), direct: true };
+    } catch (error) {
+      // Some file systems have no O_DIRECT, tmpfs before Linux 6.6 among them.
+      if (errnoOf(error) !== errnoInvalid) throw error;
+    }
+  }
+  return { descriptor: openSync(path, constants.O_RDONLY), direct: false };
+}
+
+const sysfs: Sysfs = {
+  read: (path) => orUndefined(() => readFileSync(path, 'latin1')),
+  realpath: (path) => orUndefined(() => realpathSync(path)),
+};
+
+function orUndefined<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Looks at an open path, here and not in the parent, for even `stat` waits on a mount that
+ * hangs. */
+function inspect(path: string, { descriptor, direct }: OpenPath): Inspection {
+  const found = fstatSync(descriptor);
+  if (found.isBlockDevice()) return inspectDevice(found.rdev, direct, sysfs);
+  return {
+    state: 'open',
+    path: {
+      isDirect: direct,
+      model: 'file',
+      // The path, since it alone survives what a rescue goes through: device numbers change with
+      // every mount and boot, inodes with every copy, and on FUSE both are made up. A file that was
+      // moved is asked about; another file put in its place is seen by its size only.
+      serial: realpathSync(path),
+      firmware: '',
+      sizeBytes: found.size,
+      readBytesMax,
+    },
+  };
+}
+
 /** The path, open or not. */
 interface Source {
   /** Undefined while the path cannot be opened; then `openErrno` says why. */
@@ -144,8 +216,8 @@ interface Source {
 /** Answers requests about the path. */
 function createSource(path: string) {
   const source: Source = { open: undefined, openErrno: 0 };
-  /** The stop is applied here, so that the next request of a batch can already be waiting when the one
-   * before ends well. */
+  /** The stop is applied here, so that the next request of a batch can already be waiting when
+   * the one before ends well. */
   let stoppedBatch: number | undefined;
   const first = reopen(source, path, false);
 
@@ -185,23 +257,28 @@ function createSource(path: string) {
 
 /** Opens the path anew: behind it there may be the device as it came back. */
 function reopen(source: Source, path: string, buffered: boolean): Inspection {
-  if (source.open) closeQuietly(source.open.descriptor);
+  if (source.open) closeQuietly(source.open);
   source.open = undefined;
   source.openErrno = 0;
   try {
     source.open = openReadOnly(path, buffered);
-    return source.open ? inspect(path, source.open.descriptor) : { state: 'other-kind' };
+    return source.open ? inspect(path, source.open) : { state: 'other-kind' };
   } catch (error) {
     source.openErrno = errnoOf(error);
     return { state: 'refused', errno: source.openErrno };
   }
 }
 
+/** A mount that died answers even this with an error, and there is nothing to be done about it. */
+function closeQuietly({ descriptor }: OpenPath): void {
+  orUndefined(() => closeSync(descriptor));
+}
+
 /** Whether the path opens, beside the descriptor that is read from. */
 function probe(path: string): Inspection {
   const beside: Source = { open: undefined, openErrno: 0 };
   const inspection = reopen(beside, path, false);
-  if (beside.open) closeQuietly(beside.open.descriptor);
+  if (beside.open) closeQuietly(beside.open);
   return inspection;
 }
 
@@ -214,7 +291,8 @@ function readAligned(
 ): ReadOnce {
   const result = readOnce(source, request, into);
   if (result.errno !== errnoInvalid || !source.open?.direct) return result;
-  // The kernel refuses the alignment before the device hears of it, so the next is the first command.
+  // The kernel refuses the alignment before the device hears of it, so the next is the first
+  // command.
   reopen(source, path, true);
   return source.open ? readOnce(source, request, into) : result;
 }
@@ -228,7 +306,7 @@ interface ReadOnce {
 /** Exactly one system call. */
 function readOnce({ open }: Source, request: RequestRecord, into: Uint8Array): ReadOnce {
   const { countBytes, offsetBytes } = request;
-  const startedMs = performance.now();
+  const started = process.hrtime.bigint();
   let dataBytes = 0;
   let errno = 0;
   try {
@@ -236,10 +314,11 @@ function readOnce({ open }: Source, request: RequestRecord, into: Uint8Array): R
   } catch (error) {
     errno = errnoOf(error);
   }
-  return { dataBytes, errno, elapsedMs: performance.now() - startedMs };
+  return { dataBytes, errno, elapsedMs: Number(process.hrtime.bigint() - started) / 1e6 };
 }
 
-/** Error numbers of Linux (include/uapi/asm-generic/errno.h); the first five are the same elsewhere. */
+/** Error numbers of Linux (include/uapi/asm-generic/errno.h); the first five are the same
+ * elsewhere. */
 const errnoInputOutput = 5;
 const errnoInvalid = 22;
 /** ENOENT, ENXIO, ENODEV, ENOTCONN (the server of a FUSE mount died), ENOMEDIUM. */

@@ -1,15 +1,16 @@
-/** What the two ends of a `file:` drive say to each other: fixed records of requests on one pipe, replies
- * of a header and raw bytes on the other. All numbers are little-endian. Both ends are of one build, so
- * there is no version. */
+/** What the two ends of a `file:` drive say to each other: fixed records of requests on one pipe,
+ * replies of a header and raw bytes on the other. All numbers are little-endian. Both ends are
+ * of one build, so there is no version. */
 
 import type { StopOn } from './drive.js';
 
-/** File descriptors of the reading process. Not 0 to 2: Node sets those non-blocking behind one's back. */
+/** File descriptors of the reading process. Not 0 to 2: Node sets those non-blocking behind one's
+ * back. */
 export const requestsDescriptor = 3;
 export const repliesDescriptor = 4;
 
-/** Most bytes of one read: what a kernel takes as one command on most paths (a page each of Linux's 256
- * segments), and enough that the cost of a request no longer shows. */
+/** Most bytes of one read: what a kernel takes as one command on most paths (a page each of
+ * Linux's 256 segments), and enough that the cost of a request no longer shows. */
 export const readBytesMax = 1 << 20;
 
 /** Bytes of a request record, with room to grow, a divisor of every pipe's capacity. */
@@ -121,7 +122,8 @@ export type Inspection =
 
 /** What the system knows of a path that is open, without reading from it. */
 export interface PathIdentity {
-  readonly isDevice: boolean;
+  /** Opened past the page cache. */
+  readonly isDirect: boolean;
   readonly model: string;
   readonly serial: string;
   readonly firmware: string;

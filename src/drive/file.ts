@@ -1,7 +1,10 @@
-/** The plainest drive: a block device or a regular file of this computer, opened for reading only. */
+/** The plainest drive: a block device or a regular file of this computer, opened for reading
+ * only. */
 
 import { strict as assert } from 'node:assert';
-import type { ChildProcess } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { getSystemErrorName } from 'node:util';
 import type { Clock } from '../clock.js';
 import { LastspinError } from '../errors.js';
@@ -12,27 +15,27 @@ import {
   type OperationLine,
   openTimeoutMs,
 } from './file-line.js';
-import { spawnReader } from './file-process.js';
 import type { Inspection, Operation, PathIdentity } from './file-records.js';
 
 export interface FileDriveOptions {
   /** Logical sector in bytes. By default what the device says, 512 for a file. */
   readonly sectorBytes?: number;
-  /** Physical sector in bytes, a multiple of the logical one. By default what the device says, else the
-   * logical one; given, it is believed, since many a USB bridge does not pass it on. */
+  /** Physical sector in bytes, a multiple of the logical one. By default what the device says,
+   * else the logical one; given, it is believed, since many a USB bridge does not pass it on. */
   readonly physicalSectorBytes?: number;
   /** Starts the reading process; for tests. */
   readonly spawnReader?: (path: string) => ChildProcess;
 }
 
 export interface FileDrive extends Drive {
-  /** Whether the last read went past the page cache. False on a file system that has no O_DIRECT: what
-   * this computer has cached is then not asked of the drive, and what is asked may be read ahead. */
+  /** Whether the last read went past the page cache. False on a file system that has no O_DIRECT:
+   * what this computer has cached is then not asked of the drive, and what is asked may be read
+   * ahead. */
   readonly isDirect: boolean;
 }
 
-/** One read is under way, one waits behind it, one goes through the pipe, one is in the caller's hands:
- * with fewer, somebody waits for somebody. */
+/** One read is under way, one waits behind it, one goes through the pipe, one is in the caller's
+ * hands: with fewer, somebody waits for somebody. */
 const inFlightMax = 4;
 
 /** Where a file says nothing of its sectors. */
@@ -46,17 +49,18 @@ const errnoNames = new Map([
   [123, 'ENOMEDIUM'],
 ]);
 
-/** Opens a block device or a regular file as a drive: read-only, past the page cache, one system call
- * per request, in a process of its own that is abandoned when a read does not return in time.
- * Of the resets it has only `abort`. After a power cycle ask `identify`: it opens the path again.
- * Throws DRIVE_OPEN_FAILED: missing, not permitted, neither file nor device, empty, half a sector. */
+/** Opens a block device or a regular file as a drive: read-only, past the page cache, one system
+ * call per request, in a process of its own that is abandoned when a read does not return in
+ * time. Of the resets it has only `abort`. After a power cycle ask `identify`: it opens the path
+ * again. Throws DRIVE_OPEN_FAILED: missing, not permitted, neither file nor device, empty, half
+ * a sector. */
 export async function openFileDrive(
   path: string,
   clock: Clock,
   options: FileDriveOptions = {},
 ): Promise<FileDrive> {
-  const spawn = options.spawnReader ?? spawnReader;
-  const line = createOperationLine(() => spawn(path), clock);
+  const start = options.spawnReader ?? spawnReader;
+  const line = createOperationLine(() => start(path), clock);
   try {
     const found = requireUsable(path, await inspectPath(line, 'identify'));
     const sectorBytes = chooseSectorBytes(path, found, options);
@@ -76,7 +80,7 @@ function createFileDrive(
 ): FileDrive {
   const readBytesMax = Math.max(sectorBytes, found.readBytesMax);
   const readCountMax = Math.floor(readBytesMax / sectorBytes);
-  let isDirect = true;
+  let isDirect = found.isDirect;
   let isClosed = false;
 
   return {
@@ -193,8 +197,8 @@ function identityOf(
     model: found.model,
     serial: found.serial,
     firmware: found.firmware,
-    // A size that has come to end within a sector differs from before in whole sectors too, or the rest
-    // is nothing that this rescue set out to read.
+    // A size that has come to end within a sector differs from before in whole sectors too, or the
+    // rest is nothing that this rescue set out to read.
     sectorCount: Math.floor(found.sizeBytes / sectorBytes),
     sectorBytes,
     physicalSectorBytes: Math.max(
@@ -236,7 +240,7 @@ function reasonOfErrno(errno: number): string {
       return 'no such file or device';
     case 'EACCES':
     case 'EPERM':
-      return 'permission denied; run with `sudo`, or join the group that owns it (`disk` for devices)';
+      return 'permission denied; use `sudo`, or join its group (`disk` for devices)';
     case 'ENXIO':
     case 'ENODEV':
     case 'ENOMEDIUM':
@@ -253,13 +257,12 @@ function chooseSectorBytes(path: string, found: PathIdentity, options: FileDrive
   const { physicalSectorBytes } = options;
   if (found.sectorBytes && sectorBytes % found.sectorBytes !== 0) {
     refuse(
-      `${path} has sectors of ${found.sectorBytes} bytes; it cannot be read in units of ${sectorBytes}`,
+      `${path} has sectors of ${found.sectorBytes} bytes, and cannot be read in ${sectorBytes}`,
     );
   }
   if (physicalSectorBytes && physicalSectorBytes % sectorBytes !== 0) {
-    refuse(
-      `a physical sector of ${physicalSectorBytes} bytes is no multiple of the logical ${sectorBytes} of ${path}`,
-    );
+    const physical = `a physical sector of ${physicalSectorBytes} bytes`;
+    refuse(`${physical} is no multiple of the logical ${sectorBytes} of ${path}`);
   }
   return sectorBytes;
 }
@@ -268,9 +271,8 @@ function chooseSectorBytes(path: string, found: PathIdentity, options: FileDrive
 function requireWholeSectors(path: string, found: PathIdentity, sectorBytes: number): void {
   const restBytes = found.sizeBytes % sectorBytes;
   if (restBytes === 0) return;
-  refuse(
-    `${path} ends with ${restBytes} bytes of a sector of ${sectorBytes}: it is no whole drive; copy it, \`truncate -s %${sectorBytes}\` the copy (adds zeros), and take the copy`,
-  );
+  const fit = `copy it, fill the copy up with zeros (\`truncate -s %${sectorBytes}\`), and take that`;
+  refuse(`${path} ends with ${restBytes} bytes of a sector of ${sectorBytes}: ${fit}`);
 }
 
 /** The promise, or the signal's reason, whichever is first. */
@@ -281,4 +283,29 @@ async function untilAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promi
     signal.addEventListener('abort', onAbort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
   });
+}
+
+/** Starts the reading process for `path`. Throws DRIVE_OPEN_FAILED where its program is not
+ * built. */
+export function spawnReader(path: string): ChildProcess {
+  return spawn(process.execPath, [readerScript(), path], {
+    // Descriptors 0 to 2 stay closed to it, or an abandoned process would hold the terminal, or the
+    // pipe that somebody waits on.
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
+    // A session of its own: Ctrl-C is for this program, which still wants what is being read.
+    detached: true,
+    // What was asked of this Node (an inspector, a loader) is not meant for that one.
+    env: { ...process.env, NODE_OPTIONS: '' },
+  });
+}
+
+/** Beside this file when compiled. When tests run the sources as they are, Node 20 cannot run a
+ * TypeScript program, so that the last build's is taken. */
+function readerScript(): string {
+  const here = import.meta.url.endsWith('.ts')
+    ? '../../dist/src/drive/file-reader.js'
+    : './file-reader.js';
+  const script = fileURLToPath(new URL(here, import.meta.url));
+  if (existsSync(script)) return script;
+  refuse(`the program that reads drives is missing (${script}): run \`npm run build\``);
 }

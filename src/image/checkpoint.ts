@@ -7,11 +7,15 @@
  *     # lastspin-state: …"}
  *     # current_pos  current_status  current_pass
  *
- * The number counts checkpoints; the CRC-32 covers every byte after its line. A map that another tool
- * has rewritten lacks the line or fails the CRC, and is then only a map.
+ * The number counts checkpoints; the CRC-32 covers every byte after its line. A map that another
+ * tool has rewritten lacks the line or fails the CRC, and is then only a map.
  *
- * Order of a job's writes: image, its sync, journal, its sync, and now and then a checkpoint, then a
- * journal that continues it. So the map never claims what the image does not hold. */
+ * Order of a job's writes: image, its sync, journal, its sync, and now and then a checkpoint, then
+ * a journal that continues it. So the map never claims what the image does not hold. A new job
+ * saves its first checkpoint before it makes the image: a crash in between then leaves a map that
+ * claims nothing, and not an image that nobody knows. A resuming job folds the journal into the map
+ * if the journal's base is the checkpoint's number, saves that as the next checkpoint, and starts
+ * the next journal; it never appends to the old one. */
 
 import { crc32 } from 'node:zlib';
 import { LastspinError } from '../errors.js';
@@ -93,7 +97,7 @@ export async function saveCheckpoint(
         await file.write(piece, sizeBytes);
         sizeBytes += piece.length;
       }
-      // The CRC is known only now; it has a fixed width, and nobody reads the file before the rename.
+      // The CRC is known only now; its width is fixed, and nobody reads the file yet.
       const crcText = new TextEncoder().encode(crcHex(crc));
       await file.write(crcText, coveredFrom - 1 - crcText.length);
       await file.sync();

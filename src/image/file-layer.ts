@@ -1,7 +1,8 @@
-/** The one door to the disk that holds image, map and journal. A crash simulator replaces it in tests;
- * the production code above it runs unmodified. Positions and sizes are bytes. */
+/** The one door to the disk that holds image, map and journal. A crash simulator replaces it in
+ * tests; the production code above it runs unmodified. Positions and sizes are bytes. */
 export interface FileLayer {
-  /** Opens for reading and writing. `create` makes a missing file; `exclusive` refuses an existing one. */
+  /** Opens for reading and writing. `create` makes a missing file; `exclusive` refuses an existing
+   * one. */
   open(
     path: string,
     options?: { create?: boolean; exclusive?: boolean; readOnly?: boolean },

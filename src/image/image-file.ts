@@ -25,15 +25,16 @@ export interface ImageFile {
 export interface ImageOptions {
   readonly sectorBytes: number;
   readonly sectorCount: number;
-  /** `new` refuses an existing file; `resume` takes it, or makes it where the map claims nothing. */
+  /** `new` refuses an existing file; `resume` takes it, or makes it where the map claims
+   * nothing. */
   readonly mode: 'new' | 'resume';
   /** When resuming: the end, in sectors, of the last finished run of the map. A shorter image has
    * lost what the map claims. The whole drive when left out. */
   readonly claimedCount?: number;
 }
 
-/** Opens an image and gives it its full size, without allocating it. A new image's name and size are
- * durable when this resolves.
+/** Opens an image and gives it its full size, without allocating it. A new image's name and size
+ * are durable when this resolves.
  * @throws LastspinError IMAGE_EXISTS (`new` on an existing file), IMAGE_MISMATCH (a file of another
  *   size than map and drive say), IMAGE_SPACE, FILE_FAILED. */
 export async function openImage(
@@ -76,11 +77,11 @@ async function giveSize(
 ): Promise<void> {
   const foundBytes = await file.size();
   if (foundBytes > sizeBytes || foundBytes < claimedBytes) {
+    const expected = foundBytes > sizeBytes ? `${sizeBytes}` : `at least ${claimedBytes}`;
     throw new LastspinError(
       'IMAGE_MISMATCH',
-      `${path} has ${foundBytes} bytes, but map and drive ask for ` +
-        `${foundBytes > sizeBytes ? sizeBytes : `at least ${claimedBytes}`}: it is not this job's ` +
-        'image, or it was cut',
+      `${path} has ${foundBytes} bytes, but map and drive ask for ${expected}: it is not this ` +
+        "job's image, or it was cut",
     );
   }
   if (foundBytes === sizeBytes) return;
@@ -151,8 +152,8 @@ export interface ImageSpace {
   readonly missingBytes: number;
 }
 
-/** Whether the disk has room for the rest of an image: free bytes and those already allocated to the
- * image against its full size. The image need not exist.
+/** Whether the disk has room for the rest of an image: free bytes and those already allocated to
+ * the image against its full size. The image need not exist.
  * @throws LastspinError FILE_FAILED when the directory is not there. */
 export async function imageSpace(
   files: FileLayer,
@@ -163,8 +164,8 @@ export async function imageSpace(
   return spaceOf(sizeBytes, allocatedBytes, await files.freeBytes(path));
 }
 
-/** Refuses a disk without room for the rest of an image, unless forced: a user may know that the drive
- * is mostly empty or that room will be made.
+/** Refuses a disk without room for the rest of an image, unless forced: a user may know that the
+ * drive is mostly empty or that room will be made.
  * @throws LastspinError IMAGE_SPACE saying how many bytes are missing. */
 export async function checkSpace(
   files: FileLayer,

@@ -2,11 +2,11 @@
  *
  *     <crc32 of the rest, 8 hex digits> <bytes durable when this line was written> <JSON>
  *
- * The first line is the header and names the checkpoint that the journal continues. A crash may lose
- * or tear what was not synced, in any order of pages; every line tells how much of the file was
- * synced before it, so that damage below that mark is damage, and damage above it is only a torn
- * tail. A journal is never appended to after a crash: the job loads it, saves a checkpoint, and
- * starts a new one. */
+ * The first line is the header and names the checkpoint that the journal continues. A crash may
+ * lose or tear what was not synced, in any order of pages; every line tells how much of the file
+ * was synced before it, so that damage below that mark is damage, and damage above it is only a
+ * torn tail. A journal is never appended to after a crash: the job loads it, saves a checkpoint,
+ * and starts a new one. */
 
 import { crc32 } from 'node:zlib';
 import { LastspinError, reasonOf } from '../errors.js';
@@ -41,8 +41,8 @@ export interface LoadedJournal {
   readonly records: unknown[];
   /** Bytes at the end that a crash tore; they were never durable. */
   readonly tornBytes: number;
-  /** JOURNAL_DAMAGED when bytes that had been durable are no longer right, naming the line. `records`
-   * are those before it. */
+  /** JOURNAL_DAMAGED when bytes that had been durable are no longer right, naming the line.
+   * `records` are those before it. */
   readonly damage?: LastspinError;
 }
 
@@ -144,7 +144,10 @@ function writeFailure(error: unknown): LastspinError {
 }
 
 function lineOf(durableBytes: number, record: unknown): string {
-  const text = `${durableBytes} ${JSON.stringify(record)}`;
+  const json = JSON.stringify(record) as string | undefined;
+  // It would be written as a line that reads as torn, and hide all that follows.
+  if (json === undefined) throw new TypeError('a journal record must be JSON');
+  const text = `${durableBytes} ${json}`;
   return `${crc32(text).toString(16).padStart(8, '0')} ${text}\n`;
 }
 
@@ -201,8 +204,8 @@ const newline = 0x0a;
 function damaged(name: string, lineNumber: number, loaded: LoadedJournal): LoadedJournal {
   const damage = new LastspinError(
     'JOURNAL_DAMAGED',
-    `${name}:${lineNumber}: the journal is damaged here; what was read after it is not in the map ` +
-      'and will be read again if you remove the journal',
+    `${name}:${lineNumber}: the journal is damaged here; what was read after this line is not in ` +
+      'the map and will be read again if you remove the journal',
   );
   return { ...loaded, damage };
 }

@@ -23,8 +23,8 @@ interface Holder {
 const attemptsMax = 5;
 
 /** Takes the lock at `path`.
- * @throws LastspinError IMAGE_LOCKED naming the process that holds it; FILE_FAILED when the lock can
- *   not be written. */
+ * @throws LastspinError IMAGE_LOCKED naming the process that holds it; FILE_FAILED when the lock
+ *   can not be written. */
 export async function takeLock(path: string): Promise<ImageLock> {
   const self = await describe(process.pid);
   const content = `${JSON.stringify(self)}\n`;
@@ -44,8 +44,8 @@ function locked(path: string, holder: Holder | undefined): LastspinError {
     holder === undefined ? 'another job' : `process ${holder.pid} on ${holder.host || 'this host'}`;
   return new LastspinError(
     'IMAGE_LOCKED',
-    `${path}: ${who} is working on this image; stop that job first, or remove the lock if there is ` +
-      'none',
+    `${path}: ${who} is working on this image; stop that job first, or remove the lock if ` +
+      'there is none',
   );
 }
 
@@ -83,8 +83,8 @@ async function writeSynced(path: string, content: string, flags: string): Promis
   }
 }
 
-/** Removes a stale lock, but not a fresh one that somebody put in its place meanwhile: a rename takes
- * exactly one file away, and it can be looked at and put back. */
+/** Removes a stale lock, but not a fresh one that somebody put in its place meanwhile: a rename
+ * takes exactly one file away, and it can be looked at and put back. */
 async function removeStale(path: string, staleContent: string): Promise<void> {
   const takenPath = `${path}.${process.pid}.stale`;
   try {

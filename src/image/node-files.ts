@@ -1,5 +1,5 @@
-/** The file layer over the operating system: the one place, with the lock, that touches the disk for
- * image, map and journal. */
+/** The file layer over the operating system: the one place, with the lock, that touches the disk
+ * for image, map and journal. */
 
 import { type FileHandle, open, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -167,7 +167,7 @@ const adviceOf: Readonly<Record<string, string>> = {
   ENOTDIR: 'part of the path is a file, not a directory; check the path',
   EISDIR: 'it is a directory; name a file',
   EEXIST: 'it exists already; choose another name or move it away',
-  EIO: 'the disk it is on failed (input/output error); check that disk, this is not the source drive',
+  EIO: 'input/output error: the disk it is on fails, which is not the source drive; check it',
   ENODEV: 'the disk it is on is gone; reconnect it and run again',
   ENXIO: 'the disk it is on is gone; reconnect it and run again',
 };

@@ -1,5 +1,5 @@
-/** The lexical level of GNU ddrescue's map files: numbers as C reads them and the two kinds of line,
- * straight from bytes. `mapfile.ts` gives them their meaning. */
+/** The lexical level of GNU ddrescue's map files: numbers as C reads them and the two kinds of
+ * line, straight from bytes. `mapfile.ts` gives them their meaning. */
 
 import { statusLetters } from './status.js';
 
@@ -39,10 +39,10 @@ export function skipSpace(reader: LineReader): void {
   while (reader.at < reader.end && isSpace(reader.bytes[reader.at]!)) reader.at += 1;
 }
 
-/** Reads an integer as C's `%lli` does: decimal, 0x hexadecimal, 0 octal, with an optional sign, ended
- * by whatever is no digit. "0x" alone is 0. Returns NaN where there is none and -1 for anything below
- * zero; no caller tells negative numbers apart. Above 2^53 - 1 the result is rounded and
- * `reader.exact` holds it, clamped to 2^63 - 1. */
+/** Reads an integer as C's `%lli` does: decimal, 0x hexadecimal, 0 octal, with an optional sign,
+ * ended by whatever is no digit. "0x" alone is 0. Returns NaN where there is none and -1 for
+ * anything below zero; no caller tells negative numbers apart. Above 2^53 - 1 the result is
+ * rounded and `reader.exact` holds it, clamped to 2^63 - 1. */
 export function readInteger(reader: LineReader): number {
   skipSpace(reader);
   const { bytes, end } = reader;

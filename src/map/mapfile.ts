@@ -46,7 +46,8 @@ export interface MapParser {
   finish(): ParsedMap;
 }
 
-/** Comments beyond this are read over: ours fit, and a file of nothing else must not fill memory. */
+/** Comments beyond this are read over: ours fit, and a file of nothing else must not fill
+ * memory. */
 const commentBytesMax = 32 * 2 ** 20;
 
 /** The shortest line that ddrescue writes; the capacity to start with follows from it. */
@@ -290,8 +291,8 @@ export interface SectorSize {
   readonly sectorCount: number;
 }
 
-/** A parsed map as a map of a drive's sectors. A sector of several fragments gets the least processed
- * of their states; bytes that the map does not speak of are non-tried.
+/** A parsed map as a map of a drive's sectors. A sector of several fragments gets the least
+ * processed of their states; bytes that the map does not speak of are non-tried.
  * @param name how error messages call the file
  * @throws LastspinError MAP_MISMATCH when the map reaches past the drive. Only a non-tried tail of
  *   unknown size, which ddrescue writes where it could not learn a drive's size, is cut off. */

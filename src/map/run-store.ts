@@ -30,7 +30,8 @@ export interface RunStore {
   /** Sectors and runs by value. */
   readonly sectorCounts: Float64Array;
   readonly runCounts: Float64Array;
-  /** Where `locate` ended: a leaf, an entry in it. The leaf is also where the next search starts. */
+  /** Where `locate` ended: a leaf, an entry in it. The leaf is also where the next search
+   * starts. */
   leafIndex: number;
   entryIndex: number;
 }

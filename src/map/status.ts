@@ -1,5 +1,5 @@
-/** What is known of a sector, ordered from less to more processed (GNU ddrescue's five). The numbers
- * are what the sector map stores. */
+/** What is known of a sector, ordered from less to more processed (GNU ddrescue's five). The
+ * numbers are what the sector map stores. */
 export const statuses = {
   'non-tried': 0,
   'non-trimmed': 1,

@@ -241,7 +241,10 @@ export function nextTroubleStep(
       };
     }
     case 'await-ready':
-      return { kind: 'await-ready', limitMs: policy.readyLimitMs };
+      return {
+        kind: 'await-ready',
+        limitMs: trouble.rung === 'power' ? policy.readyLimitMs : policy.resetLimitMs,
+      };
     case 'settle':
       return { kind: 'rest', restMs: policy.settleMs, powerOff: false, why: 'the drive settles' };
     case 'stall':

@@ -1,7 +1,17 @@
 /** How much trouble a kind of drive may be given, as data. */
 export interface TroublePolicy {
-  /** How long a drive may take until it is ready after power-on or reset, in ms. */
+  /** How long a drive may take until it is ready after power-on, in ms. */
   readonly readyLimitMs: number;
+  /** The same after a soft or hard reset: one that has not answered by then stays hung. */
+  readonly resetLimitMs: number;
+  /** What an imager does by itself after the laptop fell silent, in ms of silence; 0 = never. A good
+   * moment must not be cut short, but flash must not hang. */
+  readonly silent: {
+    readonly stopReadsMs: number;
+    readonly unloadMs: number;
+    readonly standbyMs: number;
+    readonly offMs: number;
+  };
   /** Rest between ready and the first read after a power cycle: ready is not usable. */
   readonly settleMs: number;
   /** How long power stays off in a cycle: spin-down, capacitors. */
@@ -28,6 +38,8 @@ export interface TroublePolicy {
 
 const hdd: TroublePolicy = {
   readyLimitMs: 60_000,
+  resetLimitMs: 5000,
+  silent: { stopReadsMs: 5000, unloadMs: 10_000, standbyMs: 600_000, offMs: 3_600_000 },
   settleMs: 3000,
   offMs: 10_000,
   cyclesMax: 30,
@@ -47,6 +59,7 @@ export const troublePolicies = {
   hdd,
   ssd: {
     ...hdd,
+    silent: { stopReadsMs: 5000, unloadMs: 0, standbyMs: 0, offMs: 60_000 },
     settleMs: 2000,
     offMs: 5000,
     cyclesMax: 500,
@@ -58,6 +71,7 @@ export const troublePolicies = {
   },
   flash: {
     ...hdd,
+    silent: { stopReadsMs: 5000, unloadMs: 0, standbyMs: 0, offMs: 10_000 },
     readyLimitMs: 15_000,
     settleMs: 1000,
     offMs: 3000,

@@ -1,8 +1,10 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type CallerRead, createCaller } from '../../firmware-protocol/caller.js';
-import { commands, powerActions, stopBits } from '../../firmware-protocol/commands.js';
-import { createResponder, serveImager } from '../../firmware-protocol/responder.js';
+import { commands, parkKinds, powerActions, stopBits } from '../../firmware-protocol/commands.js';
+import { serveImager } from '../../firmware-protocol/responder.js';
 import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
+import { isLastspinError } from '../../src/errors.js';
 import {
   createFakeImager,
   createLine,
@@ -142,4 +144,295 @@ test('whichever single message comes twice, the outcome is the same', async () =
     });
     expect(await rescue(session), `${twice} twice`).toEqual(expected);
   }
+});
+
+test('on a line that loses a tenth of everything each read reaches the drive once, with right data', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 0, max: 2 ** 31 }), async (seed) => {
+      let state = seed;
+      const lossy: Passes = (message) => {
+        state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+        return state / 2 ** 32 < 0.1 && kindOf(message) !== 'hello' ? undefined : message;
+      };
+      const { clock, device, caller } = connect(lossy);
+      const lbas = Array.from({ length: 30 }, (_, index) => index * 8);
+      await clock.run(
+        (async () => {
+          const laptop = await caller();
+          const results = await Promise.all(lbas.map((lba) => laptop.read(readOf(lba))));
+          laptop.close();
+          results.forEach((result, index) => {
+            expect(result.data).toEqual(sectorsAt(lbas[index]!, 8));
+          });
+          expect(device.reads.map(({ lba }) => lba)).toEqual(lbas);
+        })(),
+      );
+    }),
+    { numRuns: 8 },
+  );
+});
+
+test.each([
+  ['fault', stopBits.fault],
+  ['slow', stopBits.slow],
+  ['timeout', stopBits.timeout],
+] as const)(
+  'a %s that stopOn names ends its batch, also for reads that come later',
+  async (outcome, bit) => {
+    const { clock, device, caller } = connect();
+    device.outcomes.set(8, { outcome });
+    await clock.run(
+      (async () => {
+        const laptop = await caller();
+        const lbas = [0, 8, 16, 24];
+        const early = lbas.map((lba) => laptop.read(readOf(lba, { stopOn: bit })));
+        const other = laptop.read(readOf(80, { batch: 2, stopOn: bit }));
+        const outcomes = (await Promise.all(early)).map((result) => result.outcome);
+        expect(outcomes).toEqual(['good', outcome, 'not-attempted', 'not-attempted']);
+        expect((await other).outcome).toBe('good');
+        expect((await laptop.read(readOf(32, { stopOn: bit }))).outcome).toBe('not-attempted');
+        expect(device.reads.map(({ lba }) => lba)).toEqual([0, 8, 80]);
+        laptop.close();
+      })(),
+    );
+  },
+);
+
+test('an outcome that stopOn does not name lets the batch go on', async () => {
+  const { clock, device, caller } = connect();
+  device.outcomes.set(0, { outcome: 'fault' });
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      const reads = [0, 8].map((lba) => laptop.read(readOf(lba, { stopOn: stopBits.timeout })));
+      const outcomes = (await Promise.all(reads)).map(({ outcome }) => outcome);
+      expect(outcomes).toEqual(['fault', 'good']);
+      laptop.close();
+    })(),
+  );
+});
+
+test('abort ends a hung read, and nothing that was asked before it reaches the drive', async () => {
+  for (const lostRead of [undefined, 2, 3]) {
+    let readsSeen = 0;
+    const { clock, device, caller } = connect((message) => {
+      const isLost = kindOf(message) === 'read' && readsSeen++ === lostRead;
+      return isLost ? undefined : message;
+    });
+    device.hangs.add(8);
+    await clock.run(
+      (async () => {
+        const laptop = await caller();
+        const lbas = Array.from({ length: 12 }, (_, index) => index * 8);
+        const reads = lbas.map((lba) => laptop.read(readOf(lba)));
+        await clock.sleep(20);
+        await laptop.abort();
+        const outcomes = (await Promise.all(reads)).map(({ outcome }) => outcome);
+        expect(outcomes).toEqual(['good', 'timeout', ...new Array(10).fill('not-attempted')]);
+        expect(device.reads.map(({ lba }) => lba)).toEqual([0, 8]);
+        expect((await laptop.read(readOf(200))).outcome).toBe('good');
+        laptop.close();
+      })(),
+    );
+  }
+});
+
+test('the window never asks for more than the imager can hold', async () => {
+  let unreleased = 0;
+  let most = 0;
+  const { clock, device, caller } = connect(undefined, { bufferBytes: 20 * sectorBytes });
+  const read = device.read;
+  device.read = async (request) => {
+    unreleased += request.count;
+    most = Math.max(most, unreleased);
+    return read(request);
+  };
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      const reads = Array.from({ length: 20 }, async (_, index) => {
+        await laptop.read(readOf(index * 8));
+        unreleased -= 8;
+      });
+      await Promise.all(reads);
+      laptop.close();
+    })(),
+  );
+  expect(most).toBeLessThanOrEqual(20);
+});
+
+test('another session takes over: the first is told, and its reads are not done for the second', async () => {
+  const { clock, device, line, responder, caller } = connect();
+  device.hangs.add(0);
+  await clock.run(
+    (async () => {
+      const first = await caller();
+      const reads = [0, 8, 16].map((lba) => first.read(readOf(lba)).catch((error) => error.code));
+      await clock.sleep(20);
+      const otherLine = createLine(clock);
+      responder.attach(otherLine.device);
+      const second = await createCaller(otherLine.laptop, clock, { session: 99 });
+      expect((await second.read(readOf(800))).data).toEqual(sectorsAt(800, 8));
+      expect(await Promise.all(reads)).toEqual(['LINK_CLOSED', 'LINK_CLOSED', 'LINK_CLOSED']);
+      expect(device.reads.map(({ lba }) => lba)).toEqual([0, 800]);
+      second.close();
+      line.cut();
+    })(),
+  );
+});
+
+test('a link that drops is opened again and the session goes on, nothing done twice', async () => {
+  for (const dropAtMs of [1, 3, 4, 5, 7, 9, 15, 21, 30]) {
+    const { clock, device, line, responder } = connect(undefined, { readMs: 5 });
+    const relink = async () => {
+      const next = createLine(clock);
+      responder.attach(next.device);
+      return next.laptop;
+    };
+    await clock.run(
+      (async () => {
+        const laptop = await createCaller(line.laptop, clock, { session: 5, relink });
+        clock.after(dropAtMs, () => line.cut());
+        const lbas = Array.from({ length: 12 }, (_, index) => index * 8);
+        const parked = laptop.call(commands.park, { kind: parkKinds.standby });
+        const results = await Promise.all(lbas.map((lba) => laptop.read(readOf(lba))));
+        await parked;
+        results.forEach((result, index) => {
+          expect(result.data).toEqual(sectorsAt(lbas[index]!, 8));
+        });
+        expect(device.reads.map(({ lba }) => lba)).toEqual(lbas);
+        expect(device.done).toEqual(['park standby']);
+        expect(laptop.counters.relinks).toBe(1);
+        laptop.close();
+      })(),
+    );
+  }
+});
+
+test('an imager that restarted while the link was down ends the session', async () => {
+  const { clock, line } = connect();
+  const relink = async () => {
+    const next = createLine(clock);
+    serveImager(next.device, createFakeImager(clock, { bootId: 8 }), clock);
+    return next.laptop;
+  };
+  await clock.run(
+    (async () => {
+      const laptop = await createCaller(line.laptop, clock, { session: 5, relink });
+      line.cut();
+      await expect(laptop.read(readOf(0))).rejects.toMatchObject({ code: 'LINK_CLOSED' });
+    })(),
+  );
+});
+
+test('an imager that restarts on an open link says hello first, and the session ends', async () => {
+  const { clock, device, line, caller } = connect();
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      serveImager(line.device, device, clock);
+      await expect(laptop.read(readOf(0))).rejects.toMatchObject({ code: 'LINK_CLOSED' });
+      expect(device.reads).toEqual([]);
+    })(),
+  );
+});
+
+test('a line that goes dead is noticed by its beats and ends in LINK_TIMEOUT', async () => {
+  let dead = false;
+  const { clock, caller } = connect((message) => (dead ? undefined : message));
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      const closed = new Promise((resolve) => laptop.onClose(resolve));
+      dead = true;
+      await expect(laptop.read(readOf(0))).rejects.toMatchObject({ code: 'LINK_TIMEOUT' });
+      expect(isLastspinError(await closed, 'LINK_TIMEOUT')).toBe(true);
+    })(),
+  );
+});
+
+test('a link without a session is told to say hello, and a read is not done', async () => {
+  const { clock, device, line } = connect();
+  const got: string[] = [];
+  line.laptop.onMessage((message) => got.push(`${kindOf(message)} ${message[5]}`));
+  line.laptop.send(Uint8Array.of(commands.abort.code, 1, 0, 0, 0, 0, 0, 0, 0));
+  line.laptop.send(Uint8Array.of(commands.read.code, 0, 0, 0, 0));
+  await clock.advance(100);
+  expect(got).toEqual(['abort response 10', 'read response 10']);
+  expect(device.reads).toEqual([]);
+});
+
+test('a refused command says why, with its reply code', async () => {
+  const { clock, device, caller } = connect(undefined, { capabilities: 0b11 });
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      const reset = laptop.call(commands.reset, { kind: 1 });
+      await expect(reset).rejects.toMatchObject({
+        code: 'DEVICE_REFUSED',
+        cause: { reply: 'unsupported' },
+      });
+      const tooLong = laptop.read(readOf(0, { count: 129, sectorBytes: 1 }));
+      await expect(tooLong).rejects.toMatchObject({ cause: { reply: 'limit' } });
+      expect((await laptop.read(readOf(8))).outcome).toBe('good');
+      expect(device.reads).toHaveLength(1);
+      laptop.close();
+    })(),
+  );
+});
+
+test('a write command is refused by the imager and never reaches the drive', async () => {
+  const { clock, device, caller } = connect();
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      const cdb = Uint8Array.of(0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0); // WRITE (10)
+      const request = { timeoutMs: 1000, cdb, lengthMax: 0 };
+      await expect(laptop.call(commands.passthrough, request)).rejects.toMatchObject({
+        cause: { reply: 'refused' },
+      });
+      const inquiry = { ...request, cdb: Uint8Array.of(0x12, 0, 0, 0, 36, 0) };
+      await laptop.call(commands.passthrough, inquiry);
+      expect(device.done).toEqual(['passthrough 18']);
+      laptop.close();
+    })(),
+  );
+});
+
+test('a command given up by its caller does not stop the others', async () => {
+  const { clock, caller } = connect();
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      const given = new AbortController();
+      const identify = laptop.call(commands.identify, {}, { signal: given.signal });
+      given.abort(new Error('enough'));
+      await expect(identify).rejects.toThrow('enough');
+      expect((await laptop.call(commands.identify, {})).model).toBe('FAKE');
+      laptop.close();
+    })(),
+  );
+});
+
+test('what befalls the drive comes as an event', async () => {
+  const { clock, device, caller } = connect();
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      const seen: unknown[] = [];
+      laptop.onEvent((event) => seen.push(event));
+      const sent = [
+        { kind: 'hung' },
+        { kind: 'gone' },
+        { kind: 'ready', afterMs: 7000 },
+        { kind: 'rail-fault', rail: 12, milliamps: 4000, millivolts: 9000 },
+        { kind: 'over-temperature', celsius: 58.5 },
+        { kind: 'stepped-down', stage: 2 },
+      ] as const;
+      for (const event of sent) device.onEvent(event);
+      await clock.sleep(10);
+      expect(seen).toEqual(sent);
+      laptop.close();
+    })(),
+  );
 });

@@ -14,7 +14,7 @@ const readCount = 5;
 const roundsToCheckpoint = 4;
 
 describe('a job whose power fails', () => {
-  it('loses nothing that was synced and claims nothing that was not, at every operation', async () => {
+  it('loses nothing synced and claims nothing else, at every operation', async () => {
     const total = await operationsOfAWholeJob();
     expect(total).toBeGreaterThan(100);
     for (let crashAt = 1; crashAt <= total; crashAt++) {
@@ -42,11 +42,11 @@ describe('a job whose power fails', () => {
     }
   });
 
-  it('is what this test would notice: without the image synced first, claims come out false', async () => {
+  it('would be seen here to claim too much if it did not sync the image first', async () => {
     await expect(sweepWith({ syncsImage: false })).rejects.toThrow(/claims LBA/);
   });
 
-  it('is what this test would notice: without the journal synced, acknowledged reads are lost', async () => {
+  it('would be seen here to lose reads if it did not sync the journal', async () => {
     await expect(sweepWith({ syncsJournal: false })).rejects.toThrow(/lost LBA/);
   });
 });

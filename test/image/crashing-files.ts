@@ -1,10 +1,10 @@
 /** A file layer in memory that loses power: what was not synced survives in part, in any order, the
  * way page caches and disks lose it. The code above it runs unmodified.
  *
- * What a crash may do: any subset of a file's writes since its last sync survives, each perhaps only
- * in some of its sectors, and the last one torn anywhere; any subset of a directory's changes since
- * its last sync survives. What it may not do: touch what was synced. A file whose name survived without its content
- * being synced may be empty. */
+ * What a crash may do: any subset of a file's writes since its last sync survives, each perhaps
+ * only in some of its sectors, and the last one torn anywhere; any subset of a directory's changes
+ * since its last sync survives. What it may not do: touch what was synced. A file whose name
+ * survived without its content being synced may be empty. */
 
 import { LastspinError } from '../../src/errors.js';
 import type { FileLayer, OpenFile } from '../../src/image/file-layer.js';
@@ -47,7 +47,8 @@ export interface CrashingFiles extends FileLayer {
   readonly crashed: boolean;
   /** Every operation from the `n`-th on (from 1) fails with a CrashError. */
   crashAt(n: number): void;
-  /** The power goes, and comes back: a fresh layer over what survived. Works without a crash, too. */
+  /** The power goes, and comes back: a fresh layer over what survived. Works without a crash,
+   * too. */
   reboot(): CrashingFiles;
   /** What programs see now, for the test's own look. */
   content(path: string): Uint8Array | undefined;
@@ -67,7 +68,8 @@ function over(durableNames: Map<string, Inode>, random: () => number): CrashingF
   const refuseAfterCrash = () => {
     if (operations >= crashesAt) throw new CrashError('the power is gone');
   };
-  /** One operation. At the crash its change is made, as unsynced as any, and then the power goes. */
+  /** One operation. At the crash its change is made, as unsynced as any, and then the power
+   * goes. */
   const operate = async <T>(act: (crashes: boolean) => T): Promise<T> => {
     refuseAfterCrash();
     operations += 1;
@@ -148,7 +150,8 @@ function over(durableNames: Map<string, Inode>, random: () => number): CrashingF
   };
 }
 
-/** A rename is one change of two names: atomic, as POSIX and every journaling file system has it. */
+/** A rename is one change of two names: atomic, as POSIX and every journaling file system has
+ * it. */
 function applyNames(names: Map<string, Inode>, changes: readonly NameChange[]): void {
   for (const { name, inode } of changes) {
     if (inode === undefined) names.delete(name);

@@ -51,7 +51,7 @@ describe('an image', () => {
     expect(await second.read({ lba: 3, count: 1 })).toEqual(new Uint8Array(512).fill(3));
   });
 
-  it('refuses to resume when the file lost what the map claims, or is larger than the drive', async () => {
+  it('refuses to resume a file that lost what the map claims or is too large', async () => {
     const files = memoryFiles();
     const resume = (claimedCount: number) =>
       openImage(files, path, { ...drive, mode: 'resume', claimedCount });

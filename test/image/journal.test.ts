@@ -27,6 +27,11 @@ describe('a journal', () => {
     expect(journal.sizeBytes).toBe(files.content(path).length);
   });
 
+  it('refuses what is no JSON', async () => {
+    const { journal } = await journalOf([]);
+    await expect(journal.append([undefined])).rejects.toThrow(TypeError);
+  });
+
   it('is nothing where there is no file', async () => {
     expect(await loadJournal(memoryFiles(), path)).toBeUndefined();
   });

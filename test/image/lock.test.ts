@@ -36,7 +36,7 @@ describe('the lock beside an image', () => {
     await lock.release();
   });
 
-  it('is taken over from an earlier boot, and from a process whose number was given again', async () => {
+  it('is taken over from an earlier boot, and when the pid is another process by now', async () => {
     const own = await ownContent();
     if (own.bootId === undefined) return;
     writeFileSync(path, JSON.stringify({ ...own, bootId: 'another' }));

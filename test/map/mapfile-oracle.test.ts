@@ -118,7 +118,8 @@ function numbersIn(text: string): Numbers {
 
 const letter = fc.constantFrom(...'?*/-+');
 
-/** A file as ddrescue would write it, with small numbers so that ddrescuelog prints them in full. */
+/** A file as ddrescue would write it, with small numbers so that ddrescuelog prints them in
+ * full. */
 const goodFile = fc
   .tuple(fc.array(fc.tuple(fc.integer({ min: 1, max: 99 }), letter), { minLength: 1 }), letter)
   .map(([blocks, status]) => {

@@ -1,0 +1,97 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, openSync, readSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { patternSector } from '../../hardware-sim/media.js';
+import { loadScenario } from '../../hardware-sim/scenario.js';
+import { LastspinError } from '../errors.js';
+import { loadCheckpoint } from '../image/checkpoint.js';
+import { nodeFiles } from '../image/node-files.js';
+import { endOf } from '../map/extent.js';
+import { sectorMapOf } from '../map/mapfile.js';
+import { statuses } from '../map/status.js';
+import { formatResult } from '../show/result.js';
+import { imageDrive } from './image.js';
+
+const scenarioName = 'demo';
+/** The simulated drive lives this many times faster than a real one. */
+const scale = 10;
+
+/** `lastspin demo`: a simulated imager in a process of its own, on a real port; its failing drive imaged
+ * by the same code as any other; and, since a simulated drive's contents are known, the image checked
+ * against them. */
+export async function demo(folder: string): Promise<number> {
+  mkdirSync(folder, { recursive: true });
+  const image = join(folder, 'demo.img');
+  const map = join(folder, 'demo.map');
+  for (const path of [image, map, join(folder, 'demo.journal')]) rmSync(path, { force: true });
+  const imager = await startImager(folder);
+  process.stderr.write(
+    `a simulated imager is on ${imager.spec}; time runs ${scale} times faster\n`,
+  );
+  try {
+    const result = await imageDrive(imager.spec, image, { power: [], timeScale: scale });
+    process.stdout.write(formatResult(result));
+    const checked = await check(image, map);
+    process.stdout.write(`checked      all ${checked} finished sectors hold what the drive held\n`);
+    return result.ended === 'finished' ? 0 : 1;
+  } finally {
+    imager.process.kill('SIGTERM');
+  }
+}
+
+interface RunningImager {
+  readonly spec: string;
+  readonly process: ChildProcess;
+}
+
+/** On a pseudo-terminal where one can be made, else on loopback TCP. */
+async function startImager(folder: string): Promise<RunningImager> {
+  try {
+    return await startOn(['--pty', join(folder, 'imager')]);
+  } catch (error) {
+    process.stderr.write(`no pseudo-terminal here (${String(error)}); using loopback TCP\n`);
+    return startOn(['--tcp', '127.0.0.1:0']);
+  }
+}
+
+function startOn(plug: readonly string[]): Promise<RunningImager> {
+  const main = process.argv[1] ?? '';
+  const child = spawn(
+    process.execPath,
+    [main, 'sim', scenarioName, '--scale', String(scale), ...plug],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  return new Promise((resolve, reject) => {
+    let said = '';
+    let complaint = '';
+    child.stdout.on('data', (bytes) => {
+      said += bytes;
+      const line = said.indexOf('\n');
+      if (line >= 0) resolve({ spec: said.slice(0, line), process: child });
+    });
+    child.stderr.on('data', (bytes) => {
+      complaint += bytes;
+    });
+    child.on('error', reject);
+    child.on('exit', () => reject(complaint.trim().split('\n')[0] ?? 'it ended at once'));
+  });
+}
+
+/** Compares every finished sector with what the simulated drive holds; returns how many there are. */
+async function check(imagePath: string, mapPath: string): Promise<number> {
+  const { seed, sectorBytes, sectorCount } = loadScenario(scenarioName);
+  const saved = await loadCheckpoint(nodeFiles(), mapPath);
+  if (!saved) throw new LastspinError('FILE_FAILED', `${mapPath} is missing`);
+  const map = sectorMapOf(saved.map, { sectorBytes, sectorCount }, mapPath);
+  const file = openSync(imagePath, 'r');
+  const sector = Buffer.alloc(sectorBytes);
+  for (const run of map.runs()) {
+    if (run.value !== statuses.finished) continue;
+    for (let lba = run.lba; lba < endOf(run); lba++) {
+      readSync(file, sector, 0, sectorBytes, lba * sectorBytes);
+      if (sector.equals(patternSector(seed, lba, sectorBytes))) continue;
+      throw new Error(`sector ${lba} is finished in the map but wrong in the image`);
+    }
+  }
+  return map.countOf(statuses.finished);
+}

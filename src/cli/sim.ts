@@ -1,0 +1,37 @@
+import { type Plug, plugIntoPty, plugIntoTcp, type Serve } from '../../hardware-sim/plug.js';
+import { loadScenario } from '../../hardware-sim/scenario.js';
+import { serveSimulator } from '../../hardware-sim/simulator.js';
+import { realClock } from '../clock.js';
+import { LastspinError } from '../errors.js';
+import { onInterrupt } from './interrupt.js';
+
+export interface SimOptions {
+  readonly pty?: string;
+  readonly tcp?: string;
+  readonly scale: number;
+}
+
+/** `lastspin sim SCENARIO --pty PATH | --tcp ADDR`: serves until interrupted. One line on stdout says
+ * where, once it can be opened. */
+export async function sim(scenario: string, options: SimOptions): Promise<number> {
+  const { plugInto, prefix } = plugOf(options);
+  const loaded = loadScenario(scenario);
+  const interrupt = onInterrupt('lastspin: unplugged');
+  const simulator = await serveSimulator(loaded, realClock(options.scale), plugInto);
+  process.stdout.write(`${prefix}${simulator.address}\n`);
+  await new Promise((resolve) => interrupt.signal.addEventListener('abort', resolve));
+  await simulator.close();
+  interrupt.dispose();
+  return 0;
+}
+
+function plugOf({ pty, tcp }: SimOptions): {
+  plugInto: (serve: Serve) => Promise<Plug>;
+  prefix: string;
+} {
+  if (pty !== undefined && tcp === undefined)
+    return { plugInto: (serve) => plugIntoPty(pty, serve), prefix: 'serial:' };
+  if (tcp !== undefined && pty === undefined)
+    return { plugInto: (serve) => plugIntoTcp(tcp, serve), prefix: 'tcp:' };
+  throw new LastspinError('USAGE', 'sim needs one of --pty PATH and --tcp ADDR');
+}
