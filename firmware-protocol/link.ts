@@ -1,4 +1,5 @@
 /** Whole messages over a byte stream. */
+import { Socket } from 'node:net';
 import { type Duplex, Transform } from 'node:stream';
 import { DelimiterParser } from '@serialport/parser-delimiter';
 import {
@@ -113,6 +114,8 @@ export function framedLink(duplex: Duplex, options: FramedLinkOptions = {}): Lin
     else receive?.(message);
   }
 
+  // A small request behind a small answer would wait for the peer's delayed acknowledgement.
+  if (duplex instanceof Socket) duplex.setNoDelay(true);
   duplex.on('error', (error) => finish(error));
   duplex.on('end', () => finish(new Error('closed by the other end')));
   duplex.on('close', (error?: unknown) =>

@@ -60,13 +60,15 @@ const vanishMs = 100;
 const spreadSearchMax = 64;
 const nothing = new Uint8Array(0);
 
-/** Carries out one READ DMA EXT. A command that is sent while the drive is busy starts when it is free. */
+/** Carries out one READ DMA EXT. A command that is sent while the drive is busy starts when it is
+ * free. */
 export function read(state: DriveState, request: Request, nowMs: number): DriveRead {
   if (!state.poweredOn || state.gone) return ended('gone', 0);
   state.counters.reads++;
   if (state.hang || state.spinUpFailed) return hungReply(state);
   warm(state, nowMs, 'idle');
   if (state.heads === 'standby') spinUp(state, Math.max(nowMs, state.busyUntilMs));
+  state.heads = 'loaded';
   const startMs = Math.max(nowMs, state.busyUntilMs);
   const { lba, count } = request;
   const capacity = aliasOf(state)?.sectorCount ?? state.scenario.sectorCount;

@@ -1,5 +1,5 @@
-/** Where a scenario's faults are. Places are kept per row as sorted ranges of physical sectors, so that
- * asking costs a binary search a row and a healthy read next to nothing. */
+/** Where a scenario's faults are. Places are kept per row as sorted ranges of physical sectors, so
+ * that asking costs a binary search a row and a healthy read next to nothing. */
 import { fraction, hash } from './random.js';
 import type { Scenario } from './scenario.js';
 import type { PlacedFault } from './schema.js';
@@ -46,8 +46,8 @@ export function physicalRatio(scenario: Scenario): number {
   return scenario.physicalSectorBytes / scenario.sectorBytes;
 }
 
-/** The rows of a scenario that have a place, in its order. Faults take whole physical sectors: a range
- * is widened to the ones it touches. */
+/** The rows of a scenario that have a place, in its order. Faults take whole physical sectors: a
+ * range is widened to the ones it touches. */
 export function placeFaults(scenario: Scenario, headOf: (lba: number) => number): PlacedRow[] {
   const rows: PlacedRow[] = [];
   for (const [index, fault] of scenario.faults.entries()) {

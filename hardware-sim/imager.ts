@@ -1,5 +1,6 @@
-/** The imager in front of the drive, as its firmware would be: it enforces deadlines, switches power,
- * throttles and steps down when the laptop falls silent. It decides nothing about what to read. */
+/** The imager in front of the drive, as its firmware would be: it enforces deadlines, switches
+ * power, throttles and steps down when the laptop falls silent. It decides nothing about what to
+ * read. */
 import { capabilityBits, type PowerState } from '../firmware-protocol/commands.js';
 import {
   type DeviceEvent,
@@ -170,8 +171,8 @@ async function read(parts: Parts, request: DeviceRead): Promise<DeviceReadResult
   return resultOf(answer, request, waitedMs + answer.elapsedMs);
 }
 
-/** What may keep a read from starting: a cap on the rate, a rest. These waits are not the drive's, so
- * no deadline runs yet. */
+/** What may keep a read from starting: a cap on the rate, a rest. These waits are not the drive's,
+ * so no deadline runs yet. */
 async function beforeRead(parts: Parts): Promise<Interruption | undefined> {
   const { clock, drive, throttle, counters } = parts;
   const { restMs, delayMs } = throttle.before(clock.now());
@@ -323,7 +324,8 @@ async function park(parts: Parts, kind: 'unload' | 'standby'): Promise<void> {
   await clock.sleep(parkMs);
 }
 
-/** A stage of the answer to a laptop that fell silent. The responder hears of it and stops the reads. */
+/** A stage of the answer to a laptop that fell silent. The responder hears of it and stops the
+ * reads. */
 function stepDown(parts: Parts, stage: WatchdogStage): void {
   const { clock, drive, supply, counters } = parts;
   counters.steppedDown++;

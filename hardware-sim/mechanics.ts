@@ -1,5 +1,5 @@
-/** How long the healthy part of a command takes. Deterministic: rotation costs its mean, so that two
- * runs differ only where the scenario's seed makes them differ. */
+/** How long the healthy part of a command takes. Deterministic: rotation costs its mean, so that
+ * two runs differ only where the scenario's seed makes them differ. */
 import type { Scenario } from './scenario.js';
 
 export interface Mechanics {
@@ -13,9 +13,9 @@ export interface Mechanics {
   transferMs(lba: number, count: number): number;
 }
 
-/** Mechanics by the scenario's numbers. Going on where the last command ended costs only the overhead
- * with look-ahead, and a whole revolution without; any other place a seek (its share of `seekMinMs` to
- * `seekMaxMs` grows with the root of the distance) and half a revolution. */
+/** Mechanics by the scenario's numbers. Going on where the last command ended costs only the
+ * overhead with look-ahead, and a whole revolution without; any other place a seek (its share of
+ * `seekMinMs` to `seekMaxMs` grows with the root of the distance) and half a revolution. */
 export function createMechanics(scenario: Scenario): Mechanics {
   const { sectorCount, sectorBytes, mechanics } = scenario;
   const { heads, bandSectors, outerBytesPerSecond, innerBytesPerSecond } = mechanics;

@@ -14,8 +14,8 @@ export interface Media {
 /** Where the pattern's seeded bytes are taken from; a power of two, so that LBAs spread evenly. */
 const tableBytes = 65_536;
 
-/** The scenario's contents. A file shorter than the drive is followed by zeros; of a longer one the rest
- * is not on the drive. Throws SCENARIO_INVALID when the file cannot be opened or read. */
+/** The scenario's contents. A file shorter than the drive is followed by zeros; of a longer one the
+ * rest is not on the drive. Throws SCENARIO_INVALID when the file cannot be opened or read. */
 export function createMedia(scenario: Scenario): Media {
   const { contents, seed, sectorBytes } = scenario;
   if (contents === 'zeros') return { read: (_lba, into) => void into.fill(0), close() {} };
@@ -32,15 +32,15 @@ export function createMedia(scenario: Scenario): Media {
   return createFileMedia(contents, sectorBytes);
 }
 
-/** One sector of `contents: pattern`: a line of text that names the LBA and the seed, then bytes that
- * follow from both. No two sectors of a drive are alike. */
+/** One sector of `contents: pattern`: a line of text that names the LBA and the seed, then bytes
+ * that follow from both. No two sectors of a drive are alike. */
 export function patternSector(seed: number, lba: number, sectorBytes: number): Uint8Array {
   const sector = new Uint8Array(sectorBytes);
   createPattern(seed, sectorBytes)(sector, 0, lba);
   return sector;
 }
 
-/** Tables are pure functions of the seed; the last one is kept, since tests ask sector by sector. */
+/** A pure function of the seed; the last table is kept, since tests ask sector by sector. */
 let lastTable:
   | { readonly seed: number; readonly bytes: number; readonly table: Buffer }
   | undefined;

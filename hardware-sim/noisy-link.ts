@@ -1,5 +1,5 @@
-/** Two ends of a line in memory. What passes is real frames, so that noise can do to them what it does
- * on a wire. One seed, one history. */
+/** Two ends of a line in memory. What passes is real frames, so that noise can do to them what it
+ * does on a wire. One seed, one history. */
 import { createFrameDecoder, encodeFrame, noDiscards } from '../firmware-protocol/frame.js';
 import { frameBytesMaxDefault, type Link } from '../firmware-protocol/link.js';
 import type { Clock } from '../src/clock.js';
@@ -35,7 +35,7 @@ export interface LinkPairOptions {
   readonly onBytes?: (towards: Side, bytes: Uint8Array) => void;
 }
 
-/** The two ends of a line, `near` first. Closing one end closes the other, as a pulled plug does. */
+/** The two ends of a line, `near` first. Closing one closes the other, as a pulled plug does. */
 export function linkPair(clock: Clock, options: LinkPairOptions = {}): [near: Link, far: Link] {
   const near = createEnd(options, 'near');
   const far = createEnd(options, 'far');
@@ -162,8 +162,8 @@ function quiet(frame: Uint8Array) {
   return { pieces: [frame], delayMs: 0 };
 }
 
-/** What arrives in place of a frame. Every row is drawn for every frame, so that adding a row leaves
- * what the others do to a frame as it was. */
+/** What arrives in place of a frame. Every row is drawn for every frame, so that adding a row
+ * leaves what the others do to a frame as it was. */
 function disturb(frame: Uint8Array, noise: readonly NoiseRow[], random: Random) {
   let bytes = frame;
   let copies = 1;
@@ -210,7 +210,7 @@ function truncated(bytes: Uint8Array, length: number): Uint8Array {
   return copy;
 }
 
-/** `link` with its sending slowed to `bytesPerSecond`, as a serial line at a given rate would be. */
+/** `link` with its sending slowed to `bytesPerSecond`, as on a serial line. */
 export function pacedLink(link: Link, clock: Clock, bytesPerSecond: number): Link {
   const waiting: Uint8Array[] = [];
   let freeAtMs = 0;

@@ -1,5 +1,5 @@
-/** SCSI commands that the simulated drive and its bridge answer besides reads, and the IDENTIFY data
- * behind them. */
+/** SCSI commands that the simulated drive and its bridge answer besides reads, and the IDENTIFY
+ * data behind them. */
 import type { SimulatedDrive, SimulatedIdentity } from './drive.js';
 
 export interface ScsiAnswer {
@@ -14,8 +14,9 @@ const nothing = new Uint8Array(0);
 /** A command that touches no platter. */
 const quickMs = 1;
 
-/** Answers one SCSI command; the caller has checked that it only reads. What is not simulated ends as
- * INVALID COMMAND OPERATION CODE, as with a real bridge; a hung drive that still answers aborts. */
+/** Answers one SCSI command; the caller has checked that it only reads. What is not simulated ends
+ * as INVALID COMMAND OPERATION CODE, as with a real bridge; a hung drive that still answers
+ * aborts. */
 export function answerScsi(drive: SimulatedDrive, cdb: Uint8Array, nowMs: number): ScsiAnswer {
   const identity = drive.identify(nowMs);
   if (!identity) return failed(0x0b, 0);

@@ -39,9 +39,9 @@ interface OpenPty {
   readonly slavePath: string;
 }
 
-/** Makes a pty in raw mode and a link at `path` to its slave, removed by `close`. Clients may come and
- * go; a pty does not tell. Throws TOOL_MISSING without koffi or ptys, FILE_FAILED when `path` is taken
- * or cannot be made. */
+/** Makes a pty in raw mode and a link at `path` to its slave, removed by `close`. Clients may come
+ * and go; a pty does not tell. Throws TOOL_MISSING without koffi or ptys, FILE_FAILED when `path`
+ * is taken or cannot be made. */
 export async function plugIntoPty(path: string, serve: Serve): Promise<Plug> {
   removeStaleLink(path);
   const pty = await openPty();
@@ -71,9 +71,9 @@ export async function plugIntoPty(path: string, serve: Serve): Promise<Plug> {
   };
 }
 
-/** Listens on `PORT`, `HOST:PORT` or `[HOST]:PORT`, on loopback unless a host is given. One client at a
- * time: a new one takes over, since the old one may be a laptop that crashed. Throws USAGE for an
- * address that is none, FILE_FAILED when it cannot be listened on. */
+/** Listens on `PORT`, `HOST:PORT` or `[HOST]:PORT`, on loopback unless a host is given. One client
+ * at a time: a new one takes over, since the old one may be a laptop that crashed. Throws USAGE
+ * for an address that is none, FILE_FAILED when it cannot be listened on. */
 export async function plugIntoTcp(address: string, serve: Serve): Promise<Plug> {
   const match = /^(?:(?:\[([^\]]+)\]|([^:[\]]*)):)?(\d{1,5})$/.exec(address);
   const port = Number(match?.[3]);
@@ -168,14 +168,14 @@ async function loadPtyCalls() {
   } catch (error) {
     throw new LastspinError(
       'TOOL_MISSING',
-      `a pty needs the optional package koffi on Linux or macOS (${reasonOf(error)}); TCP works without`,
+      `a pty needs the optional package koffi, on Linux or macOS: ${reasonOf(error)}`,
       { cause: error },
     );
   }
 }
 
-/** The master side of a pty. libuv reads it, as a tty; but two libuv handles on one descriptor starve
- * each other, so writing goes through the file system calls. */
+/** The master side of a pty. libuv reads it, as a tty; but two libuv handles on one descriptor
+ * starve each other, so writing goes through the file system calls. */
 function createMaster(descriptor: number) {
   const clock = realClock();
   const reader = new ReadStream(descriptor);

@@ -1,4 +1,5 @@
-/** The imager's power side: the rail, the readiness of the drive on it, and the state table's inputs. */
+/** The imager's power side: the rail, the readiness of the drive on it, and the state table's
+ * inputs. */
 import type { PowerState } from '../firmware-protocol/commands.js';
 import { type DeviceEvent, ReplyError } from '../firmware-protocol/device.js';
 import type { Clock } from '../src/clock.js';

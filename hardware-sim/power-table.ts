@@ -44,8 +44,9 @@ const trip = 'tripped';
 
 type Row = readonly PowerCell[] & { readonly length: (typeof inputs)['length'] };
 
-/** The power state table. An imager boots with the rail off whatever was before. From `unknown` every
- * way leads through a full off-time. A tripped rail comes back only after it was switched off. */
+/** The power state table. An imager boots with the rail off whatever was before. From `unknown`
+ * every way leads through a full off-time. A tripped rail comes back only after it was switched
+ * off. */
 // biome-ignore format: a table is read by its columns
 const rows: Readonly<Record<PowerState, Row>> = {
   //               on    off   cycle reset boot  rail-up off-time ready silent gone  over-current

@@ -1,6 +1,6 @@
-/** Seeded chance. Everything that looks random in the simulator is a function of the scenario's seed and
- * of what is asked, not of the order of the questions: the third try of a sector ends the same way
- * whatever was read before it, so that two strategies meet the same drive. */
+/** Seeded chance. Everything that looks random in the simulator is a function of the scenario's
+ * seed and of what is asked, not of the order of the questions: the third try of a sector ends the
+ * same way whatever was read before it, so that two strategies meet the same drive. */
 
 /** Mixes one 32-bit word into a hash (the rounds of MurmurHash3, which is in the public domain). */
 function mixWord(hash: number, word: number): number {

@@ -12,8 +12,8 @@ export interface Problem {
 
 type Issue = z.core.$ZodIssue;
 
-/** The first problem worth telling. A word nobody knows comes before a word that is missing: usually
- * the one is the other, mistyped. `value` is what was checked. */
+/** The first problem worth telling. A word nobody knows comes before a word that is missing:
+ * usually the one is the other, mistyped. `value` is what was checked. */
 export function problemOf(issues: readonly Issue[], value: unknown): Problem {
   const issue = issues.find((each) => each.code === 'unrecognized_keys') ?? issues[0];
   if (!issue) throw new Error('a failed check without an issue');

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 
 /** The scenario file as a schema; README.md explains the words. Every row and section is strict: an
- * unknown word is an error, since a fault that silently does nothing would make a test a false pass. */
+ * unknown word is an error, since a fault that silently does nothing would make a test a false
+ * pass. */
 
 const wholeNumber = z.int().nonnegative();
 const positiveNumber = z.int().positive();

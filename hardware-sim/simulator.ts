@@ -20,9 +20,9 @@ export interface Simulator {
   close(): Promise<void>;
 }
 
-/** A scenario's drive and imager behind a real plug: `(serve) => plugIntoPty(path, serve)`. Drive and
- * imager keep their state from client to client. `clock` may be scaled (`realClock(20)`). Throws what
- * the plug throws, and SCENARIO_INVALID when the contents cannot be read. */
+/** A scenario's drive and imager behind a real plug: `(serve) => plugIntoPty(path, serve)`. Drive
+ * and imager keep their state from client to client. `clock` may be scaled (`realClock(20)`).
+ * Throws what the plug throws, and SCENARIO_INVALID when the contents cannot be read. */
 export async function serveSimulator(
   scenario: Scenario,
   clock: Clock,

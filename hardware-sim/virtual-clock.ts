@@ -37,9 +37,9 @@ async function settle(): Promise<void> {
   for (let count = 0; count < turnsToSettle; count++) await turn();
 }
 
-/** A clock in which time passes only inside `run` and `advance`, and then in jumps from timer to timer:
- * a discrete-event simulation. Starts at `startMs`. Timers of one instant fire in the order in which
- * they were set, each after the reactions to the one before. */
+/** A clock in which time passes only inside `run` and `advance`, and then in jumps from timer to
+ * timer: a discrete-event simulation. Starts at `startMs`. Timers of one instant fire in the order
+ * in which they were set, each after the reactions to the one before. */
 export function createVirtualClock(startMs = 0): VirtualClock {
   const timers = createTimerHeap();
   let nowMs = startMs;
@@ -124,8 +124,8 @@ export function createVirtualClock(startMs = 0): VirtualClock {
   };
 }
 
-/** A binary heap of timers, earliest first. Cancelled ones stay until they come up or are swept, since
- * nearly every deadline is cancelled. */
+/** A binary heap of timers, earliest first. Cancelled ones stay until they come up or are swept,
+ * since nearly every deadline is cancelled. */
 function createTimerHeap() {
   let heap: Timer[] = [];
   let added = 0;

@@ -2,8 +2,8 @@ import type { Clock } from '../src/clock.js';
 
 export type WatchdogStage = 1 | 2 | 3 | 4;
 
-/** Silence after which each stage is taken: 1 reads stop (the responder's part), 2 unload, 3 standby,
- * 4 off; 0 = never. */
+/** Silence after which each stage is taken: 1 reads stop (the responder's part), 2 unload, 3
+ * standby, 4 off; 0 = never. */
 export interface WatchdogStages {
   readonly stopReadsMs: number;
   readonly unloadMs: number;
@@ -19,8 +19,8 @@ export interface Watchdog {
   close(): void;
 }
 
-/** Steps down by stages when nobody is heard. Starts with the first `heard`. One timer at most waits,
- * and hearing something costs no timer, since it happens with every message. */
+/** Steps down by stages when nobody is heard. Starts with the first `heard`. One timer at most
+ * waits, and hearing something costs no timer, since it happens with every message. */
 export function createWatchdog(
   clock: Clock,
   initial: WatchdogStages,

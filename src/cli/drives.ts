@@ -26,6 +26,7 @@ export interface OpenedDrive {
   readonly clock: Clock;
   /** The file or device behind it, where it is one of this computer's. */
   readonly path?: string;
+  close(): Promise<void>;
 }
 
 export interface OpenOptions {
@@ -71,7 +72,13 @@ async function openedImager(imager: ImagerDrive, clock: Clock): Promise<OpenedDr
     // An imager without a watchdog cannot look after the drive by itself; that is no reason to stop.
     if (!isLastspinError(error, 'DEVICE_REFUSED')) throw error;
   });
-  return { drive: imager, kind, clock, ...(imager.power && { power: imager.power }) };
+  return {
+    drive: imager,
+    kind,
+    clock,
+    ...(imager.power && { power: imager.power }),
+    close: () => imager.close(),
+  };
 }
 
 async function openSimulated(spec: string): Promise<OpenedDrive> {
@@ -82,15 +89,23 @@ async function openSimulated(spec: string): Promise<OpenedDrive> {
   const clock = realClock(scale);
   const drive = createSimulatedDrive(await loadScenario(name));
   const [near, far] = linkPair(clock);
-  createResponder(createSimulatedImager(drive, clock), clock).attach(far);
+  const simulated = createSimulatedImager(drive, clock);
+  createResponder(simulated, clock).attach(far);
   const imager = await openImager(near, clock, { session: newSession(), name: `sim:${spec}` });
-  return openedImager(imager, clock);
+  const opened = await openedImager(imager, clock);
+  return {
+    ...opened,
+    async close() {
+      await opened.close();
+      simulated.close();
+    },
+  };
 }
 
 async function openPath(path: string, options: OpenOptions): Promise<OpenedDrive> {
   const clock = realClock();
   const drive = await openFileDrive(path, clock, options);
-  return { drive, kind: kindOfPath(path), clock, path };
+  return { drive, kind: kindOfPath(path), clock, path, close: () => drive.close() };
 }
 
 /** Whether a block device spins, as Linux knows it. */

@@ -61,7 +61,7 @@ export async function imageDrive(
     try {
       return await imageOpened(spec, opened, path, options, interrupt, progress);
     } finally {
-      await opened.drive.close();
+      await opened.close();
     }
   } finally {
     progress.end();

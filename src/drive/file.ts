@@ -99,7 +99,7 @@ function createFileDrive(
       signal?.throwIfAborted();
       const inspection = await untilAborted(inspectPath(line, 'identify'), signal);
       if (inspection?.state !== 'open' || inspection.path.sizeBytes === 0) return undefined;
-      return identityOf(inspection.path, options, sectorBytes);
+      return identityOf(inspection.path, options);
     },
     async read(request) {
       const { extent, timeoutMs, slowMs, batch, stopOn } = request;
@@ -114,7 +114,7 @@ function createFileDrive(
         { operation: 'read', offsetBytes, countBytes, slowMs, batch, stopOn },
         timeoutMs,
       );
-      if (answer.kind === 'reply') isDirect = answer.reply.direct;
+      if (answer.kind === 'reply' && answer.reply.kind !== 'gone') isDirect = answer.reply.direct;
       return toResult(answer, request, sectorBytes);
     },
     async reset(kind) {
@@ -188,17 +188,14 @@ function nameOfErrno(errno: number): string {
   return name.startsWith('Unknown') ? `errno ${errno}` : name;
 }
 
-function identityOf(
-  found: PathIdentity,
-  options: FileDriveOptions,
-  sectorBytes: number,
-): DriveIdentity {
+function identityOf(found: PathIdentity, options: FileDriveOptions): DriveIdentity {
+  // As the path is now: a bridge that changes its sector size is another drive to who reads
+  // sectors.
+  const sectorBytes = sectorBytesOf(found, options);
   return {
     model: found.model,
     serial: found.serial,
     firmware: found.firmware,
-    // A size that has come to end within a sector differs from before in whole sectors too, or the
-    // rest is nothing that this rescue set out to read.
     sectorCount: Math.floor(found.sizeBytes / sectorBytes),
     sectorBytes,
     physicalSectorBytes: Math.max(
@@ -206,6 +203,10 @@ function identityOf(
       options.physicalSectorBytes ?? found.physicalSectorBytes ?? sectorBytes,
     ),
   };
+}
+
+function sectorBytesOf(found: PathIdentity, options: FileDriveOptions): number {
+  return options.sectorBytes ?? found.sectorBytes ?? sectorBytesDefault;
 }
 
 function refuse(message: string): never {
@@ -253,7 +254,7 @@ function reasonOfErrno(errno: number): string {
 }
 
 function chooseSectorBytes(path: string, found: PathIdentity, options: FileDriveOptions): number {
-  const sectorBytes = options.sectorBytes ?? found.sectorBytes ?? sectorBytesDefault;
+  const sectorBytes = sectorBytesOf(found, options);
   const { physicalSectorBytes } = options;
   if (found.sectorBytes && sectorBytes % found.sectorBytes !== 0) {
     refuse(
@@ -267,7 +268,7 @@ function chooseSectorBytes(path: string, found: PathIdentity, options: FileDrive
   return sectorBytes;
 }
 
-/** A drive has whole sectors only, and so has everything that is made of its image. */
+/** A drive has whole sectors only, and so has what is made of its image. */
 function requireWholeSectors(path: string, found: PathIdentity, sectorBytes: number): void {
   const restBytes = found.sizeBytes % sectorBytes;
   if (restBytes === 0) return;

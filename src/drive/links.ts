@@ -88,7 +88,33 @@ async function openSerial(
   });
   // What a terminal program or an earlier run left behind is nobody's answer.
   await new Promise<void>((resolve) => port.flush(() => resolve()));
+  pollBothDirections(port.port);
   return serialLink(port, { name: spec, nodePath: realPathOf(path), clock });
+}
+
+/** The part of serialport's Linux and macOS binding that is mended below. */
+interface PollingBinding {
+  readonly poller?: {
+    poll(events: number): void;
+    listenerCount(event: 'readable' | 'writable'): number;
+  };
+}
+const pollReadable = 1;
+const pollWritable = 2;
+
+/** bindings-cpp 13 asks the kernel only for the direction that was asked for last: waiting to read
+ * forgets that a write is waiting, and the other way round, until something else happens on the port.
+ * With bulk data one way and little the other that is a stall of up to a beat. So both are asked for
+ * as long as both are waited for. */
+export function pollBothDirections(binding: unknown): void {
+  const poller = (binding as PollingBinding | undefined)?.poller;
+  if (typeof poller?.poll !== 'function') return;
+  const poll = poller.poll.bind(poller);
+  poller.poll = (events) => {
+    const forRead = poller.listenerCount('readable') > 0 ? pollReadable : 0;
+    const forWrite = poller.listenerCount('writable') > 0 ? pollWritable : 0;
+    poll(events | forRead | forWrite);
+  };
 }
 
 function realPathOf(path: string): string {

@@ -9,7 +9,7 @@ import { createMedia, patternSector } from '../../hardware-sim/media.js';
 import { defineScenario } from '../../hardware-sim/scenario.js';
 import type { ScenarioInput } from '../../hardware-sim/schema.js';
 
-/** Round numbers: 1 ms a sector of 512 bytes, no overhead, no seek, ready one second after power. */
+/** Round numbers: 1 ms a sector of 512 bytes, no overhead, no seek, ready a second after power. */
 const plain: ScenarioInput = {
   seed: 5,
   sectorCount: 8000,
@@ -172,6 +172,14 @@ describe('power, resets, parking', () => {
     expect(drive.milliamps(2000).rail12).toBe(0);
     expect(drive.read({ lba: 0, count: 1 }, 2000).elapsedMs).toBe(1001);
     expect(drive.counters.spinUps).toBe(2);
+  });
+
+  test('a read after an unload loads the heads again', () => {
+    const drive = readyDrive();
+    drive.unload(1000);
+    drive.read({ lba: 0, count: 1 }, 2000);
+    drive.powerOff(3000);
+    expect(drive.counters.emergencyUnloads).toBe(1);
   });
 
   test('a reset ends the command under way', () => {
@@ -404,7 +412,7 @@ describe('faults', () => {
     expect(drive.read({ lba: 0, count: 1 }, cycle(drive, 9000)).outcome).toBe(after);
   });
 
-  test('wrong data comes as good: zeros faster than media, garbage that differs, a stale buffer', () => {
+  test('wrong data comes as good: zeros too fast, garbage that differs, a stale buffer', () => {
     const drive = readyDrive([
       { kind: 'wrong', lba: 10, count: 2, data: 'zeros' },
       { kind: 'wrong', lba: 20, data: 'garbage' },

@@ -118,7 +118,7 @@ describe('reading', () => {
 });
 
 describe('hanging', () => {
-  test('a drive that stays busy after a deadline is called hung, and ready after the cure', async () => {
+  test('a drive still busy after a deadline is called hung, and ready after the cure', async () => {
     const { clock, imager, events, read } = await readyBench([
       { kind: 'hang', lba: 9, until: 'hard-reset' },
     ]);

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -8,7 +8,7 @@ import {
   loadScenario,
   parseScenario,
 } from '../../hardware-sim/scenario.js';
-import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
+import { faultSchema, scenarioJsonSchema } from '../../hardware-sim/schema.js';
 import { isLastspinError } from '../../src/errors.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'scenario-'));
@@ -152,6 +152,28 @@ test('every bundled scenario loads by its name', () => {
     expect(names).toContain(name);
   }
   for (const name of names) expect(loadScenario(name).sectorCount).toBeGreaterThan(0);
+});
+
+describe('README.md', () => {
+  const readme = readFileSync(join(import.meta.dirname, '../../hardware-sim/README.md'), 'utf8');
+  test('its example is a scenario, and its defaults are the defaults', () => {
+    const example = /```yaml\n([\s\S]*?)```/.exec(readme)?.[1] ?? '';
+    const { mechanics, power, temperature } = parseScenario(example, { name: 'README', directory });
+    const plain = defineScenario({ sectorCount: 1 });
+    expect({ mechanics, power, temperature }).toEqual({
+      mechanics: plain.mechanics,
+      power: plain.power,
+      temperature: plain.temperature,
+    });
+  });
+  test('it tells of every word of every fault', () => {
+    const told = new Set([...readme.matchAll(/`([\w-]+)(?:: [^`]+)?`/g)].map((match) => match[1]));
+    for (const { shape } of faultSchema.options) {
+      for (const word of [shape.kind.value, ...Object.keys(shape)]) {
+        expect(told.has(word) || word === 'kind', `README.md leaves out ${word}`).toBe(true);
+      }
+    }
+  });
 });
 
 test('the schema is there for editors', () => {

@@ -1,0 +1,222 @@
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { createFrameDecoder, encodeFrame } from '../../firmware-protocol/frame.js';
+import { run, start, temporaryFolder } from './cli.js';
+
+/** Every complaint is one line that names its code, whatever the drive said before. */
+async function complains(args: readonly string[], status: number, line: RegExp) {
+  const finished = await run(args);
+  const lines = finished.stderr.trimEnd().split('\n');
+  const last = lines.at(-1) ?? '';
+  expect(last, finished.stderr).toMatch(line);
+  expect(last).toMatch(/^lastspin: .*\([A-Z_]+\)$/);
+  expect(finished.stderr).not.toMatch(/\n\s+at /);
+  expect(finished.stdout).toBe('');
+  expect(finished.status).toBe(status);
+}
+
+function drive(folder: string, bytes = 1 << 20): string {
+  const path = join(folder, 'source.bin');
+  closeSync(openSync(path, 'w'));
+  truncateSync(path, bytes);
+  return path;
+}
+
+describe.concurrent('bad input: one clear line, the right exit status, and nothing lost', () => {
+  test('an unknown kind of drive', () =>
+    complains(['image', 'floppy:0', 'x.img'], 2, /unknown kind of drive 'floppy:'/));
+
+  test('a device that is not there', () =>
+    complains(['image', 'serial:/dev/ttyNOPE', 'x.img'], 1, /\/dev\/ttyNOPE/));
+
+  test('a path that is not there', () =>
+    complains(['image', 'file:/nowhere/drive', 'x.img'], 1, /\/nowhere\/drive/));
+
+  test('a folder as a drive', () =>
+    complains(
+      ['image', temporaryFolder(), 'x.img'],
+      1,
+      /neither a regular file nor a block device/,
+    ));
+
+  test('a scenario with a typo: its line and its field', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'typo.yaml');
+    writeFileSync(path, 'sectorCount: 4096\nfaults:\n  - { kind: bad, lba: 5, cuont: 8 }\n');
+    await complains(['image', `sim:${path}`, join(folder, 'x.img')], 2, /typo\.yaml:3: .*cuont/);
+    expect(existsSync(join(folder, 'x.img'))).toBe(false);
+  });
+
+  test('a scenario that does not exist', () =>
+    complains(['sim', 'no-such-scenario', '--tcp', '0'], 2, /no-such-scenario/));
+
+  test('sim without a plug', () => complains(['sim', 'healthy'], 2, /--pty PATH and --tcp ADDR/));
+
+  test('an image path in a folder that is not there', async () => {
+    const folder = temporaryFolder();
+    await complains(['image', drive(folder), join(folder, 'no/case.img')], 1, /no\/case/);
+  });
+
+  test('an existing image without its map is not touched', async () => {
+    const folder = temporaryFolder();
+    const image = join(folder, 'case.img');
+    writeFileSync(image, 'precious');
+    await complains(['image', drive(folder), image], 2, /case\.img exists but its map/);
+    expect(readFileSync(image, 'utf8')).toBe('precious');
+  });
+
+  test('the drive itself as the image', async () => {
+    const folder = temporaryFolder();
+    const source = drive(folder);
+    await complains(['image', source, source, '--force'], 2, /is the drive itself/);
+  });
+
+  test('a damaged map file: its line, and the map stays', async () => {
+    const folder = temporaryFolder();
+    const map = join(folder, 'case.map');
+    writeFileSync(join(folder, 'case.img'), '');
+    writeFileSync(map, '0x0 ?\n0x0 0x1000 +\n0x9000 0x1000 ?\n');
+    await complains(['image', drive(folder), join(folder, 'case.img')], 2, /case\.map:3/);
+    expect(readFileSync(map, 'utf8')).toContain('0x9000');
+  });
+
+  test('a map of a larger drive', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'case.img'), '');
+    writeFileSync(join(folder, 'case.map'), '0x0 ?\n0x0 0x80000000 +\n');
+    await complains(['image', drive(folder), join(folder, 'case.img')], 2, /case\.map/);
+  });
+
+  test('a map whose image is gone', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'case.map'), '0x0 ?\n0x0 0x1000 +\n');
+    await complains(
+      ['image', drive(folder), join(folder, 'case.img')],
+      2,
+      /case\.img does not exist/,
+    );
+  });
+
+  test('too small a disk', async () => {
+    const folder = temporaryFolder();
+    // A sparse drive of an exabyte: no disk has room.
+    const source = drive(folder, 2 ** 43);
+    await complains(['image', source, join(folder, 'case.img')], 1, /room|space|free/);
+    expect(existsSync(join(folder, 'case.img'))).toBe(false);
+  });
+
+  test('a case that another process works on', async () => {
+    const folder = temporaryFolder();
+    const first = start(['image', 'sim:slow', join(folder, 'case.img')]);
+    await first.saw(/pass 1/);
+    await complains(
+      ['image', 'sim:slow', join(folder, 'case.img')],
+      1,
+      new RegExp(`${first.process.pid}`),
+    );
+  });
+
+  test('another drive than the map is about', async () => {
+    const folder = temporaryFolder();
+    const image = join(folder, 'case.img');
+    const first = start(['image', 'sim:slow', image]);
+    await first.saw(/pass 1/);
+    first.process.kill('SIGINT');
+    expect((await first.finished).status).toBe(130);
+    const before = readFileSync(join(folder, 'case.map'));
+    await complains(['image', 'sim:healthy?scale=100', image], 2, /another drive/);
+    expect(readFileSync(join(folder, 'case.map')).equals(before)).toBe(true);
+  });
+
+  test('a power switch of no known kind', () =>
+    complains(['image', drive(temporaryFolder()), 'x.img', '--power', 'magic:1'], 2, /magic:1/));
+
+  test('an option that is no number', async () => {
+    const finished = await run(['image', 'sim:healthy', 'x.img', '--retries', 'many']);
+    expect(finished.status).toBe(2);
+    expect(finished.stderr).toContain('--retries');
+  });
+
+  test('a command that does not exist', async () => {
+    expect((await run(['imagine'])).status).toBe(2);
+  });
+
+  test('a map that is none', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'x.map'), '\ufeffnonsense\n');
+    await complains(['map', 'stats', join(folder, 'x.map')], 2, /x\.map:1/);
+    await complains(['map', 'show', join(folder, 'missing.map')], 1, /missing\.map/);
+  });
+});
+
+describe.concurrent('ports that are not our imager', () => {
+  /** A TCP port that answers every connection by `serve`. */
+  async function port(
+    serve: (socket: import('node:net').Socket) => void,
+  ): Promise<[string, () => void]> {
+    const server = createServer(serve);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    if (address === null || typeof address === 'string') throw new Error('no port');
+    return [`tcp:127.0.0.1:${address.port}`, () => server.close()];
+  }
+
+  test.each([
+    ['silent', () => {}],
+    ['echoing', (socket: import('node:net').Socket) => void socket.pipe(socket)],
+    [
+      'chattering',
+      (socket: import('node:net').Socket) => void socket.write('login: '.repeat(100_000)),
+    ],
+  ])('a %s port is no imager', async (_, serve) => {
+    const [spec, close] = await port((socket) => {
+      socket.on('error', () => {});
+      serve(socket);
+    });
+    await complains(['image', spec, 'x.img'], 1, /imager/);
+    close();
+  });
+
+  test('an imager that speaks another major version', async () => {
+    const [spec, close] = await port((socket) => {
+      socket.on('error', () => {});
+      const { push } = createFrameDecoder({
+        frameBytesMax: 65_536,
+        discarded: { tooLong: 0, badCobs: 0, badCrc: 0, tooShort: 0 },
+        // The response to HELLO, same id, reply code 8: version.
+        onMessage: (hello) => {
+          const why = Buffer.from('this imager speaks 2.0');
+          const id = hello.subarray(1, 5);
+          socket.write(encodeFrame(Buffer.from([0x81, ...id, 8, why.length, 0, ...why])));
+        },
+      });
+      socket.on('data', push);
+    });
+    await complains(['image', spec, 'x.img'], 1, /speaks 2\.0.*update/);
+    close();
+  });
+
+  test('nobody listens', () =>
+    complains(['image', 'tcp:127.0.0.1:1', 'x.img'], 1, /127\.0\.0\.1 port 1/));
+});
+
+test('a finished case is left alone when run again', async () => {
+  const folder = temporaryFolder();
+  const args = ['image', drive(folder), join(folder, 'case.img'), '--json'];
+  const first = JSON.parse((await run(args)).stdout);
+  const writtenAt = statSync(join(folder, 'case.img')).mtimeMs;
+  const second = JSON.parse((await run(args)).stdout);
+  expect(second.reads).toBe(first.reads);
+  expect(second.sectors.finished).toBe(2048);
+  expect(statSync(join(folder, 'case.img')).mtimeMs).toBe(writtenAt);
+});
