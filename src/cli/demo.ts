@@ -29,7 +29,10 @@ export async function demo(folder: string): Promise<number> {
     `a simulated imager is on ${imager.spec}; time runs ${scale} times faster\n`,
   );
   try {
-    const result = await imageDrive(imager.spec, image, { power: [], timeScale: scale });
+    const result = await imageDrive(`${imager.spec}?scale=${scale}`, image, {
+      power: [],
+      retries: 1,
+    });
     process.stdout.write(formatResult(result));
     const checked = await check(image, map);
     process.stdout.write(`checked      all ${checked} finished sectors hold what the drive held\n`);

@@ -31,18 +31,17 @@ export interface OpenedDrive {
 
 export interface OpenOptions {
   readonly physicalSectorBytes?: number;
-  /** How much faster than life a simulated imager behind a link runs. The link keeps real time. */
-  readonly timeScale?: number;
 }
 
-/** Opens DRIVE: `serial:`, `tcp:`, `sim:SCENARIO[?scale=N]`, `file:PATH` or a bare path.
+/** Opens DRIVE: `serial:`, `tcp:`, `sim:SCENARIO`, `file:PATH` or a bare path. The first three take
+ * `?scale=N`, for a simulated drive that lives N times faster than a real one.
  * Throws DRIVE_UNKNOWN, DRIVE_OPEN_FAILED, NOT_AN_IMAGER, PROTOCOL_VERSION, SCENARIO_INVALID. */
 export async function openDrive(spec: string, options: OpenOptions = {}): Promise<OpenedDrive> {
   const scheme = /^([a-z-]+):/.exec(spec)?.[1];
   switch (scheme) {
     case 'serial':
     case 'tcp':
-      return openThroughLink(spec, options.timeScale ?? 1);
+      return openThroughLink(spec);
     case 'sim':
       return openSimulated(spec.slice('sim:'.length));
     case 'file':
@@ -57,13 +56,26 @@ export async function openDrive(spec: string, options: OpenOptions = {}): Promis
   }
 }
 
-async function openThroughLink(spec: string, timeScale: number): Promise<OpenedDrive> {
+/** The link keeps real time, whatever time the drive behind it lives in. */
+async function openThroughLink(spec: string): Promise<OpenedDrive> {
+  const { name, scale } = takeScale(spec);
   const clock = realClock();
-  const imager = await openImager(await openLink(spec, clock), clock, {
+  const imager = await openImager(await openLink(name, clock), clock, {
     session: newSession(),
-    name: spec,
+    name,
   });
-  return openedImager(imager, realClock(timeScale));
+  return openedImager(imager, realClock(scale));
+}
+
+/** Splits `scale=N` from the options of a DRIVE. */
+function takeScale(spec: string): { name: string; scale: number } {
+  const [name = '', query = ''] = spec.split('?', 2);
+  const options = new URLSearchParams(query);
+  const scale = Number(options.get('scale') ?? '1');
+  if (!(scale > 0 && scale <= 100_000))
+    throw new LastspinError('DRIVE_UNKNOWN', `scale in ${spec} must be a number above 0`);
+  options.delete('scale');
+  return { name: options.size > 0 ? `${name}?${options}` : name, scale };
 }
 
 async function openedImager(imager: ImagerDrive, clock: Clock): Promise<OpenedDrive> {
@@ -82,10 +94,7 @@ async function openedImager(imager: ImagerDrive, clock: Clock): Promise<OpenedDr
 }
 
 async function openSimulated(spec: string): Promise<OpenedDrive> {
-  const [name = '', query = ''] = spec.split('?', 2);
-  const scale = Number(new URLSearchParams(query).get('scale') ?? '1');
-  if (!(scale > 0))
-    throw new LastspinError('DRIVE_UNKNOWN', `scale in sim:${spec} must be a number above 0`);
+  const { name, scale } = takeScale(spec);
   const clock = realClock(scale);
   const drive = createSimulatedDrive(await loadScenario(name));
   const [near, far] = linkPair(clock);

@@ -25,8 +25,6 @@ export interface ImageOptions {
   readonly json?: boolean;
   readonly strict?: boolean;
   readonly force?: boolean;
-  /** For the demo: how much faster than life its imager runs. */
-  readonly timeScale?: number;
 }
 
 const exitUnread = 4;
@@ -55,7 +53,6 @@ export async function imageDrive(
   const progress = createProgress(terminalOf(process.stderr), realClock());
   try {
     const opened = await openDrive(spec, {
-      timeScale: options.timeScale ?? 1,
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
     });
     try {

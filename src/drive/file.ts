@@ -272,7 +272,7 @@ function chooseSectorBytes(path: string, found: PathIdentity, options: FileDrive
 function requireWholeSectors(path: string, found: PathIdentity, sectorBytes: number): void {
   const restBytes = found.sizeBytes % sectorBytes;
   if (restBytes === 0) return;
-  const fit = `copy it, fill the copy up with zeros (\`truncate -s %${sectorBytes}\`), and take that`;
+  const fit = `copy it, fill the copy with zeros (\`truncate -s %${sectorBytes}\`), and take that`;
   refuse(`${path} ends with ${restBytes} bytes of a sector of ${sectorBytes}: ${fit}`);
 }
 
@@ -290,7 +290,7 @@ async function untilAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promi
  * built. */
 export function spawnReader(path: string): ChildProcess {
   return spawn(process.execPath, [readerScript(), path], {
-    // Descriptors 0 to 2 stay closed to it, or an abandoned process would hold the terminal, or the
+    // Descriptors 0 to 2 are not passed on, or an abandoned process would hold the terminal, or the
     // pipe that somebody waits on.
     stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
     // A session of its own: Ctrl-C is for this program, which still wants what is being read.

@@ -1,7 +1,7 @@
 /** A lock beside the image, so that two jobs never write one image. It names the process that holds
  * it; a lock whose process is gone (or belongs to an earlier boot) is taken over. */
 
-import { link, open, readFile, rename, rm } from 'node:fs/promises';
+import { link, open, readFile, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { LastspinError, reasonOf } from '../errors.js';
 
@@ -20,7 +20,10 @@ interface Holder {
   readonly bootId: string | undefined;
 }
 
-const attemptsMax = 5;
+const attemptsMax = 20;
+
+/** Two locks taken at once in one process must not share a temporary file. */
+let temporaryCount = 0;
 
 /** Takes the lock at `path`.
  * @throws LastspinError IMAGE_LOCKED naming the process that holds it; FILE_FAILED when the lock
@@ -34,7 +37,7 @@ export async function takeLock(path: string): Promise<ImageLock> {
     if (found === undefined) continue;
     const holder = parseHolder(found);
     if (holder === undefined || !(await isGone(holder, self))) throw locked(path, holder);
-    await removeStale(path, found);
+    await removeStale(path, found, self);
   }
   throw locked(path, undefined);
 }
@@ -53,7 +56,7 @@ function locked(path: string, holder: Holder | undefined): LastspinError {
  * linked. Where the file system has no links (FAT, exFAT), an exclusive create. False when the lock
  * exists. */
 async function createLock(path: string, content: string): Promise<boolean> {
-  const temporaryPath = `${path}.${process.pid}`;
+  const temporaryPath = `${path}.${process.pid}.${temporaryCount++}`;
   try {
     await writeSynced(temporaryPath, content, 'w');
     try {
@@ -83,20 +86,27 @@ async function writeSynced(path: string, content: string, flags: string): Promis
   }
 }
 
-/** Removes a stale lock, but not a fresh one that somebody put in its place meanwhile: a rename
- * takes exactly one file away, and it can be looked at and put back. */
-async function removeStale(path: string, staleContent: string): Promise<void> {
-  const takenPath = `${path}.${process.pid}.stale`;
+/** Removes a stale lock. Of several that found it stale, a slow one must not remove the fresh lock of
+ * a quick one: whoever removes holds a second lock meanwhile, and looks again. That one goes stale
+ * only by a crash within these few lines. */
+async function removeStale(path: string, staleContent: string, self: Holder): Promise<void> {
+  const guardPath = `${path}.takeover`;
+  const guardContent = `${JSON.stringify(self)}\n`;
+  if (!(await createLock(guardPath, guardContent))) {
+    const found = await readText(guardPath);
+    const holder = found === undefined ? undefined : parseHolder(found);
+    if (holder !== undefined && (await isGone(holder, self))) await rm(guardPath, { force: true });
+    return;
+  }
   try {
-    await rename(path, takenPath);
+    if ((await readText(path)) === staleContent) await rm(path, { force: true });
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return;
     throw new LastspinError('FILE_FAILED', `cannot remove ${path}: ${reasonOf(error)}`, {
       cause: error,
     });
+  } finally {
+    await release(guardPath, guardContent);
   }
-  if ((await readText(takenPath)) === staleContent) await rm(takenPath, { force: true });
-  else await rename(takenPath, path);
 }
 
 async function release(path: string, content: string): Promise<void> {

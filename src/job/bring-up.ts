@@ -4,6 +4,7 @@ import { LastspinError } from '../errors.js';
 import type { TroublePolicy } from '../power/policy.js';
 import type { Power } from '../power/power.js';
 
+/** How often the drive is asked: the wait it adds is at most this. */
 const pollMs = 250;
 
 /** Powers the drive where it is off and waits until it says who it is. A drive that does not come up is
@@ -16,15 +17,17 @@ export async function bringUp(
   clock: Clock,
   signal: AbortSignal,
 ): Promise<DriveIdentity> {
-  const atOnce = await whoIsIt(drive, signal);
-  if (atOnce) return atOnce;
   const power = powers[0];
-  for (let attempt = 0; attempt < policy.failedSpinUpsMax; attempt++) {
-    if (attempt === 0 && power?.canHold) await power.set(true, signal);
-    else if (power) await power.cycle(policy.offMs, signal);
-    const identity = await poll(drive, policy.readyLimitMs, clock, signal);
-    if (identity) return identity;
-    if (!power) break;
+  const isOff = power?.canHold && (await drive.readiness()) === 'gone';
+  if (isOff) await power.set(true, signal);
+  // One that is on but does not answer is spinning up, or hangs since an earlier run.
+  const limitMs = isOff || !power ? policy.readyLimitMs : policy.resetLimitMs;
+  const identity = await poll(drive, limitMs, clock, signal);
+  if (identity) return identity;
+  for (let cycle = 0; power && cycle < policy.failedSpinUpsMax; cycle++) {
+    await power.cycle(policy.offMs, signal);
+    const revived = await poll(drive, policy.readyLimitMs, clock, signal);
+    if (revived) return revived;
   }
   throw new LastspinError(
     'DRIVE_HUNG',

