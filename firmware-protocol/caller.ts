@@ -1,10 +1,11 @@
-/** The laptop end of the protocol: HELLO, control commands, reads, beats, and the same session again
- * over a new link (PROTOCOL.md clauses H, C, R, L). */
+/** The laptop end of the protocol: HELLO, control commands, reads, beats, and the same session
+ * again over a new link (PROTOCOL.md clauses H, C, R, L). */
 import type { Clock } from '../src/clock.js';
 import { LastspinError, reasonOf } from '../src/errors.js';
 import { MalformedMessage, type Reader } from './codec.js';
 import {
   type Command,
+  capabilityBits,
   commands,
   type EventKind,
   events,
@@ -17,6 +18,7 @@ import {
 import { type DeviceEvent, ReplyError } from './device.js';
 import { frameBytesMaxDefault, type Link } from './link.js';
 import { decodeHeader, decodeReply, encodeMessage, type Header, type Reply } from './message.js';
+import { judgeReadOnly } from './read-only.js';
 import {
   type CallerRead,
   type CallerReadResult,
@@ -26,16 +28,18 @@ import {
 
 export type { CallerRead, CallerReadResult } from './read-window.js';
 
-/** How often the imager is asked how it is while reads are out: soon enough that a lost request costs
- * half a second, seldom enough to cost nothing. It also tells the imager that the laptop is alive. */
+/** How often the imager is asked how it is while reads are out: soon enough that a lost request
+ * costs half a second, seldom enough to cost nothing. It also tells the imager that the laptop is
+ * alive. */
 const beatMs = 500;
-/** Without reads every fourth beat is enough for the imager's watchdog, whose stages are seconds. */
+/** Without reads every fourth beat is enough for the imager's watchdog, whose stages are
+ * seconds. */
 const idleBeatEvery = 4;
 /** Beats in a row without a sign of life after which the link is dead: five seconds. */
 const silentBeatsMax = 10;
 
-/** HELLO is tried this often, this far apart: three seconds, enough for a board that a port's opening
- * has reset, short enough for someone who chose the wrong port. */
+/** HELLO is tried this often, this far apart: three seconds, enough for a board that a port's
+ * opening has reset, short enough for someone who chose the wrong port. */
 const helloTriesMax = 4;
 const helloRetryMs = 750;
 
@@ -43,11 +47,12 @@ const helloRetryMs = 750;
 const callTriesMax = 8;
 const callRetryMsMin = 400;
 const callTimeoutMsDefault = 5000;
-/** Control commands under way at once; more wait. The rest of the imager's memory for responses is for
- * those that were answered while one waited for its repetition. */
+/** Control commands under way at once; more wait. The rest of the imager's memory for responses
+ * is for those that were answered while one waited for its repetition. */
 const callsUnderWayMax = 4;
 
-/** A dropped link is tried again this often, this far apart: half a minute to push a plug back in. */
+/** A dropped link is tried again this often, this far apart: half a minute to push a plug back
+ * in. */
 const relinkTriesMax = 30;
 const relinkRetryMs = 1000;
 
@@ -73,8 +78,9 @@ export interface Caller {
   /** Does a command once and gives its response. Rejects with LINK_TIMEOUT, LINK_CLOSED or
    * DEVICE_REFUSED, whose `cause` is a ReplyError with the reply code. */
   call<Req, Res>(command: Command<Req, Res>, request: Req, options?: CallOptions): Promise<Res>;
-  /** Reads; results resolve in the order of the calls. No deadline on this side: the imager keeps the
-   * drive's, and the link has its own. Rejects with LINK_TIMEOUT, LINK_CLOSED, DEVICE_REFUSED. */
+  /** Reads; results resolve in the order of the calls. No deadline on this side: the imager
+   * keeps the drive's, and the link has its own. Rejects with LINK_TIMEOUT, LINK_CLOSED,
+   * DEVICE_REFUSED. */
   read(request: CallerRead): Promise<CallerReadResult>;
   /** Reads called so far come back `not-attempted`, or as what they became meanwhile. */
   abort(): Promise<void>;
@@ -205,6 +211,7 @@ async function call<Req, Res>(
   options: CallOptions = {},
 ): Promise<Res> {
   options.signal?.throwIfAborted();
+  refuseWriting(command.code, request);
   while (!state.ended && !mayStartCall(state)) {
     await new Promise<void>((resolve) => state.callQueue.push(resolve));
   }
@@ -214,6 +221,16 @@ async function call<Req, Res>(
   } finally {
     for (const start of state.callQueue.splice(0)) start();
   }
+}
+
+/** S-1: what is not on the read-only list does not even reach the link. */
+function refuseWriting(code: number, request: unknown): void {
+  if (code !== commands.passthrough.code) return;
+  const { cdb } = request as RequestOf<typeof commands.passthrough>;
+  const verdict = judgeReadOnly(cdb);
+  if (verdict.allowed) return;
+  const cause = new ReplyError('refused', verdict.reason);
+  throw new LastspinError('DEVICE_REFUSED', `not sent to the drive: ${verdict.reason}`, { cause });
 }
 
 function callNow<Req, Res>(
@@ -419,11 +436,12 @@ function withinOurLimits(state: State, theirs: Agreed, frameBytesMax: number): A
   if (theirs.major !== protocolVersion.major) {
     throw versionError(state, `the imager speaks version ${theirs.major}.${theirs.minor}`);
   }
+  // An imager that only switches power holds no reads.
+  const canRead = (theirs.capabilities & capabilityBits.read) !== 0;
   const isPossible =
     theirs.frameBytesMax >= frameBytesMin &&
     theirs.frameBytesMax <= frameBytesMax &&
-    theirs.requestsMax > 0 &&
-    theirs.bufferBytes > 0;
+    (!canRead || (theirs.requestsMax > 0 && theirs.bufferBytes > 0 && theirs.readCountMax > 0));
   if (!isPossible) {
     const message = `${state.name} is no imager: it names impossible limits`;
     throw new LastspinError('NOT_AN_IMAGER', message);
@@ -560,8 +578,8 @@ function initialState(name: string, clock: Clock, options: CallerOptions): State
   };
 }
 
-/** Says HELLO on `link` and opens a session. Rejects, with the link closed, with NOT_AN_IMAGER after
- * about three seconds, PROTOCOL_VERSION, DEVICE_REFUSED or LINK_CLOSED. */
+/** Says HELLO on `link` and opens a session. Rejects, with the link closed, with NOT_AN_IMAGER
+ * after about three seconds, PROTOCOL_VERSION, DEVICE_REFUSED or LINK_CLOSED. */
 export async function createCaller(
   link: Link,
   clock: Clock,

@@ -1,6 +1,7 @@
-/** Little-endian field codecs and the `struct` that joins them: messages are tables of these, and both
- * ends' encoders follow from the tables. Decoding trusts nothing: every length is checked against what
- * is left, and a short message throws `MalformedMessage`, which both ends treat as a discarded frame. */
+/** Little-endian field codecs and the `struct` that joins them: messages are tables of these,
+ * and both ends' encoders follow from the tables. Decoding trusts nothing: every length is checked
+ * against what is left, and a short message throws `MalformedMessage`, which both ends treat as a
+ * discarded frame. */
 
 export class MalformedMessage extends Error {
   override readonly name = 'MalformedMessage';
@@ -116,8 +117,8 @@ export const bytes: Field<Uint8Array> = {
 const utf8Encoder = new TextEncoder();
 const utf8Decoder = new TextDecoder();
 
-/** UTF-8 text of up to 65,535 bytes behind its u16 length. Control characters are made visible, since
- * a device's words end up on a terminal. */
+/** UTF-8 text of up to 65,535 bytes behind its u16 length. Control characters are made visible,
+ * since a device's words end up on a terminal. */
 export const text: Field<string> = {
   type: 'text',
   size: (value) => 2 + utf8Encoder.encode(value).length,

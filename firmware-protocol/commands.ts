@@ -161,7 +161,8 @@ export const commands = {
       rail12Millivolts: u16,
       rail12Milliamps: u16,
       uptimeMs: u64,
-      /** Next read id that the imager expects: a smaller one than the laptop's means a lost request. */
+      /** Next read id that the imager expects: a smaller one than the laptop's means a lost
+       * request. */
       readIdNext: u32,
       /** Results below this id were sent before this status: one that has not arrived was lost. */
       readIdDone: u32,
@@ -196,7 +197,8 @@ export const events = {
   gone: event(0x44, 'gone', {}),
   railFault: event(0x45, 'rail-fault', { rail: u8, milliamps: u16, millivolts: u16 }),
   overTemperature: event(0x46, 'over-temperature', { temperature: i16 }),
-  /** A stage of the silent-laptop answer was taken: 1 reads stopped, 2 unloaded, 3 standby, 4 off. */
+  /** A stage of the silent-laptop answer was taken: 1 reads stopped, 2 unloaded, 3 standby, 4
+   * off. */
   steppedDown: event(0x47, 'stepped-down', { stage: u8 }),
 } as const;
 

@@ -1,8 +1,8 @@
 import type { PowerState, ReplyCode, readOutcomes } from './commands.js';
 
-/** What stands behind a responder: the simulated imager, or an agent on a board with a real drive. The
- * responder owns the wire (framing, ids, queue, batches, held data, resends); the device owns the drive
- * and its power. */
+/** What stands behind a responder: the simulated imager, or an agent on a board with a real
+ * drive. The responder owns the wire (framing, ids, queue, batches, held data, resends); the device
+ * owns the drive and its power. */
 export interface ImagerDevice {
   readonly firmware: string;
   /** `capabilityBits`, or-ed. */
@@ -14,7 +14,8 @@ export interface ImagerDevice {
   readonly readCountMax: number;
 
   identify(): Promise<DeviceIdentity>;
-  /** One command to the drive; the responder never lets two overlap. The device enforces `timeoutMs`. */
+  /** One command to the drive; the responder never lets two overlap. The device enforces
+   * `timeoutMs`. */
   read(request: DeviceRead): Promise<DeviceReadResult>;
   /** Ends the wait for a read under way as soon as possible; it then resolves as a timeout. */
   abort(): void;

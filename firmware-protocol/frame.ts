@@ -1,6 +1,6 @@
 /** Frames: a message and its CRC-32, COBS-stuffed so that no zero byte remains, ended by a zero
- * (PROTOCOL.md F-1 to F-8). A receiver that starts anywhere, or loses anything, is right again at the
- * next zero. */
+ * (PROTOCOL.md F-1 to F-8). A receiver that starts anywhere, or loses anything, is right again at
+ * the next zero. */
 import { crc32 } from 'node:zlib';
 
 /** Why a frame was thrown away. Never the drive's fault, so never more than a count (F-7). */
@@ -48,7 +48,8 @@ export function encodeFrame(message: Uint8Array): Uint8Array {
   return frame.subarray(0, writeAt);
 }
 
-/** The message in a frame without its terminating zero, in memory of its own; or why there is none. */
+/** The message in a frame without its terminating zero, in memory of its own; or why there is
+ * none. */
 export function decodeFrame(stuffed: Uint8Array): Uint8Array | DiscardReason {
   // Each run loses its code byte, so this never falls short.
   const plain = new Uint8Array(stuffed.length);
@@ -71,10 +72,10 @@ export function decodeFrame(stuffed: Uint8Array): Uint8Array | DiscardReason {
   return crc32(message) === crc ? message : 'badCrc';
 }
 
-/** Cuts a byte stream at its zeros and lets only frames pass that are no longer than agreed. The limit
- * acts before a byte is kept, so no peer can make the receiver grow; each byte is looked at once,
- * however the stream is split. `onFrame` gets each non-empty frame without its zero: a view that is
- * valid only during the call. */
+/** Cuts a byte stream at its zeros and lets only frames pass that are no longer than agreed. The
+ * limit acts before a byte is kept, so no peer can make the receiver grow; each byte is looked at
+ * once, however the stream is split. `onFrame` gets each non-empty frame without its zero: a view
+ * that is valid only during the call. */
 export function createFrameLimiter(options: {
   /** Longest message, in bytes, that a frame may carry. */
   readonly frameBytesMax: number;

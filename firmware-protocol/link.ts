@@ -11,8 +11,8 @@ import {
   noDiscards,
 } from './frame.js';
 
-/** Carries whole messages between two ends. A message handed to `onMessage` is exactly what the other
- * end sent (its frame's CRC held); some may be lost, and then nothing is said. */
+/** Carries whole messages between two ends. A message handed to `onMessage` is exactly what the
+ * other end sent (its frame's CRC held); some may be lost, and then nothing is said. */
 export interface Link {
   /** What the other end is called in messages: `serial:/dev/ttyACM0`. */
   readonly name?: string;
@@ -30,8 +30,9 @@ export interface Link {
   readonly discarded: Readonly<Record<DiscardReason, number>>;
 }
 
-/** Longest message that a laptop takes: at 3 Mbaud a tenth of a second, so that a lost frame is cheap
- * to send again and a status is not kept waiting; long enough that framing costs TCP little. */
+/** Longest message that a laptop takes: at 3 Mbaud a tenth of a second, so that a lost frame is
+ * cheap to send again and a status is not kept waiting; long enough that framing costs TCP little.
+ * */
 export const frameBytesMaxDefault = 32_768;
 
 /** A peer that leaves this much unread for its own requests or answers has stopped reading. */
@@ -39,8 +40,9 @@ const sendQueueBytesMax = 8 * 1024 * 1024;
 
 const delimiter = Uint8Array.of(0);
 
-/** Hands on whole frames only. `DelimiterParser` alone neither has a limit nor is linear: it joins and
- * scans all it holds again for every piece of an unfinished frame. Behind this it never holds one. */
+/** Hands on whole frames only. `DelimiterParser` alone neither has a limit nor is linear: it
+ * joins and scans all it holds again for every piece of an unfinished frame. Behind this it never
+ * holds one. */
 function limitingTransform(frameBytesMax: number, discarded: DiscardCounts): Transform {
   const limiter = createFrameLimiter({
     frameBytesMax,
@@ -65,23 +67,57 @@ export interface FramedLinkOptions {
   readonly close?: () => void;
 }
 
+interface Outbox {
+  write(bytes: Uint8Array): void;
+  drained(): Promise<void>;
+  /** Nothing is written any more, and nobody waits. */
+  close(): void;
+}
+
+/** Writes to a stream and knows when all has left. `onStuck`: the peer does not read. */
+function createOutbox(duplex: Duplex, onStuck: () => void): Outbox {
+  const waiters: (() => void)[] = [];
+  let unsent = 0;
+  let closed = false;
+
+  function release(): void {
+    for (const resolve of waiters.splice(0)) resolve();
+  }
+
+  return {
+    write(bytes) {
+      if (closed) return;
+      if (duplex.writableLength > sendQueueBytesMax) {
+        onStuck();
+        return;
+      }
+      unsent++;
+      duplex.write(bytes, () => {
+        unsent--;
+        if (unsent === 0) release();
+      });
+    },
+    drained() {
+      if (closed || unsent === 0) return Promise.resolve();
+      return new Promise((resolve) => waiters.push(resolve));
+    },
+    close() {
+      closed = true;
+      release();
+    },
+  };
+}
+
 /** A link over a duplex byte stream: a serial port, a socket, a pipe. */
 export function framedLink(duplex: Duplex, options: FramedLinkOptions = {}): Link {
   const discarded = noDiscards();
   const limiter = limitingTransform(options.frameBytesMax ?? frameBytesMaxDefault, discarded);
   // Object mode keeps frames apart whatever the state of the stream.
   const parser = new DelimiterParser({ delimiter: [0], readableObjectMode: true });
+  const outbox = createOutbox(duplex, () => finish(new Error('the other end stopped reading')));
   const closeHandlers: ((error?: Error) => void)[] = [];
-  let drainWaiters: (() => void)[] = [];
   let receive: ((message: Uint8Array) => void) | undefined;
-  let unsentMessages = 0;
   let ended: { readonly error?: Error } | undefined;
-
-  function releaseDrainWaiters(): void {
-    const waiters = drainWaiters;
-    drainWaiters = [];
-    for (const resolve of waiters) resolve();
-  }
 
   // Idempotent: serialport emits 'close' twice when a write meets an unplug, and 'error' before it.
   function finish(error?: Error): void {
@@ -90,21 +126,8 @@ export function framedLink(duplex: Duplex, options: FramedLinkOptions = {}): Lin
     duplex.unpipe(limiter);
     if (options.close) options.close();
     else duplex.destroy();
-    releaseDrainWaiters();
+    outbox.close();
     for (const handler of closeHandlers) handler(error);
-  }
-
-  function write(bytes: Uint8Array): void {
-    if (ended) return;
-    if (duplex.writableLength > sendQueueBytesMax) {
-      finish(new Error('the other end stopped reading'));
-      return;
-    }
-    unsentMessages++;
-    duplex.write(bytes, () => {
-      unsentMessages--;
-      if (unsentMessages === 0) releaseDrainWaiters();
-    });
   }
 
   function take(stuffed: Buffer): void {
@@ -123,16 +146,13 @@ export function framedLink(duplex: Duplex, options: FramedLinkOptions = {}): Lin
   );
   duplex.pipe(limiter).pipe(parser);
   // F-8: what noise left in the other end's receiver ends here, and not in our first frame.
-  write(delimiter);
+  outbox.write(delimiter);
 
   return {
     ...(options.name !== undefined && { name: options.name }),
     discarded,
-    send: (message) => write(encodeFrame(message)),
-    drained() {
-      if (ended || unsentMessages === 0) return Promise.resolve();
-      return new Promise((resolve) => drainWaiters.push(resolve));
-    },
+    send: (message) => outbox.write(encodeFrame(message)),
+    drained: () => outbox.drained(),
     onMessage(handler) {
       // The parser flows from the first receiver on; until then back pressure holds the bytes.
       if (!receive) parser.on('data', take);

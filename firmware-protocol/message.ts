@@ -11,8 +11,8 @@ export interface Header {
   readonly body: Reader;
 }
 
-/** A message of `code` with `id` whose body is `value`. Throws RangeError on a value that does not fit
- * its field. */
+/** A message of `code` with `id` whose body is `value`. Throws RangeError on a value that does
+ * not fit its field. */
 export function encodeMessage<T>(code: number, id: number, body: Codec<T>, value: T): Uint8Array {
   const message = new Uint8Array(headerBytes + body.size(value));
   const view = new DataView(message.buffer);
@@ -79,7 +79,8 @@ export function decodeReply<T>(body: Reader, response: Codec<T>): Reply<T> {
   return { reply: name, reason };
 }
 
-/** A number from outside as a whole one that fits `bits` bits: rounded, and limited at both ends. */
+/** A number from outside as a whole one that fits `bits` bits: rounded, and limited at both
+ * ends. */
 export function toUnsigned(value: number, bits: 8 | 16 | 32 | 53): number {
   const max = 2 ** bits - 1;
   return Number.isNaN(value) ? 0 : Math.min(max, Math.max(0, Math.round(value)));

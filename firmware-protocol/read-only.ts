@@ -1,6 +1,7 @@
-/** The one list of commands that may reach a source drive (PROTOCOL.md S-1 to S-6). Everything else is
- * refused on both ends of the wire. It goes by payload, not by opcode: what an ATA PASS-THROUGH carries
- * decides, and so does the subcommand of SMART, SET FEATURES and DEVICE CONFIGURATION. */
+/** The one list of commands that may reach a source drive (PROTOCOL.md S-1 to S-6). Everything
+ * else is refused on both ends of the wire. It goes by payload, not by opcode: what an ATA
+ * PASS-THROUGH carries decides, and so does the subcommand of SMART, SET FEATURES and DEVICE
+ * CONFIGURATION. */
 
 export type ReadOnlyVerdict =
   | { readonly allowed: true }
@@ -12,8 +13,8 @@ function refused(reason: string): ReadOnlyVerdict {
   return { allowed: false, reason };
 }
 
-/** Length of a CDB by the group in the top three bits of its opcode (SPC-4 4.2.5.1); groups 3, 6 and 7
- * are of variable length or the vendor's. */
+/** Length of a CDB by the group in the top three bits of its opcode (SPC-4 4.2.5.1); groups 3, 6
+ * and 7 are of variable length or the vendor's. */
 const cdbBytesByGroup: readonly (number | undefined)[] = [6, 10, 10, undefined, 16, 12];
 
 type ScsiJudge = (cdb: Uint8Array) => ReadOnlyVerdict;
@@ -86,8 +87,8 @@ function transferOf(cdb: Uint8Array): Pick<AtaTask, 'protocol' | 'dataLength' | 
   };
 }
 
-/** Values of the PROTOCOL field (SAT-3 table 138) that carry no data or only read it. Resets, queued
- * transfers and everything that writes have their own values, which are thereby refused. */
+/** Values of the PROTOCOL field (SAT-3 table 138) that carry no data or only read it. Resets,
+ * queued transfers and everything that writes have their own values, which are thereby refused. */
 const protocolNonData = 3;
 const protocolsIn: ReadonlySet<number> = new Set([4, 6, 10]); // PIO in, DMA, UDMA in
 
@@ -166,8 +167,8 @@ function hex(value: number): string {
   return `0x${value.toString(16).padStart(2, '0')}`;
 }
 
-/** Whether the SCSI command in `cdb` may be sent to a source drive, and if not, why: one line for the
- * user. */
+/** Whether the SCSI command in `cdb` may be sent to a source drive, and if not, why: one line
+ * for the user. */
 export function judgeReadOnly(cdb: Uint8Array): ReadOnlyVerdict {
   const opcode = cdb[0];
   if (opcode === undefined) return refused('an empty command');

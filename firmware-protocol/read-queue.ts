@@ -46,7 +46,8 @@ export interface ReadQueue {
 const pieceHeaderBytes =
   headerBytes + events.data.body.size({ offset: 0, bytes: new Uint8Array() });
 
-/** What the laptop has missed for this long it is told of once more: the telling may be lost too. */
+/** What the laptop has missed for this long it is told of once more: the telling may be lost
+ * too. */
 const gapRepeatMs = 200;
 
 interface QueuedRead {
@@ -99,8 +100,8 @@ function notAttempted(id: number): HeldResult {
   return heldResult(id, { outcome, goodCount: 0, data: noData, elapsedMicros: 0 });
 }
 
-/** Whether an outcome ends its batch (R-6). A drive that is gone ends it whatever the request says: it
- * must not be read unwatched when it comes back. */
+/** Whether an outcome ends its batch (R-6). A drive that is gone ends it whatever the request
+ * says: it must not be read unwatched when it comes back. */
 function stopsBatch(outcome: keyof typeof readOutcomes, stopOn: number): boolean {
   if (outcome === 'gone') return true;
   if (outcome === 'good' || outcome === 'not-attempted') return false;

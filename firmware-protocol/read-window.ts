@@ -1,6 +1,6 @@
-/** The laptop end's reads: sent within the imager's limits, put together from their pieces, asked for
- * again where something was lost, resolved in the order of the calls (PROTOCOL.md clauses R).
- * Everything that comes in is judged before it is believed. */
+/** The laptop end's reads: sent within the imager's limits, put together from their pieces,
+ * asked for again where something was lost, resolved in the order of the calls (PROTOCOL.md clauses
+ * R). Everything that comes in is judged before it is believed. */
 import { crc32 } from 'node:zlib';
 import { LastspinError, reasonOf } from '../src/errors.js';
 import type { Codec } from './codec.js';
@@ -60,7 +60,8 @@ interface PendingRead {
   settled: (() => void) | undefined;
   repairing: boolean;
   crcFailures: number;
-  /** What was last wrong with a message about this read: for the user, should it never come right. */
+  /** What was last wrong with a message about this read: for the user, should it never come
+   * right. */
   complaint: string;
 }
 
@@ -71,7 +72,8 @@ export interface ReadWindow {
   onResponse(readId: number, reply: Reply<WireReadResponse>): void;
   /** Sends all reads from `readIdNext` on again. */
   onGap(readIdNext: number): void;
-  /** What the imager's status says of requests and results; `sentBelow`: `idNext` when it was asked. */
+  /** What the imager's status says of requests and results; `sentBelow`: `idNext` when it was
+   * asked. */
   onStatus(at: { readIdNext: number; readIdDone: number; sentBelow: number }): void;
   /** Reads that wait for room come back not attempted. */
   abortWaiting(): void;

@@ -1,6 +1,7 @@
-/** The device end of the protocol: decodes, dispatches, keeps sessions (PROTOCOL.md clauses H, C). */
+/** The device end of the protocol: decodes, dispatches, keeps sessions (PROTOCOL.md clauses H,
+ * C). */
 import type { Clock } from '../src/clock.js';
-import { type Codec, MalformedMessage, type Reader } from './codec.js';
+import { bytesMax, type Codec, MalformedMessage, type Reader } from './codec.js';
 import {
   type Command,
   capabilityBits,
@@ -33,7 +34,8 @@ import { judgeReadOnly } from './read-only.js';
 import { createLane, createReadQueue, type Lane, type ReadQueue } from './read-queue.js';
 
 export interface Responder {
-  /** Serves this link too; its first HELLO decides whether it reclaims the session or takes over. */
+  /** Serves this link too; its first HELLO decides whether it reclaims the session or takes
+   * over. */
   attach(link: Link): void;
   /** Messages that came whole but that no right laptop sends. */
   readonly violations: number;
@@ -208,29 +210,36 @@ function createHandlers(state: () => State, device: ImagerDevice, lane: Lane): H
       return {};
     },
     status: async (_request, session) => statusOf(state(), session),
-    async passthrough(request, session) {
-      need(device, 'passthrough');
-      const verdict = judgeReadOnly(request.cdb);
-      if (!verdict.allowed) throw new ReplyError('refused', verdict.reason);
-      const { passthrough } = commands;
-      const none = new Uint8Array();
-      const emptyBytes = passthrough.response.size({ ...noPassthrough, sense: none, data: none });
-      const room = session.frameBytesMax - headerBytes - 1 - emptyBytes - senseBytesMax;
-      if (request.lengthMax > room) throw new ReplyError('limit', `at most ${room} bytes`);
-      const result = await lane(() => device.passthrough(request));
-      return {
-        outcome: scsiOutcomes[result.outcome],
-        scsiStatus: toUnsigned(result.scsiStatus, 8),
-        sense: result.sense.subarray(0, senseBytesMax),
-        data: result.data.subarray(0, request.lengthMax),
-        elapsedMicros: toUnsigned(result.elapsedMicros, 53),
-      };
-    },
+    passthrough: (request, session) => passThrough(device, lane, request, session),
     async watchdog(request) {
       need(device, 'watchdog');
       await device.watchdog(request);
       return {};
     },
+  };
+}
+
+async function passThrough(
+  device: ImagerDevice,
+  lane: Lane,
+  request: RequestOf<Commands['passthrough']>,
+  session: Session,
+): Promise<ResponseOf<Commands['passthrough']>> {
+  need(device, 'passthrough');
+  const verdict = judgeReadOnly(request.cdb);
+  if (!verdict.allowed) throw new ReplyError('refused', verdict.reason);
+  const none = new Uint8Array();
+  const empty = { ...noPassthrough, sense: none, data: none };
+  const emptyBytes = headerBytes + 1 + commands.passthrough.response.size(empty);
+  const room = Math.min(session.frameBytesMax - emptyBytes - senseBytesMax, bytesMax);
+  if (request.lengthMax > room) throw new ReplyError('limit', `at most ${room} bytes`);
+  const result = await lane(() => device.passthrough(request));
+  return {
+    outcome: scsiOutcomes[result.outcome],
+    scsiStatus: toUnsigned(result.scsiStatus, 8),
+    sense: result.sense.subarray(0, senseBytesMax),
+    data: result.data.subarray(0, request.lengthMax),
+    elapsedMicros: toUnsigned(result.elapsedMicros, 53),
   };
 }
 
@@ -337,7 +346,8 @@ function refusalOfHello(request: RequestOf<Commands['hello']>): ReplyError | und
   return undefined;
 }
 
-/** The session of that number: the one there is, on a new link (H-6), or a new one in its place (H-7). */
+/** The session of that number: the one there is, on a new link (H-6), or a new one in its place
+ * (H-7). */
 function openSession(
   state: State,
   link: Link,
@@ -421,7 +431,7 @@ async function perform(
   name: keyof Handlers,
   { code, id, body }: Header,
 ): Promise<Uint8Array> {
-  // The table ties each handler to its codecs; TypeScript cannot follow that through a variable name.
+  // The table ties each handler to its codecs; TypeScript cannot follow that through a name.
   const command = commands[name] as unknown as Command<unknown, unknown>;
   const handler = state.handlers[name] as (request: unknown, of: Session) => Promise<unknown>;
   const request = decodeBody(body, command.request);

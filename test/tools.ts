@@ -8,8 +8,8 @@ const packageOf: Readonly<Record<string, string>> = {
   debugfs: 'e2fsprogs',
 };
 
-/** For `test.skipIf(...)`: true where `tool` is not installed, and says so. Under `REQUIRE_TOOLS=1` a
- * missing tool is a failure, so that CI cannot skip what it is there for. */
+/** For `test.skipIf(...)`: true where `tool` is not installed, and says so. Under
+ * `REQUIRE_TOOLS=1` a missing tool is a failure, so that CI cannot skip what it is there for. */
 export function needsTool(tool: string): boolean {
   try {
     execFileSync('sh', ['-c', 'command -v -- "$1"', 'sh', tool], { stdio: 'ignore' });

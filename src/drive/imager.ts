@@ -60,7 +60,8 @@ export interface ImagerDrive extends Drive {
   /** The imager's own name and version. */
   readonly firmware: string;
   status(): Promise<ImagerStatus>;
-  /** What the imager says unasked: hung, ready, gone, rail fault, over-temperature, stepped down. */
+  /** What the imager says unasked: hung, ready, gone, rail fault, over-temperature, stepped
+   * down. */
   onEvent(handler: (event: DeviceEvent) => void): void;
   /** Called once when the link is lost for good; without an error after `close`. */
   onClose(handler: (error?: LastspinError) => void): void;

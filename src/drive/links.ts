@@ -1,5 +1,5 @@
-/** Opens the links that have names on the command line: serial ports and TCP. One of the few files that
- * touch the operating system. */
+/** Opens the links that have names on the command line: serial ports and TCP. One of the few
+ * files that touch the operating system. */
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
@@ -102,10 +102,10 @@ interface PollingBinding {
 const pollReadable = 1;
 const pollWritable = 2;
 
-/** bindings-cpp 13 asks the kernel only for the direction that was asked for last: waiting to read
- * forgets that a write is waiting, and the other way round, until something else happens on the port.
- * With bulk data one way and little the other that is a stall of up to a beat. So both are asked for
- * as long as both are waited for. */
+/** bindings-cpp 13 asks the kernel only for the direction that was asked for last: waiting to
+ * read forgets that a write is waiting, and the other way round, until something else happens on
+ * the port. With bulk data one way and little the other that is a stall of up to a beat. So both
+ * are asked for as long as both are waited for. */
 export function pollBothDirections(binding: unknown): void {
   const poller = (binding as PollingBinding | undefined)?.poller;
   if (typeof poller?.poll !== 'function') return;

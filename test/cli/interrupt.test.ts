@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, openSync, readFileSync, readSync } from 'node:fs';
+import { existsSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { patternSector } from '../../hardware-sim/media.js';
@@ -30,10 +30,24 @@ function falseClaims(image: string, scenarioName: string): number[] {
   return wrong;
 }
 
+/** 16 MiB with worn spots, a slow zone and a spot that hangs: enough to be interrupted in. */
+function smallScenario(folder: string): string {
+  const path = join(folder, 'small.yaml');
+  const faults = [
+    { kind: 'bad', scattered: 6, count: 8, errorMs: 700 },
+    { kind: 'slow', lba: 20_000, count: 1024, extraMs: 40 },
+    { kind: 'hang', lba: 12_000, count: 8, until: 'power-cycle' },
+  ];
+  const drive = { seed: 5, sectorCount: 32_768, physicalSectorBytes: 4096, faults };
+  writeFileSync(path, JSON.stringify(drive));
+  return path;
+}
+
 describe('a job over a real port', () => {
   test('Ctrl-C saves, and the same command goes on to the end', async () => {
     const folder = temporaryFolder();
-    const drive = await startImager('demo', folder, 20);
+    const scenario = smallScenario(folder);
+    const drive = await startImager(scenario, folder, 50);
     const image = join(folder, 'case.img');
     const first = start(['image', drive, image]);
     await first.saw(/trouble/);
@@ -41,38 +55,40 @@ describe('a job over a real port', () => {
     const interrupted = await first.finished;
     expect(interrupted.status, interrupted.stderr).toBe(130);
     expect(interrupted.stdout).toContain('run the same command again');
-    expect(falseClaims(image, 'demo')).toEqual([]);
+    expect(falseClaims(image, scenario)).toEqual([]);
     const second = await run(['image', drive, image, '--json', '--strict']);
     expect(second.status, second.stderr).toBe(4);
     const result = imageResultSchema.parse(JSON.parse(second.stdout));
     expect(result.sectors.nonTried + result.sectors.nonTrimmed + result.sectors.nonScraped).toBe(0);
-    expect(falseClaims(image, 'demo')).toEqual([]);
+    expect(falseClaims(image, scenario)).toEqual([]);
     expect(existsSync(join(folder, 'case.lock'))).toBe(false);
   });
 
   test('killed without warning, again and again: no false claim, no torn map, and it still finishes', async () => {
     const folder = temporaryFolder();
-    const drive = await startImager('demo', folder, 20);
+    const scenario = smallScenario(folder);
+    const drive = await startImager(scenario, folder, 50);
     const image = join(folder, 'case.img');
     for (const [n, marker] of [/pass 1:/, /finished/, /trouble/, /power cycled/].entries()) {
       const job = start(['image', drive, image]);
       await job.saw(marker);
       job.process.kill('SIGKILL');
       await job.finished;
-      if (n > 0) expect(falseClaims(image, 'demo')).toEqual([]);
+      if (n > 0) expect(falseClaims(image, scenario)).toEqual([]);
     }
     const last = await run(['image', drive, image]);
     expect(last.status, last.stderr).toBe(0);
-    expect(falseClaims(image, 'demo')).toEqual([]);
+    expect(falseClaims(image, scenario)).toEqual([]);
   });
 
   test('an imager that is unplugged in the middle: one line, the map saved, and a resume finishes', async () => {
     const folder = temporaryFolder();
+    const scenario = smallScenario(folder);
     const pty = join(folder, 'imager');
-    const simulator = start(['sim', 'demo', '--pty', pty, '--scale', '20']);
+    const simulator = start(['sim', scenario, '--pty', pty, '--scale', '50']);
     await simulator.saw(/^serial:/m);
     const image = join(folder, 'case.img');
-    const job = start(['image', `serial:${pty}?scale=20`, image]);
+    const job = start(['image', `serial:${pty}?scale=50`, image]);
     await job.saw(/trouble/);
     simulator.process.kill('SIGKILL');
     const finished = await job.finished;
@@ -80,10 +96,10 @@ describe('a job over a real port', () => {
     expect(finished.stderr.trimEnd().split('\n').at(-1)).toMatch(
       /^lastspin: .*\(LINK_(CLOSED|TIMEOUT)\)$/,
     );
-    expect(falseClaims(image, 'demo')).toEqual([]);
-    const second = await run(['image', await startImager('demo', folder, 20), image]);
+    expect(falseClaims(image, scenario)).toEqual([]);
+    const second = await run(['image', await startImager(scenario, folder, 50), image]);
     expect(second.status, second.stderr).toBe(0);
-    expect(falseClaims(image, 'demo')).toEqual([]);
+    expect(falseClaims(image, scenario)).toEqual([]);
   });
 });
 

@@ -1,6 +1,11 @@
 import { expect, test } from 'vitest';
 import { createCaller } from '../../firmware-protocol/caller.js';
-import { commands, helloMagic, protocolVersion } from '../../firmware-protocol/commands.js';
+import {
+  capabilityBits,
+  commands,
+  helloMagic,
+  protocolVersion,
+} from '../../firmware-protocol/commands.js';
 import { encodeOk, encodeRefusal } from '../../firmware-protocol/message.js';
 import { serveImager } from '../../firmware-protocol/responder.js';
 import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
@@ -8,7 +13,7 @@ import { createFakeImager, createLine } from './fake-imager.js';
 
 const ok = {
   ...protocolVersion,
-  capabilities: 0,
+  capabilities: capabilityBits.read,
   frameBytesMax: 1024,
   bufferBytes: 4096,
   requestsMax: 1,
@@ -91,6 +96,12 @@ test.each([
 ])('an imager that agrees to %s is refused', async (_name, change) => {
   const { error } = await openAgainst((message) => hello(change, idOf(message)));
   expect(error).toMatchObject({ code: 'NOT_AN_IMAGER' });
+});
+
+test('an imager that only switches power needs no room for reads', async () => {
+  const change = { capabilities: capabilityBits.power, requestsMax: 0, bufferBytes: 0 };
+  const { error } = await openAgainst((message) => hello(change, idOf(message)));
+  expect(error).toBeUndefined();
 });
 
 test('whatever an imager claims to hold, the laptop keeps to its own limits', async () => {

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type CallerRead, createCaller } from '../../firmware-protocol/caller.js';
 import { commands, parkKinds, powerActions, stopBits } from '../../firmware-protocol/commands.js';
+import { encodeMessage } from '../../firmware-protocol/message.js';
 import { serveImager } from '../../firmware-protocol/responder.js';
 import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
 import { isLastspinError } from '../../src/errors.js';
@@ -381,16 +382,22 @@ test('a refused command says why, with its reply code', async () => {
   );
 });
 
-test('a write command is refused by the imager and never reaches the drive', async () => {
-  const { clock, device, caller } = connect();
+test('a write command is refused by both ends and never reaches the drive', async () => {
+  const { clock, device, line, caller } = connect();
   await clock.run(
     (async () => {
       const laptop = await caller();
       const cdb = Uint8Array.of(0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0); // WRITE (10)
       const request = { timeoutMs: 1000, cdb, lengthMax: 0 };
+      const sentBefore = line.count();
       await expect(laptop.call(commands.passthrough, request)).rejects.toMatchObject({
+        code: 'DEVICE_REFUSED',
         cause: { reply: 'refused' },
       });
+      expect(line.count()).toBe(sentBefore);
+
+      const { code, request: codec } = commands.passthrough;
+      line.laptop.send(encodeMessage(code, 0xffff, codec, request));
       const inquiry = { ...request, cdb: Uint8Array.of(0x12, 0, 0, 0, 36, 0) };
       await laptop.call(commands.passthrough, inquiry);
       expect(device.done).toEqual(['passthrough 18']);
