@@ -144,6 +144,8 @@ interface State {
   readonly beats: Map<number, number>;
   beatCount: number;
   silentBeats: number;
+  /** The window's progress when it last grew, and when that was. */
+  progress: { readonly seen: number; readonly atMs: number };
   heard: boolean;
   cancelBeat: () => void;
   readonly eventHandlers: ((event: DeviceEvent) => void)[];
@@ -510,6 +512,11 @@ function beat(state: State): void {
     drop(state, new LastspinError('LINK_TIMEOUT', `${message}; check its cable and power`));
     return;
   }
+  if (isStuck(state)) {
+    const message = `${state.name} answers but does not finish a read whose deadline is over`;
+    end(state, new LastspinError('LINK_TIMEOUT', `${message}; power the imager off and on`));
+    return;
+  }
   state.beatCount++;
   const { window } = state;
   const hasReads = window !== undefined && window.outstanding > 0;
@@ -519,6 +526,21 @@ function beat(state: State): void {
     state.link?.send(encodeMessage(commands.status.code, id, commands.status.request, {}));
   }
   scheduleBeat(state);
+}
+
+/** How long after the drive's deadline the imager may take to say so. A throttled imager rests between
+ * reads, two minutes or more. */
+const overdueMs = 300_000;
+
+/** L-3: the deadline is the imager's to keep; one that does not is no better than a dead link. */
+function isStuck(state: State): boolean {
+  const { window, clock } = state;
+  if (!window) return false;
+  if (window.progress !== state.progress.seen || window.outstanding === 0) {
+    state.progress = { seen: window.progress, atMs: clock.now() };
+    return false;
+  }
+  return clock.now() - state.progress.atMs > window.oldestTimeoutMs + overdueMs;
 }
 
 /** Resend answers within this on a line of 9,600 baud. */
@@ -566,6 +588,7 @@ function initialState(name: string, clock: Clock, options: CallerOptions): State
     beats: new Map(),
     beatCount: 0,
     silentBeats: 0,
+    progress: { seen: 0, atMs: 0 },
     heard: false,
     cancelBeat: () => {},
     eventHandlers: [],

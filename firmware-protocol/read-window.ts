@@ -84,6 +84,10 @@ export interface ReadWindow {
   readonly resolvedBelow: number;
   /** Reads that were called and have not come back. */
   readonly outstanding: number;
+  /** Grows whenever a read is sent first, brings something, or comes back. */
+  readonly progress: number;
+  /** The drive's deadline of the oldest read that was sent; 0 while none is. */
+  readonly oldestTimeoutMs: number;
 }
 
 interface WindowOptions {
@@ -111,6 +115,7 @@ interface Window extends WindowOptions {
   /** Rounds of sending again since the imager last took a read. */
   fruitlessRounds: number;
   takenBelow: number;
+  progress: number;
 }
 
 /** `covered` with `span` joined in. */
@@ -200,6 +205,7 @@ function sendMore(window: Window): void {
     read.id = window.idNext++;
     window.sent.push(read);
     window.sentBytes += read.bytes;
+    if (window.sent.length === 1) window.progress++;
     transmit(window, read);
   }
 }
@@ -209,6 +215,7 @@ function settle(window: Window): void {
   while (window.sent[0]?.settled) {
     const read = window.sent.shift()!;
     window.sentBytes -= read.bytes;
+    window.progress++;
     read.settled!();
   }
   while (window.sent.length === 0 && window.waiting[0]?.settled) {
@@ -244,6 +251,7 @@ function onPiece(
     spoil(window, read, 'data in too many pieces');
     return;
   }
+  if (bytesIn(covered) > bytesIn(read.covered)) window.progress++;
   read.data ??= new Uint8Array(read.bytes);
   read.data.set(bytes, offset);
   read.covered = covered;
@@ -420,6 +428,7 @@ export function createReadWindow(options: WindowOptions): ReadWindow {
     failure: undefined,
     fruitlessRounds: 0,
     takenBelow: 0,
+    progress: 0,
   };
   return {
     read: (request) => call(window, request),
@@ -440,6 +449,12 @@ export function createReadWindow(options: WindowOptions): ReadWindow {
     },
     get outstanding() {
       return window.sent.length + window.waiting.length;
+    },
+    get progress() {
+      return window.progress;
+    },
+    get oldestTimeoutMs() {
+      return window.sent[0]?.request.timeoutMs ?? 0;
     },
   };
 }

@@ -130,9 +130,9 @@ function kindOfPath(path: string): DriveKind {
   }
 }
 
-/** Tells this run of the laptop from an earlier one; drawn anew so that nothing held for another run is
- * taken for ours. */
-function newSession(): number {
+/** Tells this run of a laptop or an imager from an earlier one; drawn anew so that nothing held for another
+ * run is taken for ours. */
+export function newSession(): number {
   return randomInt(1, 2 ** 32);
 }
 

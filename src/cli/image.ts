@@ -77,7 +77,14 @@ async function imageOpened(
   const { drive, kind, clock } = opened;
   const powers = openPowers(options.power, opened);
   refuseSameFile(opened.path, path);
-  const identity = await bringUp(drive, powers, troublePolicies[kind], clock, interrupt.signal);
+  const identity = await bringUp(
+    drive,
+    powers,
+    troublePolicies[kind],
+    clock,
+    interrupt.signal,
+    say,
+  );
   const paths = casePaths(path);
   const lock = await takeLock(paths.lock);
   try {
@@ -92,7 +99,7 @@ async function imageOpened(
       version,
       clock,
     });
-    for (const notice of rescue.notices) process.stderr.write(`lastspin: ${notice}\n`);
+    rescue.notices.forEach(say);
     const { state } = rescue;
     const startedAtMs = clock.now();
     try {
@@ -120,6 +127,11 @@ async function imageOpened(
     await lock.release();
     for (const power of powers) await power.close();
   }
+}
+
+/** A line for the user that is no error. */
+function say(line: string): void {
+  process.stderr.write(`lastspin: ${line}\n`);
 }
 
 function passesFor(drive: DriveIdentity, options: ImageOptions) {

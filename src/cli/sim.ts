@@ -3,6 +3,7 @@ import { loadScenario } from '../../hardware-sim/scenario.js';
 import { serveSimulator } from '../../hardware-sim/simulator.js';
 import { realClock } from '../clock.js';
 import { LastspinError } from '../errors.js';
+import { newSession } from './drives.js';
 import { onInterrupt } from './interrupt.js';
 
 export interface SimOptions {
@@ -17,7 +18,9 @@ export async function sim(scenario: string, options: SimOptions): Promise<number
   const { plugInto, prefix } = plugOf(options);
   const loaded = loadScenario(scenario);
   const interrupt = onInterrupt('lastspin: unplugged');
-  const simulator = await serveSimulator(loaded, realClock(options.scale), plugInto);
+  const simulator = await serveSimulator(loaded, realClock(options.scale), plugInto, {
+    bootId: newSession(),
+  });
   process.stdout.write(`${prefix}${simulator.address}\n`);
   await new Promise((resolve) => interrupt.signal.addEventListener('abort', resolve));
   await simulator.close();

@@ -7,8 +7,9 @@ import type { Power } from '../power/power.js';
 /** How often the drive is asked: the wait it adds is at most this. */
 const pollMs = 250;
 
-/** Powers the drive where it is off and waits until it says who it is. A drive that does not come up is
- * power-cycled as often as the policy allows.
+/** Powers the drive where it is off and waits until it says who it is. One that is on but does not answer
+ * is power-cycled. A drive that does not spin up rests with the power off before it is tried again, as
+ * often as the policy allows: clicking kills. `say` is told of each.
  * Throws DRIVE_HUNG when it never answers, POWER_FAILED, or the signal's reason. */
 export async function bringUp(
   drive: Drive,
@@ -16,23 +17,44 @@ export async function bringUp(
   policy: TroublePolicy,
   clock: Clock,
   signal: AbortSignal,
+  say: (line: string) => void = () => {},
 ): Promise<DriveIdentity> {
   const power = powers[0];
-  const isOff = power?.canHold && (await drive.readiness()) === 'gone';
-  if (isOff) await power.set(true, signal);
-  // One that is on but does not answer is spinning up, or hangs since an earlier run.
-  const limitMs = isOff || !power ? policy.readyLimitMs : policy.resetLimitMs;
-  const identity = await poll(drive, limitMs, clock, signal);
-  if (identity) return identity;
-  for (let cycle = 0; power && cycle < policy.failedSpinUpsMax; cycle++) {
-    await power.cycle(policy.offMs, signal);
-    const revived = await poll(drive, policy.readyLimitMs, clock, signal);
-    if (revived) return revived;
+  const isOff = power?.canHold === true && (await drive.readiness()) === 'gone';
+  if (!isOff) {
+    // It may be spinning up, or hang since an earlier run.
+    const limitMs = power ? policy.resetLimitMs : policy.readyLimitMs;
+    const identity = await poll(drive, limitMs, clock, signal);
+    if (identity) return identity;
   }
+  for (let failed = 0; power && failed < policy.failedSpinUpsMax; failed++) {
+    if (failed > 0) await restOff(power, policy.spinUpRestMs, clock, signal, say);
+    if (isOff && failed === 0) {
+      await power.set(true, signal);
+    } else {
+      say('the drive does not answer: its power is cycled');
+      await power.cycle(policy.offMs, signal);
+    }
+    const identity = await poll(drive, policy.readyLimitMs, clock, signal);
+    if (identity) return identity;
+  }
+  const advice = power ? '' : ', or give a power switch with --power';
   throw new LastspinError(
     'DRIVE_HUNG',
-    `the drive does not become ready; check its power and cables${power ? '' : ', or give a power switch with --power'}`,
+    `the drive does not become ready; check its power and cables${advice}`,
   );
+}
+
+async function restOff(
+  power: Power,
+  restMs: number,
+  clock: Clock,
+  signal: AbortSignal,
+  say: (line: string) => void,
+): Promise<void> {
+  say(`the drive did not become ready; it rests ${restMs / 60_000} min before one more try`);
+  if (power.canHold) await power.set(false, signal);
+  await clock.sleep(restMs, signal);
 }
 
 async function poll(drive: Drive, limitMs: number, clock: Clock, signal: AbortSignal) {

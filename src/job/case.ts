@@ -77,13 +77,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   const state = restored ?? freshState(options);
   refuseMissingImage(paths, hasImage, state.plan.map);
   await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
-  const image = await openImage(files, paths.image, {
-    sectorBytes: drive.sectorBytes,
-    sectorCount: drive.sectorCount,
-    mode: hasImage ? 'resume' : 'new',
-    claimedCount: claimedCount(state.plan.map),
-  });
-  let number = (saved?.number ?? 0) + 1;
+  let number = await checkpointBefore(options, saved?.number);
   const save = (current: JobState) => {
     number += 1;
     return saveCheckpoint(files, paths.map, {
@@ -95,7 +89,14 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       version: options.version,
     });
   };
+  // The map first: a crash in between leaves no image that nobody can account for.
   await save(state);
+  const image = await openImage(files, paths.image, {
+    sectorBytes: drive.sectorBytes,
+    sectorCount: drive.sectorCount,
+    mode: 'resume',
+    claimedCount: claimedCount(state.plan.map),
+  });
   const journal = await createJournal(files, paths.journal, number);
   const recorder = createRecorder(
     {
@@ -146,6 +147,16 @@ function refuseMissingImage(paths: CasePaths, hasImage: boolean, map: RunMap): v
     'IMAGE_MISMATCH',
     `${paths.map} says that sectors are finished but ${paths.image} does not exist; bring the image back or move the map away`,
   );
+}
+
+/** The number to count on from. A foreign map has none; then no journal that lies about may match the
+ * numbers to come. */
+async function checkpointBefore(
+  { files, paths }: CaseOptions,
+  saved: number | undefined,
+): Promise<number> {
+  if (saved !== undefined) return saved;
+  return (await loadJournal(files, paths.journal))?.base ?? 0;
 }
 
 /** Where the last finished sector ends: an image shorter than this has lost some. */

@@ -352,6 +352,19 @@ test('a line that goes dead is noticed by its beats and ends in LINK_TIMEOUT', a
   );
 });
 
+test('an imager that answers but never finishes a read is taken for stuck', async () => {
+  const { clock, device, caller } = connect();
+  device.read = () => new Promise(() => {});
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      const read = laptop.read(readOf(0, { timeoutMs: 1000 }));
+      await expect(read).rejects.toMatchObject({ code: 'LINK_TIMEOUT' });
+      expect(clock.now()).toBeGreaterThan(300_000);
+    })(),
+  );
+});
+
 test('a link without a session is told to say hello, and a read is not done', async () => {
   const { clock, device, line } = connect();
   const got: string[] = [];

@@ -106,6 +106,17 @@ describe('a job through the protocol, in virtual time', () => {
     expect(await falsehoods(outcome, none)).toEqual([]);
   });
 
+  test('a drive whose first spin-up fails rests ten minutes before the second, and is imaged', async () => {
+    const outcome = await imageInWorld({ ...base, faults: [{ kind: 'spin-up', fails: 1 }] });
+    expect(outcome.end.how).toBe('finished');
+    expect(outcome.elapsedMs).toBeGreaterThan(600_000);
+  });
+
+  test('a drive that never spins up is given up after two tries', async () => {
+    const clicking = imageInWorld({ ...base, faults: [{ kind: 'spin-up', fails: 100 }] });
+    await expect(clicking).rejects.toSatisfy((error) => isLastspinError(error, 'DRIVE_HUNG'));
+  });
+
   test('a drive that no reset and no power cycle revives ends the job, and marks nothing', async () => {
     const outcome = await imageInWorld({
       ...base,
