@@ -1,34 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { patternSector } from '../../hardware-sim/media.js';
-import { loadScenario } from '../../hardware-sim/scenario.js';
-import { parseMapFile, sectorMapOf } from '../../src/map/mapfile.js';
-import { statuses } from '../../src/map/status.js';
 import { imageResultSchema } from '../../src/show/result.js';
 import { needsTool } from '../tools.js';
 import { run, start, startImager, temporaryFolder } from './cli.js';
-
-/** LBAs that the map calls finished although the image holds something else. */
-function falseClaims(image: string, scenarioName: string): number[] {
-  const { seed, sectorBytes, sectorCount } = loadScenario(scenarioName);
-  const mapPath = image.replace(/\.img$/, '.map');
-  const map = sectorMapOf(
-    parseMapFile(readFileSync(mapPath), mapPath),
-    { sectorBytes, sectorCount },
-    mapPath,
-  );
-  const file = openSync(image, 'r');
-  const sector = Buffer.alloc(sectorBytes);
-  const wrong: number[] = [];
-  for (let lba = 0; lba < sectorCount; lba++) {
-    if (map.valueAt(lba) !== statuses.finished) continue;
-    readSync(file, sector, 0, sectorBytes, lba * sectorBytes);
-    if (!sector.equals(patternSector(seed, lba, sectorBytes))) wrong.push(lba);
-  }
-  return wrong;
-}
+import { falseClaims } from './false-claims.js';
 
 /** 16 MiB with worn spots, a slow zone and a spot that hangs: enough to be interrupted in. */
 function smallScenario(folder: string): string {
@@ -101,15 +78,6 @@ describe('a job over a real port', () => {
     expect(second.status, second.stderr).toBe(0);
     expect(falseClaims(image, scenario)).toEqual([]);
   });
-});
-
-test('the demo hangs its drive, cuts its power, and ends in an image that holds what the map says', async () => {
-  const folder = temporaryFolder();
-  const finished = await run(['demo', join(folder, 'demo')]);
-  expect(finished.status, finished.stderr).toBe(0);
-  expect(finished.stderr).toContain('power cycled');
-  expect(finished.stdout).toMatch(/checked\s+all \d+ finished sectors hold what the drive held/);
-  expect(falseClaims(join(folder, 'demo/demo.img'), 'demo')).toEqual([]);
 });
 
 test.skipIf(needsTool('ddrescuelog'))(
