@@ -4,8 +4,9 @@ import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
 import type { FileLayer } from '../image/file-layer.js';
-import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
+import { checkSpace, openImage } from '../image/image-file.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
+import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
 import { endOf } from '../map/extent.js';
 import { sectorMapOf } from '../map/mapfile.js';
 import type { RunMap } from '../map/run-map.js';
@@ -57,7 +58,7 @@ export interface CaseOptions {
 export interface Case {
   readonly state: JobState;
   readonly resumed: boolean;
-  readonly image: ImageFile;
+  readonly image: ImageWriter;
   readonly recorder: Recorder;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
@@ -97,17 +98,18 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     mode: 'resume',
     claimedCount: claimedCount(state.plan.map),
   });
+  const writer = createImageWriter(image, drive.sectorBytes);
   const journal = await createJournal(files, paths.journal, number);
   const recorder = createRecorder(
     {
-      syncImage: () => image.sync(),
+      syncImage: () => writer.sync(),
       appendJournal: async (events) => {
         await journal.append(events);
         await journal.sync();
       },
       journalBytes: () => journal.sizeBytes,
       checkpoint: async (current) => {
-        await image.sync();
+        await writer.sync();
         await save(current);
         await journal.restart(number);
       },
@@ -117,7 +119,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   return {
     state,
     resumed: saved !== undefined,
-    image,
+    image: writer,
     recorder,
     notices,
     async close() {
