@@ -1,0 +1,17 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { z } from 'zod';
+import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
+import { imageResultSchema } from '../../src/show/result.js';
+
+const published = (name: string) =>
+  JSON.parse(readFileSync(join(import.meta.dirname, '../../docs', name), 'utf8'));
+
+test('the published schema of `image --json` is the one that results are made by', () => {
+  expect(published('image-result.schema.json')).toEqual(z.toJSONSchema(imageResultSchema));
+});
+
+test('the published schema of scenario files is the one that they are checked by', () => {
+  expect(published('scenario.schema.json')).toEqual(scenarioJsonSchema());
+});
