@@ -2,12 +2,13 @@
  * here: they are values (`src/drive/drive.ts`). A bug is an `assert`, and exits 3. */
 
 interface ErrorKind {
-  /** Exit status, after GNU ddrescue: 1 environment, 2 bad input; 32 hung beyond policy. */
-  readonly exitCode: 1 | 2 | 32;
+  /** Exit status, after GNU ddrescue: 1 environment, 2 bad input; 32 hung beyond policy; 130 Ctrl-C. */
+  readonly exitCode: 1 | 2 | 32 | 130;
 }
 
 const kinds = {
   USAGE: { exitCode: 2 },
+  INTERRUPTED: { exitCode: 130 },
   DRIVE_UNKNOWN: { exitCode: 2 },
   DRIVE_OPEN_FAILED: { exitCode: 1 },
   DRIVE_CHANGED: { exitCode: 2 },

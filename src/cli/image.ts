@@ -60,6 +60,10 @@ export async function imageDrive(
     } finally {
       await opened.close();
     }
+  } catch (error) {
+    // A job that has begun ends in order by itself; this came before.
+    if (error !== interrupt.signal.reason) throw error;
+    throw new LastspinError('INTERRUPTED', 'interrupted before the first read');
   } finally {
     progress.end();
     interrupt.dispose();

@@ -8,6 +8,7 @@ const exitBug = 3;
 /** Runs the command line and returns the exit status. Commands are loaded when they are called, so that
  * `--help` stays fast. */
 export async function main(argv: readonly string[]): Promise<number> {
+  standGuard();
   let status = 0;
   const program = new Command('lastspin')
     .description('Images failing drives through a hardware imager, in several passes.')
@@ -81,6 +82,19 @@ export async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     return explain(error);
   }
+}
+
+/** What no command catches: a reader of our output that has gone is no failure, anything else is a bug and
+ * still gets one line. */
+function standGuard(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') process.exitCode = 1;
+    });
+  }
+  process.on('uncaughtException', (error) => {
+    process.exit(explain(error));
+  });
 }
 
 /** One clear line for every failure, and its exit status. */

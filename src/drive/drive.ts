@@ -94,6 +94,8 @@ export interface Drive {
   readiness(): Promise<DriveReadiness>;
   /** STANDBY IMMEDIATE where possible: heads off the platters, spindle down. */
   park(): Promise<void>;
+  /** Where the device says things unasked: told of each, in one line for people. */
+  onNotice?(handler: (notice: string) => void): void;
   close(): Promise<void>;
 }
 

@@ -297,6 +297,32 @@ function createPower(caller: Caller, clock: Clock): ImagerPower {
   };
 }
 
+const stageNames = [
+  '',
+  'stopped reading',
+  'unloaded the heads',
+  'put the drive to standby',
+  'cut the power',
+];
+
+/** What the imager said unasked, for people. */
+function noticeOf(event: DeviceEvent): string {
+  switch (event.kind) {
+    case 'hung':
+      return 'the drive does not answer';
+    case 'ready':
+      return `the drive became ready after ${Math.round(event.afterMs)} ms`;
+    case 'gone':
+      return 'the drive left the bus';
+    case 'rail-fault':
+      return `over-current on the ${event.rail} V rail: ${event.milliamps} mA at ${event.millivolts} mV; the power is cut`;
+    case 'over-temperature':
+      return `the drive is too hot: ${event.celsius.toFixed(1)} °C`;
+    case 'stepped-down':
+      return `the laptop was silent: the imager ${stageNames[event.stage]}`;
+  }
+}
+
 /** Opens the imager at the other end of `link` and, through it, the drive. Rejects, with the link
  * closed, with NOT_AN_IMAGER after about three seconds, PROTOCOL_VERSION, DEVICE_REFUSED or
  * LINK_CLOSED. Later the drive's methods throw LINK_CLOSED, LINK_TIMEOUT and DEVICE_REFUSED. */
@@ -354,6 +380,7 @@ export async function openImager(
       await caller.call(commands.watchdog, stages);
     },
     onEvent: (handler) => caller.onEvent(handler),
+    onNotice: (handler) => caller.onEvent((event) => handler(noticeOf(event))),
     onClose: (handler) => caller.onClose(handler),
     close: async () => caller.close(),
   };

@@ -14,6 +14,8 @@ export type JobEvent = { readonly atMs: number } & (
       readonly image: string;
     }
   | { readonly kind: 'power-failed'; readonly power: string; readonly why: string }
+  /** What the imager said unasked. */
+  | { readonly kind: 'noticed'; readonly text: string }
   | { readonly kind: 'gave-up'; readonly why: string }
   | {
       readonly kind: 'ended';

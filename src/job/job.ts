@@ -34,7 +34,10 @@ export async function runJob(
   state: JobState,
   signal: AbortSignal,
 ): Promise<JobEnd> {
+  let over = false;
   const note: Note = (body) => {
+    // What the imager says after the end is nobody's any more.
+    if (over) return;
     const event = { ...body, atMs: parts.clock.now() } as JobEvent;
     foldJob(state, event);
     parts.recorder.record(event);
@@ -43,6 +46,7 @@ export async function runJob(
   const flight = createFlight(parts, state, note);
   const remedies = createRemedies(parts, state, note, signal);
   const job: Job = { parts, state, note, flight, remedies, signal };
+  parts.drive.onNotice?.((text) => note({ kind: 'noticed', text }));
   note({ kind: 'started', resumed: parts.resumed, ...parts.names });
   try {
     const end = await loop(job).catch((error: unknown) => {
@@ -56,6 +60,7 @@ export async function runJob(
     note({ kind: 'ended', how: 'failed', why: reasonOf(error) });
     throw error;
   } finally {
+    over = true;
     await parts.recorder.checkpoint(state);
   }
 }

@@ -7,21 +7,30 @@ import { notes } from '../plan/pass.js';
 import { createPlanState } from '../plan/state.js';
 import type { DriveKind } from '../power/policy.js';
 import { troublePolicies } from '../power/policy.js';
+import { driveIdentitySchema } from './identity.js';
 import { createJobState, type JobState } from './state.js';
+
+const count = z.number().int().nonnegative();
+
+/** A read event, as `ReadEvent` has it. */
+const suspectSchema = z.object({
+  kind: z.literal('read'),
+  role: z.enum(['pass', 'reference']),
+  lba: count,
+  count,
+  outcome: z.enum(['good', 'slow', 'fault', 'timeout', 'not-attempted', 'gone']),
+  goodCount: count,
+  elapsedMs: z.number(),
+  cause: z.enum(['medium', 'unexplained']).exactOptional(),
+  faultLba: count.exactOptional(),
+  detail: z.string().exactOptional(),
+});
 
 /** What a checkpoint holds beside the map, so that a resume goes on where the job was. It comes back
  * from a disk, so it is validated like any input; one that does not fit is treated as absent. */
-const count = z.number().int().nonnegative();
 const snapshotSchema = z.object({
   version: z.literal(1),
-  drive: z.object({
-    model: z.string(),
-    serial: z.string(),
-    firmware: z.string(),
-    sectorCount: count,
-    sectorBytes: count,
-    physicalSectorBytes: count,
-  }),
+  drive: driveIdentitySchema,
   driveKind: z.enum(Object.keys(troublePolicies) as [DriveKind, ...DriveKind[]]),
   physicalCount: count,
   /** The rows in force: a resume with other rows starts them from the first, on the same map. */
@@ -35,7 +44,7 @@ const snapshotSchema = z.object({
   notes: z.array(count),
   /** Triples of LBA, count and former status. */
   blamed: z.array(count),
-  suspect: z.unknown(),
+  suspect: suspectSchema.nullable(),
   finishedAtCycle: count,
   totals: z.object({ reads: count, failingReads: count, powerCycles: count, resets: count }),
 });
@@ -102,7 +111,7 @@ export function restoreState(
   for (const [lba, runCount, former] of triples(snapshot.blamed, sectorCount)) {
     plan.blamed.push({ lba, count: runCount, former: Math.min(former, 4) as StatusCode });
   }
-  plan.suspect = (snapshot.suspect ?? undefined) as typeof plan.suspect;
+  plan.suspect = snapshot.suspect ?? undefined;
   const state = createJobState(plan, troublePolicies[driveKind]);
   Object.assign(state.totals, snapshot.totals);
   state.finishedAtCycle = snapshot.finishedAtCycle;

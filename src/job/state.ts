@@ -71,6 +71,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
       return;
     case 'started':
     case 'power-failed':
+    case 'noticed':
     case 'gave-up':
     case 'ended':
       return;

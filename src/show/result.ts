@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
 import type { CasePaths } from '../job/case.js';
+import { driveIdentitySchema } from '../job/identity.js';
 import type { JobEnd } from '../job/job.js';
 import type { JobState } from '../job/state.js';
 import { statuses } from '../map/status.js';
@@ -13,14 +14,7 @@ export const imageResultSchema = z.object({
   schema: z.literal('lastspin/image-result/1'),
   ended: z.enum(['finished', 'gave-up', 'interrupted']),
   why: z.string(),
-  drive: z.object({
-    model: z.string(),
-    serial: z.string(),
-    firmware: z.string(),
-    sectorCount: count,
-    sectorBytes: count,
-    physicalSectorBytes: count,
-  }),
+  drive: driveIdentitySchema,
   image: z.string(),
   map: z.string(),
   sectors: z.object({

@@ -158,6 +158,8 @@ function describeEvent(
         : undefined;
     case 'blamed':
       return { style: 'yellow', text: `${verdicts[event.on]}: ${event.why}` };
+    case 'noticed':
+      return { style: 'yellow', text: `imager: ${event.text}` };
     case 'gave-up':
       return { style: 'red', text: `gave up: ${event.why}` };
     case 'read':
