@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { ScenarioInput } from '../../hardware-sim/schema.js';
+import type { Drive } from '../../src/drive/drive.js';
 import { isLastspinError } from '../../src/errors.js';
 import { parseMapFile } from '../../src/map/mapfile.js';
 import { statuses } from '../../src/map/status.js';
-import { notes } from '../../src/plan/pass.js';
+import { notes, type Pass } from '../../src/plan/pass.js';
 import { memoryFiles } from '../image/memory-files.js';
 import { decisions, falsehoods, imageInWorld } from './world.js';
 
@@ -167,6 +168,61 @@ describe('a job through the protocol, in virtual time', () => {
     );
     expect(await falsehoods(noisy, within(10_000, 16))).toEqual([]);
     expect(noisy.drive.counters.reads).toBe(quiet.drive.counters.reads);
+  });
+});
+
+describe('between passes', () => {
+  const onRow = (name: string, change: Partial<Pass>) => (rows: readonly Pass[]) =>
+    rows.map((row) => (row.name === name ? { ...row, ...change } : row));
+
+  test('a row may cycle the power before it starts: STANDBY first, then off, ready, settled', async () => {
+    const edit = onRow('trim', { before: { kind: 'power-cycle' } });
+    const outcome = await imageInWorld(base, { edit });
+    expect(outcome.state.totals.powerCycles).toBe(1);
+    expect(outcome.drive.counters.emergencyUnloads).toBe(0);
+    const decided = decisions(outcome.events);
+    expect(decided).toEqual(['started', 'power-cycled', 'ready', 'rested', 'ended']);
+    expect(await falsehoods(outcome, none)).toEqual([]);
+  });
+
+  test('a row may rest before it starts, and a long rest parks', async () => {
+    const edit = onRow('trim', { before: { kind: 'rest', restMs: 600_000 } });
+    const outcome = await imageInWorld(base, { edit });
+    expect(outcome.elapsedMs).toBeGreaterThan(600_000);
+    expect(outcome.events.find((event) => event.kind === 'rested')).toMatchObject({
+      restMs: 600_000,
+    });
+    expect(outcome.drive.counters.powerOns).toBe(1);
+  });
+
+  test('a pass in which the drive stays hung ends the job, or only itself where its row says so', async () => {
+    const faults: ScenarioInput['faults'] = [
+      { kind: 'hang', lba: 20_000, count: 8, until: 'hard-reset' },
+    ];
+    // Without a hard reset and without a switch nothing brings the drive back in time.
+    const wrap = (drive: Drive): Drive => ({
+      ...drive,
+      capabilities: { ...drive.capabilities, resets: new Set(['abort', 'soft'] as const) },
+    });
+    const options = { noPower: true, wrap };
+    const stopped = await imageInWorld({ ...base, faults }, options);
+    expect(stopped.end.how).toBe('gave-up');
+    expect(stopped.events.filter((event) => event.kind === 'pass-ended')).toHaveLength(0);
+    const goesOn = onRow('good areas', { ifHung: 'next' });
+    const next = await imageInWorld({ ...base, faults }, { ...options, edit: goesOn });
+    expect(next.events.filter((event) => event.kind === 'pass-ended').length).toBeGreaterThan(0);
+    expect(next.state.plan.map.countOf(statuses['bad-sector'])).toBe(0);
+  });
+
+  test('another drive after a power cycle is refused, and the map is saved', async () => {
+    const swapped = imageInWorld({
+      ...base,
+      faults: [
+        { kind: 'hang', lba: 20_000, count: 8, until: 'power-cycle' },
+        { kind: 'alias', fromPowerOn: 2, serial: 'ANOTHER' },
+      ],
+    });
+    await expect(swapped).rejects.toSatisfy((error) => isLastspinError(error, 'DRIVE_CHANGED'));
   });
 });
 

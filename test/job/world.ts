@@ -15,6 +15,7 @@ import type { JobEvent } from '../../src/job/events.js';
 import { type JobEnd, runJob } from '../../src/job/job.js';
 import type { JobState } from '../../src/job/state.js';
 import { statuses } from '../../src/map/status.js';
+import type { Pass } from '../../src/plan/pass.js';
 import { standardPreset } from '../../src/plan/presets.js';
 import { troublePolicies } from '../../src/power/policy.js';
 import type { Power } from '../../src/power/power.js';
@@ -28,6 +29,8 @@ export interface WorldOptions {
   readonly retries?: number;
   /** Interrupts the job after so many reads. */
   readonly interruptAfter?: number;
+  /** Changes the preset's rows. */
+  readonly edit?: (rows: readonly Pass[]) => readonly Pass[];
   /** Stands between job and imager. */
   readonly wrap?: (drive: Drive) => Drive;
   /** Leaves the imager's own switch unused. */
@@ -76,13 +79,15 @@ export async function imageInWorld(
       paths: casePaths('case.img'),
       drive: identity,
       driveKind: 'hdd',
-      passes: standardPreset({
-        sectorCount: identity.sectorCount,
-        sectorBytes: identity.sectorBytes,
-        retries: options.retries ?? 0,
-        readTimeoutMs: 0,
-        bytesPerSecondMin: 0,
-      }),
+      passes: (options.edit ?? ((rows) => rows))(
+        standardPreset({
+          sectorCount: identity.sectorCount,
+          sectorBytes: identity.sectorBytes,
+          retries: options.retries ?? 0,
+          readTimeoutMs: 0,
+          bytesPerSecondMin: 0,
+        }),
+      ),
       physicalCount: identity.physicalSectorBytes / identity.sectorBytes,
       force: false,
       version: 'test',
@@ -140,7 +145,10 @@ export async function falsehoods(
 /** Kinds of the events that are decisions, in order. */
 export function decisions(events: readonly JobEvent[]): string[] {
   return events
-    .filter((event) => !['read', 'pass-started', 'pass-ended', 'classified'].includes(event.kind))
+    .filter(
+      (event) =>
+        !['read', 'pass-started', 'pass-ended', 'classified', 'noticed'].includes(event.kind),
+    )
     .map((event) => {
       if (event.kind === 'reset') return event.reset;
       if (event.kind === 'blamed') return `blamed ${event.on}`;
