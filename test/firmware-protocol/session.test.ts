@@ -177,27 +177,24 @@ test.each([
   ['fault', stopBits.fault],
   ['slow', stopBits.slow],
   ['timeout', stopBits.timeout],
-] as const)(
-  'a %s that stopOn names ends its batch, also for reads that come later',
-  async (outcome, bit) => {
-    const { clock, device, caller } = connect();
-    device.outcomes.set(8, { outcome });
-    await clock.run(
-      (async () => {
-        const laptop = await caller();
-        const lbas = [0, 8, 16, 24];
-        const early = lbas.map((lba) => laptop.read(readOf(lba, { stopOn: bit })));
-        const other = laptop.read(readOf(80, { batch: 2, stopOn: bit }));
-        const outcomes = (await Promise.all(early)).map((result) => result.outcome);
-        expect(outcomes).toEqual(['good', outcome, 'not-attempted', 'not-attempted']);
-        expect((await other).outcome).toBe('good');
-        expect((await laptop.read(readOf(32, { stopOn: bit }))).outcome).toBe('not-attempted');
-        expect(device.reads.map(({ lba }) => lba)).toEqual([0, 8, 80]);
-        laptop.close();
-      })(),
-    );
-  },
-);
+] as const)('a %s that stopOn names ends its batch, also for reads that come later', async (outcome, bit) => {
+  const { clock, device, caller } = connect();
+  device.outcomes.set(8, { outcome });
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      const lbas = [0, 8, 16, 24];
+      const early = lbas.map((lba) => laptop.read(readOf(lba, { stopOn: bit })));
+      const other = laptop.read(readOf(80, { batch: 2, stopOn: bit }));
+      const outcomes = (await Promise.all(early)).map((result) => result.outcome);
+      expect(outcomes).toEqual(['good', outcome, 'not-attempted', 'not-attempted']);
+      expect((await other).outcome).toBe('good');
+      expect((await laptop.read(readOf(32, { stopOn: bit }))).outcome).toBe('not-attempted');
+      expect(device.reads.map(({ lba }) => lba)).toEqual([0, 8, 80]);
+      laptop.close();
+    })(),
+  );
+});
 
 test('an outcome that stopOn does not name lets the batch go on', async () => {
   const { clock, device, caller } = connect();

@@ -233,18 +233,17 @@ describe('resume', () => {
   ];
   const lost = (at: number) => within(10_000, 16)(at) || within(20_000, 8)(at);
 
-  test.each([1, 50, 90, 170, 260])(
-    'interrupted after %i reads and run again: the same final map',
-    async (interruptAfter) => {
-      const files = memoryFiles();
-      const first = await imageInWorld({ ...base, faults }, { files, interruptAfter });
-      expect(first.end.how).toBe('interrupted');
-      const second = await imageInWorld({ ...base, faults }, { files });
-      expect(second.events[0]).toMatchObject({ kind: 'started', resumed: true });
-      expect(await falsehoods(second, lost)).toEqual([]);
-      expect(second.drive.counters.reads + first.drive.counters.reads).toBeLessThan(450);
-    },
-  );
+  test.each([
+    1, 50, 90, 170, 260,
+  ])('interrupted after %i reads and run again: the same final map', async (interruptAfter) => {
+    const files = memoryFiles();
+    const first = await imageInWorld({ ...base, faults }, { files, interruptAfter });
+    expect(first.end.how).toBe('interrupted');
+    const second = await imageInWorld({ ...base, faults }, { files });
+    expect(second.events[0]).toMatchObject({ kind: 'started', resumed: true });
+    expect(await falsehoods(second, lost)).toEqual([]);
+    expect(second.drive.counters.reads + first.drive.counters.reads).toBeLessThan(450);
+  });
 
   test('another drive is refused, and the map stays as it was', async () => {
     const files = memoryFiles();
