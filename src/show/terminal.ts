@@ -172,6 +172,6 @@ function describeEvent(
 
 const verdicts = {
   place: 'the drive is well, the place is to blame',
-  hang: 'the place hung the drive and is left for last',
+  hang: 'the place hung the drive',
   drive: 'the drive was to blame, reading on in place',
 };
