@@ -6,6 +6,7 @@ const packageOf: Readonly<Record<string, string>> = {
   ddrescuelog: 'gddrescue',
   mke2fs: 'e2fsprogs',
   debugfs: 'e2fsprogs',
+  mkfifo: 'coreutils',
 };
 
 /** For `test.skipIf(...)`: true where `tool` is not installed, and says so. Under

@@ -12,6 +12,7 @@ import { abandonedCountMax, openTimeoutMs } from '../../src/drive/file-line.js';
 import { encodeReplyHeader, replyHeaderBytes } from '../../src/drive/file-records.js';
 import { execPower } from '../../src/power/exec.js';
 import { oracleScenario, oracleTest, startOracleDrive } from '../oracle-drive.js';
+import { needsTool } from '../tools.js';
 
 const sectorBytes = 512;
 const sectorCount = 4096;
@@ -298,14 +299,17 @@ describe('what cannot be a drive is refused in one line', () => {
     );
   });
 
-  test('a directory, and a pipe, which is not even opened', async () => {
-    await rm(path);
-    execFileSync('mkfifo', [path]);
-    const message = 'neither a regular file nor a block device';
-    await expect(open()).rejects.toMatchObject(refused(`${path} is ${message}`));
-    path = directory;
-    await expect(open()).rejects.toMatchObject(refused(`${directory} is ${message}`));
-  });
+  test.skipIf(needsTool('mkfifo'))(
+    'a directory, and a pipe, which is not even opened',
+    async () => {
+      await rm(path);
+      execFileSync('mkfifo', [path]);
+      const message = 'neither a regular file nor a block device';
+      await expect(open()).rejects.toMatchObject(refused(`${path} is ${message}`));
+      path = directory;
+      await expect(open()).rejects.toMatchObject(refused(`${directory} is ${message}`));
+    },
+  );
 
   test('an empty file', async () => {
     await truncate(path, 0);
