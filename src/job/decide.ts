@@ -21,7 +21,12 @@ export type JobStep =
 export function decide(state: JobState, inFlight: readonly Extent[], reach: Reach): JobStep {
   const step = troubleStep(state, reach);
   if (step) return inFlight.length > 0 ? { kind: 'wait' } : step;
-  return plan(state.plan, inFlight);
+  const planned = plan(state.plan, inFlight);
+  // Verdicts reach back to the last good read, but not past the end of a pass: they come before it.
+  if (planned.kind === 'end-pass' && state.plan.blamed.length > 0) {
+    return { kind: 'trouble', why: 'the pass ends with errors', from: 'none' };
+  }
+  return planned;
 }
 
 function troubleStep(state: JobState, reach: Reach): JobStep | undefined {

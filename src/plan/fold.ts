@@ -69,8 +69,23 @@ function applyFailure(state: PlanState, pass: Pass, event: ReadEvent): void {
   const behind = { lba: endOf(failed), count: endOf(rest) - endOf(failed) };
   if (behind.count > 0) blame(state, behind, statuses['non-trimmed']);
   const single = rest.count <= state.physicalCount || failed.count < rest.count;
-  blame(state, failed, single ? statuses['bad-sector'] : statuses['non-trimmed']);
+  blame(state, failed, single ? verdictOnSingle(state, event) : statuses['non-trimmed']);
   react(state, pass, event, pass.onFault, notes['skipped-bad']);
+}
+
+/** A sector that a read by itself did not bring is bad; but one that only ran out of time is left for the
+ * next row that gives it longer. */
+function verdictOnSingle(state: PlanState, event: ReadEvent): Blamable {
+  const pass = state.passes[state.passIndex];
+  if (event.outcome !== 'timeout' || !pass) return statuses['bad-sector'];
+  const later = state.passes.slice(state.passIndex + 1);
+  const longer = (phase: Pass['phase']) =>
+    later.some(
+      (row) => row.phase === phase && row.area === 'any' && row.timeoutMs > pass.timeoutMs,
+    );
+  if (pass.phase === 'copy' && longer('trim')) return statuses['non-trimmed'];
+  if (pass.phase !== 'scrape' && longer('scrape')) return statuses['non-scraped'];
+  return statuses['bad-sector'];
 }
 
 /** The physical sector that the drive named, or all of the rest where it named none. */
@@ -82,12 +97,10 @@ function failedWithin(state: PlanState, rest: Extent, event: ReadEvent): Extent 
   return { lba: from, count: Math.min(endOf(physical), endOf(rest)) - from };
 }
 
+type Blamable = (typeof statuses)['non-trimmed' | 'non-scraped' | 'bad-sector'];
+
 /** Sets a status that a later verdict may undo. Finished sectors are never blamed. */
-function blame(
-  state: PlanState,
-  extent: Extent,
-  status: (typeof statuses)['non-trimmed' | 'bad-sector'],
-): void {
+function blame(state: PlanState, extent: Extent, status: Blamable): void {
   for (let at = extent.lba; at < endOf(extent); ) {
     const run = state.map.runAt(at);
     const count = Math.min(run.lba + run.count, endOf(extent)) - at;
@@ -162,15 +175,15 @@ function areaAround(state: PlanState, pass: Pass, extent: Extent): Extent {
   return { lba, count: Math.max(endOf(run), endOf(extent)) - lba };
 }
 
-/** A place acquitted this often in a row, with trouble at every read of it, is to blame after all. */
-const acquittalsMax = 3;
+/** A place acquitted this often in a row, with trouble at every read of it, is left for last after all. */
+const acquittalsMax = 2;
 
 function foldBlame(state: PlanState, event: BlamedEvent): void {
   const pass = state.passes[state.passIndex];
   const suspect = state.suspect;
   state.suspect = undefined;
   const on =
-    suspect && event.on === 'drive' && acquittedTooOften(state, suspect) ? 'place' : event.on;
+    suspect && event.on === 'drive' && acquittedTooOften(state, suspect) ? 'hang' : event.on;
   if (on !== 'place') liftBlame(state, pass);
   if (pass && suspect) {
     if (on === 'place') applyFailure(state, pass, suspect);
@@ -203,16 +216,31 @@ function liftBlame(state: PlanState, pass: Pass | undefined): void {
 /** A read that hung the drive. The first time its spot is only noted, keeps its status, and is left for
  * the last passes; a pass over hung spots has read it singly, so there it is bad. */
 function applyHang(state: PlanState, pass: Pass, suspect: ReadEvent): void {
-  if (pass.onHang === 'retry') return;
   const rest = {
     lba: suspect.lba + suspect.goodCount,
     count: suspect.count - suspect.goodCount,
   };
-  if (pass.onHang === 'leave') {
-    blame(state, rest, statuses['bad-sector']);
-    react(state, pass, suspect, 'leave', notes.hung);
-    return;
+  switch (pass.onHang) {
+    case 'retry':
+      return;
+    case 'defer':
+      react(state, pass, suspect, pass.onFault, notes['skipped-bad']);
+      state.notes.set(rest, notes.hung);
+      return;
+    case 'leave':
+      blame(state, rest, statuses['bad-sector']);
+      react(state, pass, suspect, 'leave', notes.hung);
+      return;
+    case 'go-on-while-gaining':
+      react(state, pass, suspect, hasGained(state, pass, rest) ? 'go-on' : 'leave', notes.hung);
+      blame(state, rest, statuses['bad-sector']);
+      return;
   }
-  react(state, pass, suspect, pass.onFault, notes['skipped-bad']);
-  state.notes.set(rest, notes.hung);
+}
+
+/** Whether what the pass read just before this was there to be had. */
+function hasGained(state: PlanState, pass: Pass, extent: Extent): boolean {
+  const before = pass.direction === 'forward' ? extent.lba - 1 : endOf(extent);
+  if (before < 0 || before >= state.sectorCount) return false;
+  return state.map.valueAt(before) === statuses.finished;
 }

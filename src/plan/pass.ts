@@ -31,8 +31,9 @@ export interface Pass {
   readonly onFault: Reaction;
   readonly onSlow: Reaction;
   /** A read that hung the drive: `defer` notes the spot and goes on behind it; `leave` gives the spot up
-   * as bad and leaves the area; `retry` reads it again in place. */
-  readonly onHang: 'defer' | 'leave' | 'retry';
+   * as bad and leaves the area; `go-on-while-gaining` gives it up too, and leaves the area only when the
+   * sector before it was none that could be read; `retry` reads it again in place. */
+  readonly onHang: 'defer' | 'leave' | 'go-on-while-gaining' | 'retry';
   /** What an area left on a fault is left for. Absent: as it was. */
   readonly leaveAs?: Exclude<Note, 'none'>;
   /** Jumps of `skip`, in sectors: the first, and the limit of the doubling. */
@@ -46,8 +47,8 @@ export interface Pass {
     | { readonly kind: 'none' }
     | { readonly kind: 'power-cycle' }
     | { readonly kind: 'rest'; readonly restMs: number };
-  /** When the drive cannot be brought back during this pass: `stop` ends the job (exit 32), `next` goes
-   * on to the next pass after one more power cycle. */
+  /** When the drive cannot be brought back during this pass: `stop` ends the job (exit 32); `next` cuts
+   * the power once more and, if the drive comes back, goes on with the next pass. */
   readonly ifHung: 'stop' | 'next';
 }
 

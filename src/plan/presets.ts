@@ -99,7 +99,13 @@ export function standardPreset(options: PresetOptions): readonly Pass[] {
     { ...single, name: 'scrape', phase: 'scrape', timeoutMs: 5000 },
     { ...hung, name: 'hung spots, from the front' },
     { ...hung, name: 'hung spots, from the rear', direction: 'backward' },
-    { ...hung, name: 'between hung spots' },
+    { ...hung, name: 'between hung spots, forwards', onHang: 'go-on-while-gaining' },
+    {
+      ...hung,
+      name: 'between hung spots, backwards',
+      direction: 'backward',
+      onHang: 'go-on-while-gaining',
+    },
   ];
   for (let n = 0; n < options.retries; n++) {
     rows.push({

@@ -54,8 +54,10 @@ export interface Trouble {
   /** Crawling references in a row. One alone may have waited for the drive to finish an aborted command
    * or to spin up. */
   crawls: number;
-  /** The drive crawled in this trouble, and was given a rest for it. */
-  stalled: boolean;
+  /** How often in this trouble the drive was found to crawl. */
+  stalls: number;
+  /** A reference failed in this trouble: it was more than the place. */
+  wasUnwell: boolean;
   /** The verdict, once a reference read went well. */
   verdict: 'place' | 'hang' | 'drive' | undefined;
   /** Power cycles of the job, their recent times, and those in a row that gained nothing. */
@@ -76,7 +78,8 @@ export function createTrouble(): Trouble {
     referencesBad: 0,
     references: 0,
     crawls: 0,
-    stalled: false,
+    stalls: 0,
+    wasUnwell: false,
     verdict: undefined,
     cycles: 0,
     cyclesAtMs: [],
@@ -97,6 +100,10 @@ const faultsMax = 64;
 const referencesBadMax = 3;
 /** Crawling references in a row that are no coincidence. */
 const crawlsMax = 2;
+/** The first crawl gets a rest, the second a power cycle, all others a rest. */
+const stallsBeforeCycle = 2;
+/** A drive that still crawls after so many rests is given up for now. */
+const stallsMax = 12;
 /** Reads after a power cycle or a rest take longer: the drive spins up or recalibrates. */
 const recalibrationFactor = 3;
 
@@ -115,7 +122,8 @@ export function foldTrouble(
         stage: event.from === 'none' ? 'reference' : 'act',
         referencesBad: 0,
         crawls: 0,
-        stalled: false,
+        stalls: 0,
+        wasUnwell: false,
         verdict: undefined,
       } satisfies Partial<Trouble>);
       return;
@@ -136,7 +144,7 @@ export function foldTrouble(
       return;
     case 'rested':
       if (trouble.stage === 'spin-up-rest') trouble.stage = 'act';
-      else if (trouble.stage === 'act') trouble.cyclesAtMs = [];
+      else if (trouble.stage === 'act' && trouble.stalls === 0) trouble.cyclesAtMs = [];
       else trouble.stage = 'reference';
       return;
     case 'read':
@@ -187,15 +195,9 @@ function foldReference(
   trouble.references += 1;
   const answered = event.outcome === 'good' || event.outcome === 'slow';
   if (answered && event.elapsedMs > policy.crawlMs) {
-    trouble.crawls += 1;
-    if (trouble.crawls < crawlsMax) return;
-    trouble.crawls = 0;
-    if (trouble.stalled) climb(trouble);
-    else trouble.stage = 'stall';
-    trouble.stalled = true;
+    foldCrawl(trouble);
   } else if (answered) {
-    const revived = trouble.rung === 'hard' || trouble.rung === 'power';
-    trouble.verdict = trouble.stalled ? 'drive' : revived ? 'hang' : 'place';
+    trouble.verdict = trouble.stalls > 0 ? 'drive' : trouble.wasUnwell ? 'hang' : 'place';
   } else if (
     event.outcome === 'fault' &&
     event.cause === 'medium' &&
@@ -204,7 +206,23 @@ function foldReference(
     trouble.referencesBad += 1;
     trouble.stage = 'reference';
   } else {
+    trouble.wasUnwell = true;
     climb(trouble);
+  }
+}
+
+/** A drive that crawls everywhere is busy with itself: it rests, its power is cut once, and then it rests
+ * on. No reset helps it. */
+function foldCrawl(trouble: Trouble): void {
+  trouble.crawls += 1;
+  if (trouble.crawls < crawlsMax) return;
+  trouble.crawls = 0;
+  trouble.stalls += 1;
+  if (trouble.stalls === stallsBeforeCycle && trouble.rung !== 'power') {
+    trouble.rung = 'power';
+    trouble.stage = 'act';
+  } else {
+    trouble.stage = 'stall';
   }
 }
 
@@ -233,7 +251,7 @@ export function nextTroubleStep(
   if (trouble.verdict) return { kind: 'blame', on: trouble.verdict, why: trouble.why };
   switch (trouble.stage) {
     case 'reference': {
-      const factor = trouble.rung === 'power' || trouble.stalled ? recalibrationFactor : 1;
+      const factor = trouble.rung === 'power' || trouble.stalls > 0 ? recalibrationFactor : 1;
       return {
         kind: 'reference',
         timeoutMs: policy.referenceTimeoutMs * factor,
@@ -248,12 +266,9 @@ export function nextTroubleStep(
     case 'settle':
       return { kind: 'rest', restMs: policy.settleMs, powerOff: false, why: 'the drive settles' };
     case 'stall':
-      return {
-        kind: 'rest',
-        restMs: policy.stallRestMs,
-        powerOff: false,
-        why: 'the drive crawls everywhere',
-      };
+      if (trouble.stalls > stallsMax)
+        return { kind: 'give-up', why: 'the drive crawls everywhere, and rests do not help' };
+      return stallRest(policy);
     case 'spin-up-rest':
       if (trouble.spinUpsFailed >= policy.failedSpinUpsMax)
         return {
@@ -267,8 +282,15 @@ export function nextTroubleStep(
         why: 'the drive did not become ready',
       };
     case 'act':
+      // Without a switch a drive that crawls can only rest.
+      if (trouble.stalls > 0 && !reach.power) return stallRest(policy);
       return actStep(trouble, reach, policy, nowMs);
   }
+}
+
+function stallRest(policy: TroublePolicy): TroubleStep {
+  const why = 'the drive crawls everywhere';
+  return { kind: 'rest', restMs: policy.stallRestMs, powerOff: false, why };
 }
 
 function actStep(
