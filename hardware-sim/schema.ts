@@ -158,7 +158,7 @@ const temperature = z.strictObject({
 export const scenarioSchema = z.strictObject({
   seed: wholeNumber.max(0xffff_ffff).default(1),
   sectorCount: positiveNumber.optional(),
-  sectorBytes: positiveNumber.min(512).max(65_536).multipleOf(8).default(512),
+  sectorBytes: positiveNumber.min(512).max(4224).multipleOf(8).default(512),
   physicalSectorBytes: positiveNumber.optional(),
   identity: identity.prefault({}),
   contents: z

@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, openSync, readSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, openSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { patternSector } from '../../hardware-sim/media.js';
 import { loadScenario } from '../../hardware-sim/scenario.js';
 import { LastspinError } from '../errors.js';
 import { loadCheckpoint } from '../image/checkpoint.js';
 import { nodeFiles } from '../image/node-files.js';
+import { parseSnapshot } from '../job/snapshot.js';
 import { endOf } from '../map/extent.js';
 import { sectorMapOf } from '../map/mapfile.js';
 import { statuses } from '../map/status.js';
@@ -23,6 +24,7 @@ export async function demo(folder: string): Promise<number> {
   mkdirSync(folder, { recursive: true });
   const image = join(folder, 'demo.img');
   const map = join(folder, 'demo.map');
+  if (existsSync(image)) await refuseForeignImage(image, map);
   for (const path of [image, map, join(folder, 'demo.journal')]) rmSync(path, { force: true });
   const imager = await startImager(folder);
   process.stderr.write(
@@ -40,6 +42,14 @@ export async function demo(folder: string): Promise<number> {
   } finally {
     imager.process.kill('SIGTERM');
   }
+}
+
+/** Only what an earlier demo left may be replaced. */
+async function refuseForeignImage(image: string, map: string): Promise<void> {
+  const saved = await loadCheckpoint(nodeFiles(), map);
+  const made = parseSnapshot(saved?.state)?.drive.serial;
+  if (made === loadScenario(scenarioName).identity.serial) return;
+  throw new LastspinError('IMAGE_EXISTS', `${image} is not a demo's; give another folder`);
 }
 
 interface RunningImager {

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { readFileSync, realpathSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { createResponder } from '../../firmware-protocol/responder.js';
 import { createSimulatedDrive } from '../../hardware-sim/drive.js';
@@ -134,6 +134,32 @@ function kindOfPath(path: string): DriveKind {
  * run is taken for ours. */
 export function newSession(): number {
   return randomInt(1, 2 ** 32);
+}
+
+/** Opens DRIVE as `openDrive` does. Where its device is not there, because an earlier run left the power
+ * off, a switch named by `--power` that can hold it is switched on first. */
+export async function openPowered(
+  spec: string,
+  powerSpecs: readonly string[],
+  options: OpenOptions,
+): Promise<OpenedDrive> {
+  const clock = realClock();
+  const untilMs = clock.now() + troublePolicies.hdd.readyLimitMs;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await openDrive(spec, options);
+    } catch (error) {
+      const holder = powerSpecs
+        .filter((each) => each.startsWith('exec:'))
+        .map((each) => execPower(each.slice('exec:'.length), clock))
+        .find((power) => power.canHold);
+      const isAbsent = !existsSync(spec.replace(/^file:/, ''));
+      if (!isLastspinError(error, 'DRIVE_OPEN_FAILED') || !isAbsent) throw error;
+      if (!holder || clock.now() >= untilMs) throw error;
+      if (attempt === 0) await holder.set(true);
+      await clock.sleep(1000);
+    }
+  }
 }
 
 /** The switches named by `--power`, in order; the imager's own where none is named.

@@ -1,4 +1,3 @@
-import { realpathSync, statSync } from 'node:fs';
 import { realClock } from '../clock.js';
 import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
@@ -11,8 +10,9 @@ import { standardPreset } from '../plan/presets.js';
 import { troublePolicies } from '../power/policy.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, type Progress } from '../show/terminal.js';
-import { type OpenedDrive, openDrive, openPowers } from './drives.js';
+import { type OpenedDrive, openPowered, openPowers } from './drives.js';
 import { type Interrupt, onInterrupt } from './interrupt.js';
+import { refuseToTouchSource } from './source-guard.js';
 import { terminalOf } from './terminal.js';
 import { version } from './version.js';
 
@@ -27,6 +27,8 @@ export interface ImageOptions {
   readonly force?: boolean;
 }
 
+/** Extra passes over the bad sectors unless told otherwise: what a hard drive should bear. */
+const retriesDefault = 1;
 const exitUnread = 4;
 const exitHung = 32;
 const exitInterrupted = 130;
@@ -52,7 +54,7 @@ export async function imageDrive(
   );
   const progress = createProgress(terminalOf(process.stderr), realClock());
   try {
-    const opened = await openDrive(spec, {
+    const opened = await openPowered(spec, options.power, {
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
     });
     try {
@@ -80,7 +82,8 @@ async function imageOpened(
 ): Promise<ImageResult> {
   const { drive, kind, clock } = opened;
   const powers = openPowers(options.power, opened);
-  refuseSameFile(opened.path, path);
+  const paths = casePaths(path);
+  if (opened.path !== undefined) refuseToTouchSource(opened.path, paths);
   const identity = await bringUp(
     drive,
     powers,
@@ -89,7 +92,6 @@ async function imageOpened(
     interrupt.signal,
     say,
   );
-  const paths = casePaths(path);
   const lock = await takeLock(paths.lock);
   try {
     const rescue = await openCase({
@@ -98,7 +100,7 @@ async function imageOpened(
       drive: identity,
       driveKind: kind,
       passes: passesFor(identity, options),
-      physicalCount: physicalCountOf(identity, options),
+      ...physicalCountFor(identity, options),
       force: options.force ?? false,
       version,
       clock,
@@ -142,31 +144,22 @@ function passesFor(drive: DriveIdentity, options: ImageOptions) {
   return standardPreset({
     sectorCount: drive.sectorCount,
     sectorBytes: drive.sectorBytes,
-    retries: options.retries ?? 0,
+    retries: options.retries ?? retriesDefault,
     readTimeoutMs: options.readTimeout ?? 0,
     bytesPerSecondMin: options.minRate ?? 0,
   });
 }
 
-/** Logical sectors of one physical sector, by option or by the drive's word. */
-function physicalCountOf(drive: DriveIdentity, { physicalSector }: ImageOptions): number {
-  const physicalBytes = physicalSector ?? drive.physicalSectorBytes;
-  const count = physicalBytes / drive.sectorBytes;
-  if (Number.isInteger(count) && count >= 1 && count <= 64) return count;
-  if (physicalSector === undefined) return 1;
+function physicalCountFor(
+  drive: DriveIdentity,
+  { physicalSector }: ImageOptions,
+): { physicalCount?: number } {
+  if (physicalSector === undefined) return {};
+  const physicalCount = physicalSector / drive.sectorBytes;
+  if (Number.isInteger(physicalCount) && physicalCount >= 1 && physicalCount <= 64)
+    return { physicalCount };
   throw new LastspinError(
     'USAGE',
     `--physical-sector ${physicalSector} is not 1 to 64 times the drive's ${drive.sectorBytes}-byte sectors`,
   );
-}
-
-/** The source is never written: not even by a slip of the pen. */
-function refuseSameFile(source: string | undefined, target: string): void {
-  if (source === undefined) return;
-  const a = statSync(source);
-  const b = statSync(target, { throwIfNoEntry: false });
-  if (!b || (a.isBlockDevice() && !b.isBlockDevice())) return;
-  const same = a.isBlockDevice() ? a.rdev === b.rdev : a.dev === b.dev && a.ino === b.ino;
-  if (!same && realpathSync(source) !== realpathSync(target)) return;
-  throw new LastspinError('USAGE', `${target} is the drive itself; give another image path`);
 }

@@ -36,11 +36,15 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option(
       '--physical-sector <BYTES>',
       'physical sector size where the drive does not tell',
-      whole,
+      whole(65_536),
     )
-    .option('--read-timeout <MS>', 'deadline of every read, instead of each pass’s own', whole)
-    .option('--min-rate <BYTES/S>', 'a group below this rate counts as slow', whole)
-    .option('--retries <N>', 'passes over bad sectors at the end', whole)
+    .option(
+      '--read-timeout <MS>',
+      'deadline of every read, instead of each pass’s own',
+      whole(600_000),
+    )
+    .option('--min-rate <BYTES/S>', 'a group below this rate counts as slow', whole(1e12))
+    .option('--retries <N>', 'passes over bad sectors at the end, 1 unless told', whole(1000))
     .option('--json', 'print one JSON object as the result')
     .option('--strict', 'exit with 4 when sectors remain unread')
     .option('--force', 'take an existing image that has no map; go on with little disk space')
@@ -89,7 +93,9 @@ export async function main(argv: readonly string[]): Promise<number> {
 function standGuard(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') process.exitCode = 1;
+      if (error.code === 'EPIPE') return;
+      process.stderr.write(`lastspin: the output cannot be written: ${error.message}\n`);
+      process.exit(1);
     });
   }
   process.on('uncaughtException', (error) => {
@@ -116,11 +122,14 @@ function collect(value: string, previous: readonly string[]): string[] {
   return [...previous, value];
 }
 
-function whole(value: string): number {
-  const number = Number(value);
-  if (!Number.isSafeInteger(number) || number < 0)
-    throw new InvalidArgumentError('a whole number is needed.');
-  return number;
+/** A whole number from 0 to `most`. */
+function whole(most: number): (value: string) => number {
+  return (value) => {
+    const number = Number(value);
+    if (value.trim() !== '' && Number.isSafeInteger(number) && number >= 0 && number <= most)
+      return number;
+    throw new InvalidArgumentError(`a whole number from 0 to ${most} is needed.`);
+  };
 }
 
 function positive(value: string): number {

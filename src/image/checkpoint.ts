@@ -52,6 +52,8 @@ export interface LoadedCheckpoint {
   readonly map: ParsedMap;
   /** True when another program wrote or changed the map: only its blocks and status line count. */
   readonly foreign: boolean;
+  /** True when it was ours once: cut, or changed by hand or by a bad disk. */
+  readonly damaged: boolean;
   /** Undefined in a foreign map. */
   readonly number?: number;
   readonly state?: unknown;
@@ -63,6 +65,8 @@ export const stateBytesMax = 16 * 2 ** 20;
 const stateLineChars = 2000;
 const readBytes = 1 << 20;
 const checkpointLine = /^#[^\n]*\n# lastspin-checkpoint: ([0-9]{1,15}) ([0-9a-f]{8})\n/;
+/** What every map file of ours begins with. */
+const firstWords = '# Mapfile. Created by lastspin ';
 /** The checkpoint's line is the second; both together are shorter than this. */
 const checkpointHeadBytes = 512;
 
@@ -89,7 +93,7 @@ export async function saveCheckpoint(
   let sizeBytes = 0;
   try {
     try {
-      const head = `# Mapfile. Created by lastspin ${version}\n# ${checkpointText(number, 0)}\n`;
+      const head = `${firstWords}${version}\n# ${checkpointText(number, 0)}\n`;
       const coveredFrom = new TextEncoder().encode(head).length;
       let crc = 0;
       for (const piece of formatMapFile({ ...snapshot, comments })) {
@@ -133,6 +137,7 @@ async function readCheckpoint(file: OpenFile, path: string): Promise<LoadedCheck
   const parser = createMapParser(path, await file.size());
   const buffer = new Uint8Array(readBytes);
   let head: { number: number; crc: string } | undefined;
+  let isOurs = false;
   let crc = 0;
   for (let position = 0; ; ) {
     const byteCount = await file.read(buffer, position);
@@ -141,6 +146,7 @@ async function readCheckpoint(file: OpenFile, path: string): Promise<LoadedCheck
     let coveredFrom = 0;
     if (position === 0) {
       const text = new TextDecoder('latin1').decode(piece.subarray(0, checkpointHeadBytes));
+      isOurs = text.startsWith(firstWords);
       const match = checkpointLine.exec(text);
       if (match !== null) head = { number: Number(match[1]), crc: match[2]! };
       coveredFrom = match?.[0].length ?? 0;
@@ -150,8 +156,15 @@ async function readCheckpoint(file: OpenFile, path: string): Promise<LoadedCheck
     position += byteCount;
   }
   const map = parser.finish();
-  if (head === undefined || head.crc !== crcHex(crc)) return { map, foreign: true };
-  return { map, foreign: false, number: head.number, state: parseState(map.comments, path) };
+  if (head === undefined || head.crc !== crcHex(crc))
+    return { map, foreign: true, damaged: isOurs };
+  return {
+    map,
+    foreign: false,
+    damaged: false,
+    number: head.number,
+    state: parseState(map.comments, path),
+  };
 }
 
 function checkpointText(number: number, crc: number): string {

@@ -3,6 +3,7 @@
 
 import { link, open, readFile, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { dirname } from 'node:path';
 import { LastspinError, reasonOf } from '../errors.js';
 
 /** A lock that is held. */
@@ -68,11 +69,29 @@ async function createLock(path: string, content: string): Promise<boolean> {
     return true;
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return false;
-    throw new LastspinError('FILE_FAILED', `cannot write the lock ${path}: ${reasonOf(error)}`, {
+    throw new LastspinError('FILE_FAILED', `${path} cannot be written: ${whyNot(path, error)}`, {
       cause: error,
     });
   } finally {
     await rm(temporaryPath, { force: true });
+  }
+}
+
+/** What stands in the way of a file in this folder, and what to do. */
+function whyNot(path: string, error: unknown): string {
+  const folder = dirname(path);
+  switch (codeOf(error)) {
+    case 'ENOENT':
+      return `the folder ${folder} does not exist; make it, or name another image`;
+    case 'ENOTDIR':
+      return `${folder} is not a folder; name another image`;
+    case 'EACCES':
+    case 'EPERM':
+      return `no permission to write in ${folder}; name another image`;
+    case 'EROFS':
+      return `${folder} is mounted read-only; name another image`;
+    default:
+      return reasonOf(error);
   }
 }
 

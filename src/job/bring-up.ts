@@ -1,8 +1,8 @@
 import type { Clock } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
-import { LastspinError } from '../errors.js';
+import { LastspinError, reasonOf } from '../errors.js';
 import type { TroublePolicy } from '../power/policy.js';
-import type { Power } from '../power/power.js';
+import { cycleWithFirst, type Power } from '../power/power.js';
 
 /** How often the drive is asked: the wait it adds is at most this. */
 const pollMs = 250;
@@ -19,7 +19,7 @@ export async function bringUp(
   signal: AbortSignal,
   say: (line: string) => void = () => {},
 ): Promise<DriveIdentity> {
-  const power = powers[0];
+  const power = powers.find((each) => each.canHold) ?? powers[0];
   const isOff = power?.canHold === true && (await drive.readiness()) === 'gone';
   if (!isOff) {
     // It may be spinning up, or hang since an earlier run.
@@ -27,13 +27,15 @@ export async function bringUp(
     const identity = await poll(drive, limitMs, clock, signal);
     if (identity) return identity;
   }
-  for (let failed = 0; power && failed < policy.failedSpinUpsMax; failed++) {
-    if (failed > 0) await restOff(power, policy.spinUpRestMs, clock, signal, say);
-    if (isOff && failed === 0) {
+  for (let attempt = 0; power && attempt < policy.failedSpinUpsMax; attempt++) {
+    if (attempt > 0) await restOff(power, policy.spinUpRestMs, clock, signal, say);
+    if (isOff && attempt === 0) {
       await power.set(true, signal);
     } else {
       say('the drive does not answer: its power is cycled');
-      await power.cycle(policy.offMs, signal);
+      await cycleWithFirst(powers, policy.offMs, signal, (failed, error) =>
+        say(`power switch failed: ${failed.name}: ${reasonOf(error)}`),
+      );
     }
     const identity = await poll(drive, policy.readyLimitMs, clock, signal);
     if (identity) return identity;

@@ -47,8 +47,9 @@ export interface CaseOptions {
   readonly drive: DriveIdentity;
   readonly driveKind: DriveKind;
   readonly passes: readonly Pass[];
-  /** Logical sectors of one physical sector. */
-  readonly physicalCount: number;
+  /** Logical sectors of one physical sector, where the user says so; else what an earlier run knew, or
+   * what the drive says. */
+  readonly physicalCount?: number;
   /** Take an image that has no map as empty, and do not insist on disk space. */
   readonly force: boolean;
   readonly version: string;
@@ -161,17 +162,25 @@ async function checkpointBefore(
   return (await loadJournal(files, paths.journal))?.base ?? 0;
 }
 
+/** Most logical sectors of a physical one that is believed: 32 KiB flash pages. */
+const physicalCountMax = 64;
+
+/** Logical sectors of one physical sector by the drive's word; 1 where it makes no sense. */
+function physicalCountOf({ physicalSectorBytes, sectorBytes }: DriveIdentity): number {
+  const count = physicalSectorBytes / sectorBytes;
+  return Number.isInteger(count) && count >= 1 && count <= physicalCountMax ? count : 1;
+}
+
 /** Where the last finished sector ends: an image shorter than this has lost some. */
 function claimedCount(map: RunMap): number {
   const last = map.previous(map.size, statuses.finished);
   return last ? endOf(last) : 0;
 }
 
-function freshState(
-  { drive, passes, physicalCount, driveKind }: CaseOptions,
-  map?: RunMap,
-): JobState {
+function freshState(options: CaseOptions, map?: RunMap): JobState {
+  const { drive, passes, driveKind } = options;
   const { sectorCount, sectorBytes } = drive;
+  const physicalCount = options.physicalCount ?? physicalCountOf(drive);
   const plan = createPlanState({
     sectorCount,
     sectorBytes,
@@ -182,12 +191,33 @@ function freshState(
   return createJobState(plan, troublePolicies[driveKind]);
 }
 
+/** A map that was ours and is not what we wrote, or that speaks of another size, may claim what nobody
+ * read. Another program's whole map is as good as its word. */
+function refuseDamagedMap({ paths, drive, force }: CaseOptions, saved: LoadedCheckpoint): void {
+  if (force) return;
+  if (saved.damaged) {
+    throw new LastspinError(
+      'MAP_INVALID',
+      `${paths.map} is not as lastspin wrote it; bring back a copy, or --force to believe what it says now`,
+    );
+  }
+  if (!saved.foreign) return;
+  const mapBytes = saved.map.end;
+  const driveBytes = drive.sectorCount * drive.sectorBytes;
+  if (mapBytes === driveBytes || mapBytes > Number.MAX_SAFE_INTEGER) return;
+  throw new LastspinError(
+    'MAP_MISMATCH',
+    `${paths.map} is about ${mapBytes} bytes but the drive has ${driveBytes}: it is another drive's map; move it away, or --force to use what fits`,
+  );
+}
+
 async function restore(
   options: CaseOptions,
   saved: LoadedCheckpoint,
   notices: string[],
 ): Promise<JobState> {
   const { files, paths, drive, passes, driveKind } = options;
+  refuseDamagedMap(options, saved);
   const snapshot = parseSnapshot(saved.state);
   if (snapshot) refuseOther(snapshot.drive, drive);
   const map = sectorMapOf(saved.map, drive, paths.map);
@@ -197,7 +227,7 @@ async function restore(
     );
     return freshState(options, map);
   }
-  const state = restoreState(snapshot, map, passes, driveKind);
+  const state = restoreState(snapshot, map, passes, driveKind, options.physicalCount);
   const journal = await loadJournal(files, paths.journal);
   if (journal && journal.base === saved.number) {
     for (const event of journal.records as JobEvent[]) foldJob(state, event);

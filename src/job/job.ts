@@ -28,7 +28,8 @@ const drainLimitMs = 3000;
 const interrupted: JobEnd = { how: 'interrupted', why: 'interrupted' };
 
 /** Images until the plan is finished, the drive hangs beyond policy, or `signal` aborts. The map is saved
- * in every case, also when this throws: broken link, full disk, another drive, a failed switch. */
+ * in every case, also when this throws (broken link, another drive, a failed switch), unless its own
+ * disk is what failed: then the journal has what was durable. */
 export async function runJob(
   parts: JobParts,
   state: JobState,
@@ -48,21 +49,30 @@ export async function runJob(
   const job: Job = { parts, state, note, flight, remedies, signal };
   parts.drive.onNotice?.((text) => note({ kind: 'noticed', text }));
   note({ kind: 'started', resumed: parts.resumed, ...parts.names });
+  let end: JobEnd | undefined;
+  let failure: { readonly error: unknown } | undefined;
   try {
-    const end = await loop(job).catch((error: unknown) => {
+    end = await loop(job).catch((error: unknown) => {
       if (signal.aborted) return interrupted;
       throw error;
     });
     if (end.how === 'interrupted') await drain(job);
-    note({ kind: 'ended', ...end });
-    return end;
   } catch (error) {
-    note({ kind: 'ended', how: 'failed', why: reasonOf(error) });
-    throw error;
-  } finally {
-    over = true;
-    await parts.recorder.checkpoint(state);
+    failure = { error };
   }
+  // Who ends in the middle of trouble never learned who was to blame: nobody is.
+  if (state.plan.suspect || state.trouble.why !== undefined) {
+    note({ kind: 'blamed', on: 'drive', why: 'the job ended before the verdict' });
+  }
+  note({ kind: 'ended', ...(end ?? { how: 'failed', why: reasonOf(failure?.error) }) });
+  over = true;
+  try {
+    await parts.recorder.checkpoint(state);
+  } catch (error) {
+    failure ??= { error };
+  }
+  if (failure || !end) throw failure?.error;
+  return end;
 }
 
 /** Asks what to do, does it, and folds what came of it. */
@@ -128,18 +138,25 @@ async function act(
       note({ kind: 'blamed', on: step.on, why: step.why });
       return;
     case 'give-up':
-      return giveUp(state, note, step.why);
+      return giveUp(state, note, remedies, step.why);
     case 'finished':
       return { how: 'finished', why: 'every pass is done' };
   }
 }
 
-/** A drive that stays hung ends the job, or only the pass where its row says so. */
-function giveUp(state: JobState, note: Note, why: string): JobEnd | undefined {
+/** A drive that stays hung ends the job, or only the pass where its row says so and a last power cycle
+ * brings it back. */
+async function giveUp(
+  state: JobState,
+  note: Note,
+  remedies: Remedies,
+  why: string,
+): Promise<JobEnd | undefined> {
   note({ kind: 'gave-up', why });
+  note({ kind: 'blamed', on: 'drive', why });
   const index = state.plan.passIndex;
   if (state.plan.passes[index]?.ifHung !== 'next') return { how: 'gave-up', why };
-  note({ kind: 'blamed', on: 'drive', why });
+  if (!(await remedies.revive())) return { how: 'gave-up', why };
   note({ kind: 'pass-ended', index });
   return undefined;
 }

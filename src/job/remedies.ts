@@ -1,6 +1,7 @@
 import { isLastspinError, reasonOf } from '../errors.js';
 import { statuses } from '../map/status.js';
 import type { Pass } from '../plan/pass.js';
+import { cycleWithFirst } from '../power/power.js';
 import { refuseOther } from './identity.js';
 import type { JobParts, Note } from './parts.js';
 import type { JobState } from './state.js';
@@ -9,11 +10,13 @@ import type { JobState } from './state.js';
 export interface Remedies {
   reset(kind: 'abort' | 'soft' | 'hard'): Promise<void>;
   /** Polls until the drive answers, and makes sure that it is the same one.
-   * Throws DRIVE_CHANGED when another drive answers. */
-  awaitReady(limitMs: number): Promise<void>;
+   * Says whether it did. Throws DRIVE_CHANGED when another drive answers. */
+  awaitReady(limitMs: number): Promise<boolean>;
   /** Cuts and restores the power with the first switch that works. Throws POWER_FAILED when none does. */
   cyclePower(offMs: number): Promise<void>;
   rest(restMs: number, why: string, powerOff: boolean): Promise<void>;
+  /** Power off and on where there is a switch, ready, settled: says whether the drive is back. */
+  revive(): Promise<boolean>;
   /** What a row wants done before its first read. */
   prepare(pass: Pass): Promise<void>;
 }
@@ -41,7 +44,7 @@ export function createRemedies(
     });
   }
 
-  async function awaitReady(limitMs: number): Promise<void> {
+  async function awaitReady(limitMs: number): Promise<boolean> {
     const fromMs = clock.now();
     for (;;) {
       const readiness = await drive.readiness();
@@ -51,7 +54,7 @@ export function createRemedies(
       if (identity) refuseOther(parts.identity, identity);
       if (identity || waitedMs >= limitMs) {
         note({ kind: 'ready', ok: identity !== undefined, waitedMs });
-        return;
+        return identity !== undefined;
       }
       await clock.sleep(readinessPollMs, signal);
     }
@@ -60,19 +63,10 @@ export function createRemedies(
   async function cyclePower(offMs: number): Promise<void> {
     await parkIfReady();
     const gained = state.plan.map.countOf(statuses.finished) > state.finishedAtCycle;
-    let failure: unknown;
-    for (const power of powers) {
-      try {
-        await power.cycle(offMs, signal);
-        note({ kind: 'power-cycled', ok: true, gained });
-        return;
-      } catch (error) {
-        if (signal.aborted) throw error;
-        note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
-        failure = error;
-      }
-    }
-    throw failure;
+    await cycleWithFirst(powers, offMs, signal, (power, error) => {
+      note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
+    });
+    note({ kind: 'power-cycled', ok: true, gained });
   }
 
   async function rest(restMs: number, why: string, powerOff: boolean): Promise<void> {
@@ -83,6 +77,14 @@ export function createRemedies(
     note({ kind: 'rested', restMs, why });
   }
 
+  async function revive(): Promise<boolean> {
+    const { offMs, readyLimitMs, resetLimitMs, settleMs } = state.policy;
+    if (powers.length > 0) await cyclePower(offMs);
+    const isBack = await awaitReady(powers.length > 0 ? readyLimitMs : resetLimitMs);
+    if (isBack) await rest(settleMs, 'the drive settles', false);
+    return isBack;
+  }
+
   return {
     async reset(kind) {
       await drive.reset(kind);
@@ -91,12 +93,10 @@ export function createRemedies(
     awaitReady,
     cyclePower,
     rest,
+    revive,
     async prepare({ before, name }) {
       if (before.kind === 'rest') await rest(before.restMs, `before ${name}`, false);
-      if (before.kind !== 'power-cycle' || powers.length === 0) return;
-      await cyclePower(state.policy.offMs);
-      await awaitReady(state.policy.readyLimitMs);
-      await rest(state.policy.settleMs, 'the drive settles', false);
+      if (before.kind === 'power-cycle' && powers.length > 0) await revive();
     },
   };
 }

@@ -45,6 +45,9 @@ const snapshotSchema = z.object({
   /** Triples of LBA, count and former status. */
   blamed: z.array(count),
   suspect: suspectSchema.nullable(),
+  acquittals: z.object({ lba: count, count }),
+  /** Why there was trouble, while there was. */
+  trouble: z.string().nullable(),
   finishedAtCycle: count,
   totals: z.object({ reads: count, failingReads: count, powerCycles: count, resets: count }),
 });
@@ -76,6 +79,8 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
       former,
     ]),
     suspect: plan.suspect ?? null,
+    acquittals: plan.acquittals,
+    trouble: state.trouble.why ?? null,
     finishedAtCycle: state.finishedAtCycle,
     totals: { ...state.totals },
   };
@@ -88,14 +93,16 @@ export function parseSnapshot(value: unknown): Snapshot | undefined {
 }
 
 /** The state that a snapshot and its map describe. Where `passes` differ from the snapshot's, the map
- * and the notes are kept and the passes begin with the first. */
+ * and the notes are kept and the passes begin with the first. `physicalCount` overrides what was known of
+ * the physical sector. */
 export function restoreState(
   snapshot: Snapshot,
   map: RunMap,
   passes: readonly Pass[],
   driveKind: DriveKind,
+  physicalCount = snapshot.physicalCount,
 ): JobState {
-  const { physicalCount, drive } = snapshot;
+  const { drive } = snapshot;
   const { sectorCount, sectorBytes } = drive;
   const plan = createPlanState({ sectorCount, sectorBytes, physicalCount, passes, map });
   for (const [lba, runCount, value] of triples(snapshot.notes, sectorCount)) {
@@ -113,6 +120,8 @@ export function restoreState(
   }
   plan.suspect = snapshot.suspect ?? undefined;
   const state = createJobState(plan, troublePolicies[driveKind]);
+  plan.acquittals = snapshot.acquittals;
+  state.trouble.why = snapshot.trouble ?? undefined;
   Object.assign(state.totals, snapshot.totals);
   state.finishedAtCycle = snapshot.finishedAtCycle;
   return state;

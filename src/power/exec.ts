@@ -130,7 +130,10 @@ function keepEnd(child: ChildProcess): () => string {
 }
 
 function oneLine(text: string): string {
-  return text.trim().replaceAll(/\s+/g, ' ');
+  return text
+    .trim()
+    .replaceAll(/\s+/g, ' ')
+    .replaceAll(/\p{Cc}/gu, '\ufffd');
 }
 
 function killGroup(child: ChildProcess): void {

@@ -10,3 +10,24 @@ export interface Power {
   set(on: boolean, signal?: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
+
+/** Cycles the power with the first switch that works, in order. `onFailure` is told of those that do not.
+ * Throws what the last one said, or the signal's reason. */
+export async function cycleWithFirst(
+  powers: readonly Power[],
+  offMs: number,
+  signal: AbortSignal,
+  onFailure: (power: Power, error: unknown) => void,
+): Promise<void> {
+  let failure: unknown;
+  for (const power of powers) {
+    try {
+      return await power.cycle(offMs, signal);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      onFailure(power, error);
+      failure = error;
+    }
+  }
+  throw failure;
+}

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   existsSync,
@@ -11,7 +12,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { createFrameDecoder, encodeFrame } from '../../firmware-protocol/frame.js';
-import { run, start, temporaryFolder } from './cli.js';
+import { mainPath, run, start, temporaryFolder } from './cli.js';
 
 /** Every complaint is one line that names its code, whatever the drive said before. */
 async function complains(args: readonly string[], status: number, line: RegExp) {
@@ -97,9 +98,89 @@ describe.concurrent('bad input: one clear line, the right exit status, and nothi
     await complains(['image', drive(folder), join(folder, 'case.img')], 2, /case\.map/);
   });
 
+  test('a map that was cut or changed since it was written is not believed', async () => {
+    const folder = temporaryFolder();
+    const [source, image, map] = [
+      drive(folder),
+      join(folder, 'case.img'),
+      join(folder, 'case.map'),
+    ];
+    expect((await run(['image', source, image])).status).toBe(0);
+    const whole = readFileSync(map, 'utf8');
+    writeFileSync(map, whole.replace('  +', '  ?'));
+    await complains(['image', source, image], 2, /case\.map is not as lastspin wrote it/);
+    writeFileSync(map, whole.slice(0, 100));
+    await complains(['image', source, image], 2, /case\.map is not as lastspin wrote it/);
+    writeFileSync(map, '');
+    await complains(['image', source, image], 2, /case\.map is about 0 bytes/);
+    expect((await run(['image', source, image, '--force'])).status).toBe(0);
+  });
+
+  test('a map of a smaller drive', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'case.img'), '');
+    writeFileSync(join(folder, 'case.map'), '0x0 ?\n0x0 0x80000 +\n');
+    await complains(['image', drive(folder), join(folder, 'case.img')], 2, /another drive's map/);
+  });
+
+  test.each([
+    'case.map',
+    'case.journal',
+    'case.lock',
+    'case.map.tmp',
+    'case.journal.tmp',
+  ])('a drive that bears the name of %s survives', async (name) => {
+    const folder = temporaryFolder();
+    const source = join(folder, name);
+    writeFileSync(source, Buffer.alloc(4096, 7));
+    await complains(
+      ['image', `file:${source}`, join(folder, 'case.img')],
+      2,
+      /is the drive itself/,
+    );
+    expect(readFileSync(source).equals(Buffer.alloc(4096, 7))).toBe(true);
+  });
+
+  test('numbers beyond reason', async () => {
+    for (const option of [
+      ['--retries', '1000000000'],
+      ['--read-timeout', '99999999999'],
+      ['--physical-sector', '-1'],
+    ]) {
+      const finished = await run(['image', 'sim:healthy', 'x.img', ...option]);
+      expect(finished.status).toBe(2);
+      expect(finished.stderr).toContain('a whole number from 0 to');
+    }
+  });
+
+  test('a demo does not replace an image that no demo made', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'demo.img'), 'precious');
+    await complains(['demo', folder], 2, /demo\.img is not a demo's/);
+    expect(readFileSync(join(folder, 'demo.img'), 'utf8')).toBe('precious');
+  });
+
+  test('a result that cannot be written is a failure', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'x.map'), '0x0 +\n0x0 0x1000 +\n');
+    const full = spawnSync(
+      'sh',
+      [
+        '-c',
+        '"$0" "$1" map stats "$2" >/dev/full',
+        process.execPath,
+        mainPath,
+        join(folder, 'x.map'),
+      ],
+      { encoding: 'utf8' },
+    );
+    expect(full.status).toBe(1);
+    expect(full.stderr).toMatch(/^lastspin: the output cannot be written/);
+  });
+
   test('a map whose image is gone', async () => {
     const folder = temporaryFolder();
-    writeFileSync(join(folder, 'case.map'), '0x0 ?\n0x0 0x1000 +\n');
+    writeFileSync(join(folder, 'case.map'), '0x0 ?\n0x0 0x100000 +\n');
     await complains(
       ['image', drive(folder), join(folder, 'case.img')],
       2,

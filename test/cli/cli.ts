@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterAll } from 'vitest';
 
 const root = join(import.meta.dirname, '../..');
-const main = join(root, 'bin/lastspin.js');
+/** What a user's shell would find as `lastspin`. */
+export const mainPath = join(root, 'bin/lastspin.js');
 
 /** What tests of this file started or made; concurrent tests cannot each clean up after themselves. */
 const processes = new Set<ChildProcess>();
@@ -32,7 +33,7 @@ export interface Running {
 export function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
   if (!existsSync(join(root, 'dist/src/cli/main.js')))
     throw new Error('build first: npm run build');
-  const child = spawn(process.execPath, [main, ...args], {
+  const child = spawn(process.execPath, [mainPath, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -195,23 +195,44 @@ describe('between passes', () => {
     expect(outcome.drive.counters.powerOns).toBe(1);
   });
 
-  test('a pass in which the drive stays hung ends the job, or only itself where its row says so', async () => {
-    const faults: ScenarioInput['faults'] = [
-      { kind: 'hang', lba: 20_000, count: 8, until: 'hard-reset' },
-    ];
-    // Without a hard reset and without a switch nothing brings the drive back in time.
+  describe('a pass in which the drive cannot be brought back', () => {
+    // With nothing but an abort, a drive that is silent for a while is beyond help.
     const wrap = (drive: Drive): Drive => ({
       ...drive,
-      capabilities: { ...drive.capabilities, resets: new Set(['abort', 'soft'] as const) },
+      capabilities: { ...drive.capabilities, resets: new Set(['abort'] as const) },
     });
-    const options = { noPower: true, wrap };
-    const stopped = await imageInWorld({ ...base, faults }, options);
-    expect(stopped.end.how).toBe('gave-up');
-    expect(stopped.events.filter((event) => event.kind === 'pass-ended')).toHaveLength(0);
-    const goesOn = onRow('good areas', { ifHung: 'next' });
-    const next = await imageInWorld({ ...base, faults }, { ...options, edit: goesOn });
-    expect(next.events.filter((event) => event.kind === 'pass-ended').length).toBeGreaterThan(0);
-    expect(next.state.plan.map.countOf(statuses['bad-sector'])).toBe(0);
+    const helpless = { noPower: true, wrap };
+    const silent = (lastsMs: number): ScenarioInput => ({
+      ...base,
+      faults: [{ kind: 'stall', lba: 20_000, count: 8, lastsMs, readMs: 9000, times: 1 }],
+    });
+    const endedPasses = (outcome: Awaited<ReturnType<typeof imageInWorld>>) =>
+      outcome.events.filter((event) => event.kind === 'pass-ended').length;
+
+    test('ends the job', async () => {
+      const outcome = await imageInWorld(silent(20_000), helpless);
+      expect(outcome.end.how).toBe('gave-up');
+      expect(endedPasses(outcome)).toBe(0);
+    });
+
+    test('ends only itself where its row says so and the drive comes back', async () => {
+      const edit = onRow('good areas', { ifHung: 'next' });
+      const outcome = await imageInWorld(silent(20_000), { ...helpless, edit });
+      expect(endedPasses(outcome)).toBeGreaterThan(1);
+      expect(outcome.state.plan.map.countOf(statuses['bad-sector'])).toBe(0);
+    });
+
+    test('ends the job all the same where the drive does not come back', async () => {
+      const edit = (rows: readonly Pass[]) =>
+        rows.map((row) => ({ ...row, ifHung: 'next' as const }));
+      const dead: ScenarioInput = {
+        ...base,
+        faults: [{ kind: 'vanish', lba: 15_000, count: 8, returns: 'never' }],
+      };
+      const outcome = await imageInWorld(dead, { edit });
+      expect(outcome.end.how).toBe('gave-up');
+      expect(outcome.state.plan.map.countOf(statuses['bad-sector'])).toBe(0);
+    });
   });
 
   test('another drive after a power cycle is refused, and the map is saved', async () => {

@@ -10,7 +10,7 @@ import type { Drive } from '../../src/drive/drive.js';
 import { openImager } from '../../src/drive/imager.js';
 import type { FileLayer } from '../../src/image/file-layer.js';
 import { bringUp } from '../../src/job/bring-up.js';
-import { casePaths, openCase } from '../../src/job/case.js';
+import { type Case, casePaths, openCase } from '../../src/job/case.js';
 import type { JobEvent } from '../../src/job/events.js';
 import { type JobEnd, runJob } from '../../src/job/job.js';
 import type { JobState } from '../../src/job/state.js';
@@ -35,7 +35,10 @@ export interface WorldOptions {
   readonly wrap?: (drive: Drive) => Drive;
   /** Leaves the imager's own switch unused. */
   readonly noPower?: boolean;
-  readonly powers?: readonly Power[];
+  /** Switches of the job, in order; may be made of the imager's own. */
+  readonly powers?: readonly Power[] | ((own: readonly Power[]) => readonly Power[]);
+  /** A look at the case right after it was opened, before the first read of its own. */
+  readonly opened?: (rescue: Case) => void;
 }
 
 export interface Outcome {
@@ -62,6 +65,7 @@ export async function imageInWorld(
   const events: JobEvent[] = [];
   const interrupt = new AbortController();
   const policy = troublePolicies.hdd;
+  const powers = options.powers ?? ((own: readonly Power[]) => own);
 
   async function session(): Promise<Outcome> {
     const imager = await openImager(near, clock, { session: 7 });
@@ -88,15 +92,15 @@ export async function imageInWorld(
           bytesPerSecondMin: 0,
         }),
       ),
-      physicalCount: identity.physicalSectorBytes / identity.sectorBytes,
       force: false,
       version: 'test',
       clock,
     });
+    options.opened?.(rescue);
     const end = await runJob(
       {
         drive: wrapped,
-        powers: options.powers ?? own,
+        powers: typeof powers === 'function' ? powers(own) : powers,
         image: rescue.image,
         recorder: rescue.recorder,
         clock,

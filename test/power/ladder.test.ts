@@ -91,7 +91,7 @@ describe('the ladder', () => {
   });
 
   test.each([
-    ['soft', ['abort', 'reference', 'soft', 'await-ready', 'reference', 'blame'], 'place'],
+    ['soft', ['abort', 'reference', 'soft', 'await-ready', 'reference', 'blame'], 'hang'],
     [
       'hard',
       [

@@ -1,0 +1,162 @@
+import { describe, expect, test } from 'vitest';
+import { createSimulatedDrive } from '../../hardware-sim/drive.js';
+import { patternSector } from '../../hardware-sim/media.js';
+import { defineScenario } from '../../hardware-sim/scenario.js';
+import type { ScenarioInput } from '../../hardware-sim/schema.js';
+import type { Drive } from '../../src/drive/drive.js';
+import type { Case } from '../../src/job/case.js';
+import { statuses } from '../../src/map/status.js';
+import type { Pass } from '../../src/plan/pass.js';
+import { type CrashingFiles, crashingFiles } from '../image/crashing-files.js';
+import { falsehoods, imageInWorld, type Outcome } from './world.js';
+
+const readMs = 250;
+const readCount = 16;
+/** A drive so slow that a second holds four reads, and the 30 s between two checkpoints more than a
+ * hundred: what the journal keeps stands out. */
+const scenario: ScenarioInput = {
+  seed: 5,
+  sectorCount: 300 * readCount,
+  physicalSectorBytes: 4096,
+  mechanics: { overheadMs: readMs, spinUpMs: 500 },
+  faults: [
+    { kind: 'bad', lba: 1000, count: 24, errorMs: 300, reportsLba: false },
+    { kind: 'hang', lba: 2504, count: 8, until: 'power-cycle' },
+    { kind: 'bad', lba: 4000, count: 8, errorMs: 300 },
+  ],
+};
+const lostExtents = [
+  [1000, 24],
+  [2504, 8],
+  [4000, 8],
+] as const;
+const lost = (lba: number) =>
+  lostExtents.some(([from, count]) => lba >= from && lba < from + count);
+
+const windowMax = 4;
+/** What a crash may cost in reads: a second of them, the one that ends it, and those under way. */
+const readsLostMax = 1000 / readMs + 1 + windowMax;
+
+const edit = (rows: readonly Pass[]) =>
+  rows.map((row) => ({ ...row, readCount: Math.min(row.readCount, readCount), slowMs: 0 }));
+const wrap = (drive: Drive): Drive => ({
+  ...drive,
+  capabilities: { ...drive.capabilities, inFlightMax: windowMax },
+});
+
+interface Life {
+  readonly reads: number;
+  /** Absent when the power failed before the end. */
+  readonly outcome?: Outcome;
+}
+
+/** One run of the job on these files, until it ends or the power fails. What it finds is checked before
+ * it reads. */
+async function live(files: CrashingFiles, interruptAfter = 0): Promise<Life> {
+  const drive = createSimulatedDrive(defineScenario(scenario));
+  const opened = (rescue: Case) => refuseFalseClaims(rescue, files);
+  try {
+    const outcome = await imageInWorld(scenario, {
+      files,
+      drive,
+      edit,
+      wrap,
+      opened,
+      interruptAfter,
+    });
+    return { reads: drive.counters.reads, outcome };
+  } catch (error) {
+    if (!files.crashed) throw error;
+    return { reads: drive.counters.reads };
+  }
+}
+
+/** Everything that map and journal call finished must be in the image, and a crash is no damage. */
+function refuseFalseClaims({ state, notices }: Case, files: CrashingFiles): void {
+  const { map, sectorBytes } = state.plan;
+  const image = files.content('case.img') ?? new Uint8Array(0);
+  for (const run of map.runs()) {
+    if (run.value !== statuses.finished) continue;
+    for (let lba = run.lba; lba < run.lba + run.count; lba++) {
+      const held = image.subarray(lba * sectorBytes, (lba + 1) * sectorBytes);
+      if (Buffer.compare(held, patternSector(scenario.seed!, lba, sectorBytes)) !== 0) {
+        throw new Error(`LBA ${lba} is called finished, which the image lacks`);
+      }
+    }
+  }
+  const damage = notices.filter((notice) => notice.includes('damaged'));
+  if (damage.length > 0) throw new Error(`a crash reads as damage: ${damage[0]}`);
+}
+
+/** Reads and file operations of a job that nothing disturbs. */
+async function undisturbed(): Promise<{ reads: number; operations: number }> {
+  const files = crashingFiles(randomOf(0));
+  const { reads, outcome } = await live(files);
+  expect(outcome?.end.how).toBe('finished');
+  return { reads, operations: files.operations };
+}
+
+describe('a job whose power fails', () => {
+  test('goes on where it was a second before, and its final map is true', async () => {
+    const { reads, operations } = await undisturbed();
+    const crashes = 48;
+    for (let n = 1; n <= crashes; n++) {
+      const crashAt = Math.floor((n * operations) / (crashes + 1));
+      const replay = `seed ${n}, crash at operation ${crashAt} of ${operations}`;
+      const files = crashingFiles(randomOf(n));
+      files.crashAt(crashAt);
+      const first = await live(files);
+      expect(first.outcome, replay).toBeUndefined();
+      const second = await live(files.reboot());
+      expect(second.outcome?.end.how, replay).toBe('finished');
+      expect(await falsehoods(second.outcome!, lost), replay).toEqual([]);
+      expect(first.reads + second.reads - reads, replay).toBeLessThanOrEqual(readsLostMax);
+    }
+  });
+
+  test('loses no more each time when it fails again and again', async () => {
+    const { reads, operations } = await undisturbed();
+    for (let seed = 100; seed < 108; seed++) {
+      const random = randomOf(seed);
+      let files = crashingFiles(random);
+      let crashes = 0;
+      let readsInAll = 0;
+      for (let ended = false; !ended; ) {
+        // Six times a job or so, some of them while the case is opened.
+        files.crashAt(1 + Math.floor((random() * operations) / 4));
+        const { reads: readsNow, outcome } = await live(files);
+        readsInAll += readsNow;
+        ended = outcome !== undefined;
+        if (outcome) expect(await falsehoods(outcome, lost), `seed ${seed}`).toEqual([]);
+        else crashes += 1;
+        files = files.reboot();
+      }
+      expect(readsInAll - reads, `seed ${seed}`).toBeLessThanOrEqual(crashes * readsLostMax);
+    }
+  });
+
+  test('finds a case that it can go on with although it was still being opened', async () => {
+    const opening = crashingFiles(randomOf(0));
+    await live(opening, 1);
+    for (let crashAt = 1; crashAt <= opening.operations; crashAt++) {
+      for (let seed = 0; seed < 3; seed++) {
+        const files = crashingFiles(randomOf(crashAt * 3 + seed));
+        files.crashAt(crashAt);
+        await live(files, 1);
+        const { outcome } = await live(files.reboot(), 3);
+        expect(outcome?.end.how, `seed ${seed}, crash at ${crashAt}`).toBe('interrupted');
+      }
+    }
+  });
+});
+
+/** Numbers in [0, 1) from a seed (mulberry32). */
+function randomOf(seed: number): () => number {
+  let state = seed + 0x9e3779b9;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
