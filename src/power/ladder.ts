@@ -56,8 +56,6 @@ export interface Trouble {
   crawls: number;
   /** How often in this trouble the drive was found to crawl. */
   stalls: number;
-  /** A reference failed in this trouble: it was more than the place. */
-  wasUnwell: boolean;
   /** The verdict, once a reference read went well. */
   verdict: 'place' | 'hang' | 'drive' | undefined;
   /** Power cycles of the job, their recent times, and those in a row that gained nothing. */
@@ -79,7 +77,6 @@ export function createTrouble(): Trouble {
     references: 0,
     crawls: 0,
     stalls: 0,
-    wasUnwell: false,
     verdict: undefined,
     cycles: 0,
     cyclesAtMs: [],
@@ -123,7 +120,6 @@ export function foldTrouble(
         referencesBad: 0,
         crawls: 0,
         stalls: 0,
-        wasUnwell: false,
         verdict: undefined,
       } satisfies Partial<Trouble>);
       return;
@@ -197,7 +193,8 @@ function foldReference(
   if (answered && event.elapsedMs > policy.crawlMs) {
     foldCrawl(trouble);
   } else if (answered) {
-    trouble.verdict = trouble.stalls > 0 ? 'drive' : trouble.wasUnwell ? 'hang' : 'place';
+    const revived = trouble.rung !== 'none' && trouble.rung !== 'abort';
+    trouble.verdict = trouble.stalls > 0 ? 'drive' : revived ? 'hang' : 'place';
   } else if (
     event.outcome === 'fault' &&
     event.cause === 'medium' &&
@@ -206,7 +203,6 @@ function foldReference(
     trouble.referencesBad += 1;
     trouble.stage = 'reference';
   } else {
-    trouble.wasUnwell = true;
     climb(trouble);
   }
 }

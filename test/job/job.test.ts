@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import type { ScenarioInput } from '../../hardware-sim/schema.js';
 import type { Drive } from '../../src/drive/drive.js';
-import { isLastspinError } from '../../src/errors.js';
+import { isLastspinError, LastspinError } from '../../src/errors.js';
 import { parseMapFile } from '../../src/map/mapfile.js';
 import { statuses } from '../../src/map/status.js';
 import { notes, type Pass } from '../../src/plan/pass.js';
+import type { Power } from '../../src/power/power.js';
 import { memoryFiles } from '../image/memory-files.js';
 import { decisions, falsehoods, imageInWorld } from './world.js';
 
@@ -49,6 +50,18 @@ describe('a job through the protocol, in virtual time', () => {
     expect(await falsehoods(outcome, within(20_000, 8))).toEqual([]);
     expect(outcome.state.totals.powerCycles).toBe(2);
     expect(decisions(outcome.events).filter((kind) => kind === 'blamed hang')).toHaveLength(2);
+  });
+
+  test.each([
+    2, 3,
+  ])('%i spots of one group that hang the drive cost only their own sectors', async (repeats) => {
+    const outcome = await imageInWorld({
+      ...base,
+      faults: [{ kind: 'hang', lba: 20_000, count: 8, pitch: 32, repeats, until: 'power-cycle' }],
+    });
+    const hangs = (at: number) => at < 20_000 + repeats * 32 && (at - 20_000) % 32 < 8;
+    expect(outcome.end.how).toBe('finished');
+    expect(await falsehoods(outcome, (at) => at >= 20_000 && hangs(at))).toEqual([]);
   });
 
   test('a hung drive that answers every read with an error at once marks nothing bad', async () => {
@@ -246,6 +259,104 @@ describe('between passes', () => {
     await expect(swapped).rejects.toSatisfy((error) => isLastspinError(error, 'DRIVE_CHANGED'));
   });
 });
+
+describe('power switches', () => {
+  const hang: ScenarioInput = {
+    ...base,
+    faults: [{ kind: 'hang', lba: 20_000, count: 8, until: 'power-cycle' }],
+  };
+  const broken: Power = {
+    name: 'broken',
+    canHold: false,
+    cycle: async () => {
+      throw new LastspinError('POWER_FAILED', 'the relay sticks');
+    },
+    set: async () => {},
+    close: async () => {},
+  };
+
+  test('one that fails is noted, the next one is used, and the same drive is read on', async () => {
+    const outcome = await imageInWorld(hang, { powers: (own) => [broken, ...own] });
+    expect(await falsehoods(outcome, within(20_000, 8))).toEqual([]);
+    expect(outcome.drive.counters.powerOns).toBe(1 + 2);
+    const failed = outcome.events.filter((event) => event.kind === 'power-failed');
+    expect(failed).toHaveLength(2);
+    expect(failed[0]).toMatchObject({
+      power: 'broken',
+      why: expect.stringContaining('the relay sticks'),
+    });
+  });
+
+  test('one that works is used alone, whatever stands behind it', async () => {
+    const outcome = await imageInWorld(hang, { powers: (own) => [...own, broken] });
+    expect(outcome.end.how).toBe('finished');
+    expect(decisions(outcome.events)).not.toContain('power-failed');
+  });
+
+  test('when all of them fail the job fails, and what was read is in the map', async () => {
+    const files = memoryFiles();
+    const failed = imageInWorld(hang, { files, powers: [broken, broken] });
+    await expect(failed).rejects.toSatisfy((error) => isLastspinError(error, 'POWER_FAILED'));
+    const second = await imageInWorld({ ...base, faults: [] }, { files });
+    expect(await falsehoods(second, none)).toEqual([]);
+    // 156 groups lie before the one that hung.
+    expect(second.drive.counters.reads).toBe(Math.ceil(40_000 / 128) - 156);
+  });
+});
+
+describe('an interrupted job', () => {
+  test('takes in what came back meanwhile: none of it is read again', async () => {
+    const files = memoryFiles();
+    const burst = inOneGo(4);
+    const first = await imageInWorld(base, { files, wrap: burst.wrap, interruptAfter: 1 });
+    expect(first.end.how).toBe('interrupted');
+    const second = await imageInWorld(base, { files });
+    expect(second.drive.counters.reads).toBe(Math.ceil(40_000 / 128) - 4);
+    expect(await falsehoods(second, none)).toEqual([]);
+  });
+
+  test('marks nothing for the read that it cut short', async () => {
+    const burst = inOneGo(4);
+    const { state } = await imageInWorld(base, { wrap: burst.wrap, interruptAfter: 1 });
+    expect(state.plan.map.countOf(statuses.finished)).toBe(burst.goodCount());
+    expect(state.plan.map.countOf(statuses['non-tried'])).toBe(40_000 - burst.goodCount());
+  });
+
+  test('does not wait for ever for a read that never comes back', async () => {
+    let reads = 0;
+    const wrap = (drive: Drive): Drive => ({
+      ...drive,
+      read: (request) => (++reads === 1 ? drive.read(request) : new Promise(() => {})),
+    });
+    const outcome = await imageInWorld(base, { wrap, interruptAfter: 1 });
+    expect(outcome.end.how).toBe('interrupted');
+  });
+});
+
+/** The first results come all at once, as after a hiccup of the laptop. */
+function inOneGo(resultCount: number) {
+  let results = 0;
+  let goodCount = 0;
+  let release = () => {};
+  const allThere = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  return {
+    /** Sectors that came good. */
+    goodCount: () => goodCount,
+    wrap: (drive: Drive): Drive => ({
+      ...drive,
+      async read(request) {
+        const result = await drive.read(request);
+        goodCount += result.goodCount;
+        results += 1;
+        if (results === resultCount) release();
+        await allThere;
+        return result;
+      },
+    }),
+  };
+}
 
 describe('resume', () => {
   const faults: ScenarioInput['faults'] = [

@@ -34,6 +34,16 @@ describe('the standard passes', () => {
     expect(first.find((read) => read.lba > 5120)?.lba).toBe(5248 + 8192);
   });
 
+  test('jumps double up to the limit of their row and no further', () => {
+    const log = runPlan(standardState(largeCount), { bad: spots([1000, 60_000]) });
+    const first = log.filter((read) => read.pass.name === 'good areas');
+    const jumps = first
+      .filter((read) => read.outcome === 'fault')
+      .map((read) => first[first.indexOf(read) + 1]!.lba - (read.lba + read.count));
+    // 1 % of the drive in whole groups.
+    expect(jumps).toEqual([4096, 8192, 9984, 9984, 9984, 9984, 9984]);
+  });
+
   test('step 2 takes an area that was skipped as bad from its rear end, and leaves it at a bad group', () => {
     const log = runPlan(standardState(largeCount), { bad: spots([1000, 2000]) });
     const second = log.filter((read) => read.pass.name === 'rear edges of bad areas');

@@ -228,6 +228,120 @@ describe('the ladder', () => {
   });
 });
 
+describe('errors in a row', () => {
+  const read = { kind: 'read', role: 'pass' } as const;
+  const good: TroubleEvent = { ...read, outcome: 'good', goodCount: 8, elapsedMs: 5 };
+  const failing = (elapsedMs: number): TroubleEvent => ({
+    ...read,
+    outcome: 'fault',
+    cause: 'medium',
+    goodCount: 0,
+    elapsedMs,
+  });
+
+  function suspicionAfter(events: readonly TroubleEvent[]): string | undefined {
+    const trouble = createTrouble();
+    for (const event of events) foldTrouble(trouble, event, 0, policy);
+    return suspicionOf(trouble);
+  }
+  const slow = (count: number) => Array.from({ length: count }, () => failing(900));
+  const fast = (count: number) => Array.from({ length: count }, () => failing(1));
+
+  test('sixty-four are suspicious however long each took, and sixty-three are not', () => {
+    expect(suspicionAfter(slow(63))).toBeUndefined();
+    expect(suspicionAfter(slow(64))).toBe('64 errors in a row');
+  });
+
+  test('are counted anew after a sector that was read', () => {
+    expect(suspicionAfter([...slow(63), good, ...slow(63)])).toBeUndefined();
+    expect(suspicionAfter([...fast(7), good, ...fast(7)])).toBeUndefined();
+  });
+
+  test('are counted anew after a verdict', () => {
+    expect(suspicionAfter([...slow(64), { kind: 'blamed', on: 'place' }])).toBeUndefined();
+    expect(suspicionAfter([...fast(8), { kind: 'blamed', on: 'place' }])).toBeUndefined();
+  });
+
+  test('are no longer fast ones in a row after one that took its time', () => {
+    expect(suspicionAfter([...fast(7), failing(900), ...fast(7)])).toBeUndefined();
+  });
+});
+
+describe('budgets', () => {
+  const powerOnly: Reach = { resets: new Set(), power: true };
+
+  /** Trouble that a power cycle ends, as often as told, each long after the one before. */
+  function cycled(count: number, gained: (n: number) => boolean) {
+    const trouble = createTrouble();
+    let nowMs = 0;
+    for (let n = 0; n < count; n++) {
+      const fold = (event: TroubleEvent) => foldTrouble(trouble, event, nowMs, policy);
+      nowMs += policy.coolDownWindowMs;
+      fold({ kind: 'trouble', why: 'test', from: 'hard' });
+      fold({ kind: 'power-cycled', ok: true, gained: gained(n) });
+      fold({ kind: 'ready', ok: true, waitedMs: 0 });
+      fold({ kind: 'rested', restMs: policy.settleMs, why: '' });
+      fold(reference('good'));
+      fold({ kind: 'blamed', on: 'hang' });
+    }
+    nowMs += policy.coolDownWindowMs;
+    foldTrouble(trouble, { kind: 'trouble', why: 'test', from: 'hard' }, nowMs, policy);
+    return nextTroubleStep(trouble, powerOnly, policy, nowMs)!;
+  }
+
+  test('thirty power cycles end the job even though each of them gained sectors', () => {
+    expect(cycled(29, () => true).kind).toBe('power-cycle');
+    expect(cycled(30, () => true)).toMatchObject({
+      kind: 'give-up',
+      why: 'the budget of 30 power cycles is spent',
+    });
+  });
+
+  test('cycles without gain are counted in a row: one that gains starts anew', () => {
+    expect(cycled(5, (n) => n === 2).kind).toBe('power-cycle');
+    expect(cycled(6, (n) => n === 2)).toMatchObject({
+      kind: 'give-up',
+      why: '3 power cycles in a row gained nothing',
+    });
+  });
+
+  test('failed spin-ups are counted in a row: one that succeeds starts anew', () => {
+    const trouble = createTrouble();
+    const fold = (event: TroubleEvent) => foldTrouble(trouble, event, 0, policy);
+    const spinUp = (ok: boolean) => {
+      fold({ kind: 'trouble', why: 'test', from: 'hard' });
+      fold({ kind: 'power-cycled', ok: true, gained: true });
+      fold({ kind: 'ready', ok, waitedMs: 0 });
+    };
+    spinUp(false);
+    spinUp(true);
+    spinUp(false);
+    expect(next(trouble)).toMatchObject({ kind: 'rest', restMs: policy.spinUpRestMs });
+    spinUp(false);
+    expect(next(trouble).kind).toBe('give-up');
+  });
+
+  test('a drive that crawls for good rests, is cycled once, rests on, and is given up', () => {
+    const trouble = createTrouble();
+    const fold = (event: TroubleEvent) => foldTrouble(trouble, event, 0, policy);
+    const steps: TroubleStep[] = [];
+    fold({ kind: 'trouble', why: 'test', from: 'none' });
+    for (let step = next(trouble); step.kind !== 'give-up'; step = next(trouble)) {
+      if (steps.push(step) > 100) throw new Error('the rests do not end');
+      if (step.kind === 'reference') fold(reference('good', 4000));
+      if (step.kind === 'rest') fold({ kind: 'rested', restMs: step.restMs, why: step.why });
+      if (step.kind === 'power-cycle') fold({ kind: 'power-cycled', ok: true, gained: false });
+      if (step.kind === 'await-ready') fold({ kind: 'ready', ok: true, waitedMs: 0 });
+    }
+    const taken = kinds(steps).filter((kind) => kind !== 'reference' && kind !== 'await-ready');
+    expect(taken.slice(0, 2)).toEqual(['rest', 'power-cycle']);
+    // One of them lets the drive settle after the cycle.
+    expect(taken.filter((kind) => kind === 'rest')).toHaveLength(12);
+    expect(taken.filter((kind) => kind === 'power-cycle')).toHaveLength(1);
+    expect(next(trouble)).toMatchObject({ why: expect.stringContaining('crawls everywhere') });
+  });
+});
+
 function next(trouble: Trouble): TroubleStep {
   return nextTroubleStep(trouble, everything, policy, 0)!;
 }
