@@ -20,6 +20,7 @@ function drawWorld(seed: number) {
   const dead = new Set<number>();
   const faults: Faults = [];
   const errorMs = () => pick([2, 50, 400, 900, 2500, 4000]);
+  const kinds = ['bad', 'bad', 'abort', 'slow', 'hang', 'stall', 'vanish'] as const;
   for (let n = 1 + random.below(4); n > 0; n--) {
     const count = pick([1, 3, 8, 20, 130, 300]);
     const lba = random.below(sectorCount - count);
@@ -28,7 +29,11 @@ function drawWorld(seed: number) {
       const end = Math.min(sectorCount, Math.ceil((lba + sectors) / ratio) * ratio);
       for (let at = first; at < end; at++) dead.add(at);
     };
-    switch (pick(['bad', 'bad', 'abort', 'slow', 'hang', 'stall', 'vanish'])) {
+    const kind = pick(kinds);
+    // Two spots in one group that lose the drive once each: the second is taken for the first come again
+    // (docs/decisions/0003-hangs-are-deferred.md).
+    if (kind === 'vanish' && faults.some((fault) => fault.kind === 'vanish')) continue;
+    switch (kind) {
       case 'bad':
         kill(count);
         faults.push({
@@ -92,20 +97,13 @@ test.each(
 )('world %i: all that can be read is read, nothing else is claimed', async (seed) => {
   const { input, noise, interrupts, dead } = drawWorld(seed);
   const files = memoryFiles();
-  let first = await imageInWorld(input, {
-    files,
-    noise,
-    ...(interrupts[0] && { interruptAfter: interrupts[0] }),
-  });
-  for (const more of interrupts.slice(1)) {
-    const interruptAfter = first.state.totals.reads + more;
-    if (first.end.how === 'interrupted')
-      first = await imageInWorld(input, { files, noise, drive: first.drive, interruptAfter });
+  let last = await imageInWorld(input, { files, noise, interruptAfter: interrupts[0] ?? 0 });
+  for (const more of [...interrupts.slice(1), 0]) {
+    if (last.end.how !== 'interrupted') break;
+    const interruptAfter = more && last.state.totals.reads + more;
+    const { drive, elapsedMs: startMs } = last;
+    last = await imageInWorld(input, { files, noise, drive, startMs, interruptAfter });
   }
-  const last =
-    first.end.how === 'interrupted'
-      ? await imageInWorld(input, { files, noise, drive: first.drive })
-      : first;
   const replay = `SEED=${seed} npx vitest run test/job/seeds`;
   expect(last.end, replay).toMatchObject({ how: 'finished' });
   expect(

@@ -25,6 +25,8 @@ export interface WorldOptions {
   readonly files?: FileLayer;
   /** A drive that has already lived, for a second run on it. */
   readonly drive?: SimulatedDrive;
+  /** When this run begins: such a drive remembers times. */
+  readonly startMs?: number;
   readonly noise?: readonly NoiseRow[];
   readonly retries?: number;
   /** Interrupts the job after so many reads. */
@@ -56,10 +58,10 @@ export async function imageInWorld(
   input: ScenarioInput,
   options: WorldOptions = {},
 ): Promise<Outcome> {
-  const clock = createVirtualClock();
+  const clock = createVirtualClock(options.startMs ?? 0);
   const files = options.files ?? memoryFiles();
   const drive = options.drive ?? createSimulatedDrive(defineScenario(input));
-  drive.powerOff(0);
+  drive.powerOff(clock.now());
   const [near, far] = linkPair(clock, { seed: input.seed ?? 1, noise: options.noise ?? [] });
   createResponder(createSimulatedImager(drive, clock), clock).attach(far);
   const events: JobEvent[] = [];
