@@ -101,6 +101,8 @@ function strategy(scale = '50', ...names) {
           image,
           '--physical-sector',
           String(physical),
+          '--retries',
+          '0',
           '--power',
           power,
         ]);

@@ -7,7 +7,7 @@ export { openLink } from './drive/links.js';
 export { type ErrorCode, isLastspinError, LastspinError } from './errors.js';
 export { nodeFiles } from './image/node-files.js';
 export { bringUp } from './job/bring-up.js';
-export { type Case, casePaths, openCase } from './job/case.js';
+export { type Case, casePaths, findCase, openCase } from './job/case.js';
 export type { JobEvent } from './job/events.js';
 export { type JobEnd, runJob } from './job/job.js';
 export type { JobParts } from './job/parts.js';

@@ -4,7 +4,7 @@ import { LastspinError } from '../errors.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { bringUp } from '../job/bring-up.js';
-import { casePaths, openCase } from '../job/case.js';
+import { casePaths, findCase, openCase } from '../job/case.js';
 import { runJob } from '../job/job.js';
 import { standardPreset } from '../plan/presets.js';
 import { troublePolicies } from '../power/policy.js';
@@ -84,24 +84,20 @@ async function imageOpened(
   const powers = openPowers(options.power, opened);
   const paths = casePaths(path);
   if (opened.path !== undefined) refuseToTouchSource(opened.path, paths);
-  const identity = await bringUp(
-    drive,
-    powers,
-    troublePolicies[kind],
-    clock,
-    interrupt.signal,
-    say,
-  );
   const lock = await takeLock(paths.lock);
   try {
+    const force = options.force ?? false;
+    // Before the drive is powered: it may not survive a start for nothing.
+    const found = await findCase(nodeFiles(), paths, force);
+    const policy = troublePolicies[kind];
+    const identity = await bringUp(drive, powers, policy, clock, interrupt.signal, say);
     const rescue = await openCase({
-      files: nodeFiles(),
-      paths,
+      found,
       drive: identity,
       driveKind: kind,
       passes: passesFor(identity, options),
       ...physicalCountFor(identity, options),
-      force: options.force ?? false,
+      force,
       version,
       clock,
     });

@@ -41,9 +41,48 @@ export function casePaths(image: string): CasePaths {
   return { image, map: beside('.map'), journal: beside('.journal'), lock: beside('.lock') };
 }
 
-export interface CaseOptions {
+/** What lies at a case's paths before the job begins. */
+export interface FoundCase {
   readonly files: FileLayer;
   readonly paths: CasePaths;
+  readonly hasImage: boolean;
+  readonly saved: LoadedCheckpoint | undefined;
+}
+
+/** Looks at image and map without touching them, so that what is wrong with them is said before a drive
+ * is powered for it. `force` takes an image that has no map, and a map that is not as it was written.
+ * Throws IMAGE_EXISTS, IMAGE_MISMATCH, MAP_INVALID, FILE_FAILED. */
+export async function findCase(
+  files: FileLayer,
+  paths: CasePaths,
+  force: boolean,
+): Promise<FoundCase> {
+  const hasImage = await files.exists(paths.image);
+  const saved = await loadCheckpoint(files, paths.map);
+  if (hasImage && !saved && !force) {
+    throw new LastspinError(
+      'IMAGE_EXISTS',
+      `${paths.image} exists but its map ${paths.map} does not; give another name, or --force to read into it`,
+    );
+  }
+  if (saved?.damaged && !force) {
+    throw new LastspinError(
+      'MAP_INVALID',
+      `${paths.map} is not as lastspin wrote it; bring back a copy, or --force to believe what it says now`,
+    );
+  }
+  // A map that claims what no image holds is worth nothing.
+  if (!hasImage && saved?.map.codes.includes(statuses.finished)) {
+    throw new LastspinError(
+      'IMAGE_MISMATCH',
+      `${paths.map} says that sectors are finished but ${paths.image} does not exist; bring the image back or move the map away`,
+    );
+  }
+  return { files, paths, hasImage, saved };
+}
+
+export interface CaseOptions {
+  readonly found: FoundCase;
   readonly drive: DriveIdentity;
   readonly driveKind: DriveKind;
   readonly passes: readonly Pass[];
@@ -67,19 +106,15 @@ export interface Case {
 }
 
 /** Opens a new case or goes on with one. Old bytes are kept in every case.
- * Throws IMAGE_EXISTS, IMAGE_MISMATCH, IMAGE_SPACE, MAP_INVALID, MAP_MISMATCH, DRIVE_CHANGED,
- * JOURNAL_DAMAGED, FILE_FAILED. */
+ * Throws IMAGE_MISMATCH, IMAGE_SPACE, MAP_MISMATCH, DRIVE_CHANGED, FILE_FAILED. */
 export async function openCase(options: CaseOptions): Promise<Case> {
-  const { files, paths, drive } = options;
-  const hasImage = await files.exists(paths.image);
-  const saved = await loadCheckpoint(files, paths.map);
-  refuseUnknownImage(options, hasImage, saved !== undefined);
+  const { found, drive } = options;
+  const { files, paths, saved } = found;
   const notices: string[] = [];
   const restored = saved ? await restore(options, saved, notices) : undefined;
   const state = restored ?? freshState(options);
-  refuseMissingImage(paths, hasImage, state.plan.map);
   await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
-  let number = await checkpointBefore(options, saved?.number);
+  let number = await checkpointBefore(found, saved?.number);
   const save = (current: JobState) => {
     number += 1;
     return saveCheckpoint(files, paths.map, {
@@ -130,32 +165,10 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   };
 }
 
-/** An image without its map may be somebody's only copy. */
-function refuseUnknownImage(
-  { paths, force }: CaseOptions,
-  hasImage: boolean,
-  hasMap: boolean,
-): void {
-  if (!hasImage || hasMap || force) return;
-  throw new LastspinError(
-    'IMAGE_EXISTS',
-    `${paths.image} exists but its map ${paths.map} does not; give another name, or --force to read into it`,
-  );
-}
-
-/** A map that claims what no image holds is worth nothing. */
-function refuseMissingImage(paths: CasePaths, hasImage: boolean, map: RunMap): void {
-  if (hasImage || map.countOf(statuses.finished) === 0) return;
-  throw new LastspinError(
-    'IMAGE_MISMATCH',
-    `${paths.map} says that sectors are finished but ${paths.image} does not exist; bring the image back or move the map away`,
-  );
-}
-
 /** The number to count on from. A foreign map has none; then no journal that lies about may match the
  * numbers to come. */
 async function checkpointBefore(
-  { files, paths }: CaseOptions,
+  { files, paths }: FoundCase,
   saved: number | undefined,
 ): Promise<number> {
   if (saved !== undefined) return saved;
@@ -191,23 +204,15 @@ function freshState(options: CaseOptions, map?: RunMap): JobState {
   return createJobState(plan, troublePolicies[driveKind]);
 }
 
-/** A map that was ours and is not what we wrote, or that speaks of another size, may claim what nobody
- * read. Another program's whole map is as good as its word. */
-function refuseDamagedMap({ paths, drive, force }: CaseOptions, saved: LoadedCheckpoint): void {
-  if (force) return;
-  if (saved.damaged) {
-    throw new LastspinError(
-      'MAP_INVALID',
-      `${paths.map} is not as lastspin wrote it; bring back a copy, or --force to believe what it says now`,
-    );
-  }
-  if (!saved.foreign) return;
+/** Another program's map of another size is another drive's, as far as anybody can tell. */
+function refuseOtherSize({ found, drive, force }: CaseOptions, saved: LoadedCheckpoint): void {
+  if (force || !saved.foreign) return;
   const mapBytes = saved.map.end;
   const driveBytes = drive.sectorCount * drive.sectorBytes;
   if (mapBytes === driveBytes || mapBytes > Number.MAX_SAFE_INTEGER) return;
   throw new LastspinError(
     'MAP_MISMATCH',
-    `${paths.map} is about ${mapBytes} bytes but the drive has ${driveBytes}: it is another drive's map; move it away, or --force to use what fits`,
+    `${found.paths.map} is about ${mapBytes} bytes but the drive has ${driveBytes}: it is another drive's map; move it away, or --force to use what fits`,
   );
 }
 
@@ -216,8 +221,9 @@ async function restore(
   saved: LoadedCheckpoint,
   notices: string[],
 ): Promise<JobState> {
-  const { files, paths, drive, passes, driveKind } = options;
-  refuseDamagedMap(options, saved);
+  const { found, drive, passes, driveKind } = options;
+  const { files, paths } = found;
+  refuseOtherSize(options, saved);
   const snapshot = parseSnapshot(saved.state);
   if (snapshot) refuseOther(snapshot.drive, drive);
   const map = sectorMapOf(saved.map, drive, paths.map);

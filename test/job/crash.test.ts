@@ -4,6 +4,7 @@ import { patternSector } from '../../hardware-sim/media.js';
 import { defineScenario } from '../../hardware-sim/scenario.js';
 import type { ScenarioInput } from '../../hardware-sim/schema.js';
 import type { Drive } from '../../src/drive/drive.js';
+import type { FileLayer } from '../../src/image/file-layer.js';
 import type { Case } from '../../src/job/case.js';
 import { statuses } from '../../src/map/status.js';
 import type { Pass } from '../../src/plan/pass.js';
@@ -50,14 +51,28 @@ interface Life {
   readonly outcome?: Outcome;
 }
 
+interface LifeOptions {
+  /** Reads of the lives before this one. */
+  readonly readsBefore?: number;
+  readonly interruptAfter?: number;
+  /** Stands before the files. */
+  readonly layer?: FileLayer;
+}
+
 /** One run of the job on these files, until it ends or the power fails. What it finds is checked before
  * it reads. */
-async function live(files: CrashingFiles, interruptAfter = 0): Promise<Life> {
+async function live(
+  files: CrashingFiles,
+  { readsBefore = 0, interruptAfter = 0, layer = files }: LifeOptions = {},
+): Promise<Life> {
   const drive = createSimulatedDrive(defineScenario(scenario));
-  const opened = (rescue: Case) => refuseFalseClaims(rescue, files);
+  const opened = (rescue: Case) => {
+    refuseFalseClaims(rescue, files);
+    expect(rescue.state.totals.reads).toBeLessThanOrEqual(readsBefore);
+  };
   try {
     const outcome = await imageInWorld(scenario, {
-      files,
+      files: layer,
       drive,
       edit,
       wrap,
@@ -88,12 +103,20 @@ function refuseFalseClaims({ state, notices }: Case, files: CrashingFiles): void
   if (damage.length > 0) throw new Error(`a crash reads as damage: ${damage[0]}`);
 }
 
-/** Reads and file operations of a job that nothing disturbs. */
-async function undisturbed(): Promise<{ reads: number; operations: number }> {
+/** A job that nothing disturbs: its reads, its file operations, and those of them that replaced the map. */
+async function undisturbed() {
   const files = crashingFiles(randomOf(0));
-  const { reads, outcome } = await live(files);
+  const checkpoints: number[] = [];
+  const layer: FileLayer = {
+    ...files,
+    async rename(from, to) {
+      await files.rename(from, to);
+      if (to === 'case.map') checkpoints.push(files.operations);
+    },
+  };
+  const { reads, outcome } = await live(files, { layer });
   expect(outcome?.end.how).toBe('finished');
-  return { reads, operations: files.operations };
+  return { reads, operations: files.operations, checkpoints };
 }
 
 describe('a job whose power fails', () => {
@@ -107,7 +130,7 @@ describe('a job whose power fails', () => {
       files.crashAt(crashAt);
       const first = await live(files);
       expect(first.outcome, replay).toBeUndefined();
-      const second = await live(files.reboot());
+      const second = await live(files.reboot(), { readsBefore: first.reads });
       expect(second.outcome?.end.how, replay).toBe('finished');
       expect(await falsehoods(second.outcome!, lost), replay).toEqual([]);
       expect(first.reads + second.reads - reads, replay).toBeLessThanOrEqual(readsLostMax);
@@ -124,7 +147,7 @@ describe('a job whose power fails', () => {
       for (let ended = false; !ended; ) {
         // Six times a job or so, some of them while the case is opened.
         files.crashAt(1 + Math.floor((random() * operations) / 4));
-        const { reads: readsNow, outcome } = await live(files);
+        const { reads: readsNow, outcome } = await live(files, { readsBefore: readsInAll });
         readsInAll += readsNow;
         ended = outcome !== undefined;
         if (outcome) expect(await falsehoods(outcome, lost), `seed ${seed}`).toEqual([]);
@@ -135,15 +158,31 @@ describe('a job whose power fails', () => {
     }
   });
 
+  test('counts nothing twice when it fails between a checkpoint and the next journal', async () => {
+    const { checkpoints } = await undisturbed();
+    // The first belongs to the opening of the case, the last to its end.
+    const between = checkpoints.slice(1, -1);
+    expect(between.length).toBeGreaterThan(1);
+    for (const checkpoint of between) {
+      // Up to the sync of the directory that has the new journal's name.
+      for (let crashAt = checkpoint; crashAt <= checkpoint + 6; crashAt++) {
+        const files = crashingFiles(randomOf(crashAt));
+        files.crashAt(crashAt);
+        const { reads } = await live(files);
+        await live(files.reboot(), { readsBefore: reads, interruptAfter: 1 });
+      }
+    }
+  });
+
   test('finds a case that it can go on with although it was still being opened', async () => {
     const opening = crashingFiles(randomOf(0));
-    await live(opening, 1);
+    await live(opening, { interruptAfter: 1 });
     for (let crashAt = 1; crashAt <= opening.operations; crashAt++) {
       for (let seed = 0; seed < 3; seed++) {
         const files = crashingFiles(randomOf(crashAt * 3 + seed));
         files.crashAt(crashAt);
-        await live(files, 1);
-        const { outcome } = await live(files.reboot(), 3);
+        const { reads } = await live(files, { interruptAfter: 1 });
+        const { outcome } = await live(files.reboot(), { readsBefore: reads, interruptAfter: 3 });
         expect(outcome?.end.how, `seed ${seed}, crash at ${crashAt}`).toBe('interrupted');
       }
     }

@@ -10,7 +10,7 @@ import type { Drive } from '../../src/drive/drive.js';
 import { openImager } from '../../src/drive/imager.js';
 import type { FileLayer } from '../../src/image/file-layer.js';
 import { bringUp } from '../../src/job/bring-up.js';
-import { type Case, casePaths, openCase } from '../../src/job/case.js';
+import { type Case, casePaths, findCase, openCase } from '../../src/job/case.js';
 import type { JobEvent } from '../../src/job/events.js';
 import { type JobEnd, runJob } from '../../src/job/job.js';
 import type { JobState } from '../../src/job/state.js';
@@ -81,8 +81,7 @@ export async function imageInWorld(
       interrupt.signal,
     );
     const rescue = await openCase({
-      files,
-      paths: casePaths('case.img'),
+      found: await findCase(files, casePaths('case.img'), false),
       drive: identity,
       driveKind: 'hdd',
       passes: (options.edit ?? ((rows) => rows))(

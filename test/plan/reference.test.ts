@@ -28,6 +28,10 @@ function isFinished(state: PlanState, { lba, count }: Extent): boolean {
   return run.value === statuses.finished && lba + count <= endOf(run);
 }
 
+function isPhysicalSector({ lba, count }: Extent): boolean {
+  return lba % 8 === 0 && count === 8;
+}
+
 describe('a reference read', () => {
   test('is among what was read before', () => {
     const state = finished([
@@ -40,8 +44,14 @@ describe('a reference read', () => {
 
   test('is one whole physical sector, so that the drive touches no other for it', () => {
     const state = finished([[1_000_003, 3_000_001]]);
-    const others = referencesOf(state).filter(({ lba, count }) => lba % 8 !== 0 || count !== 8);
-    expect(others).toEqual([]);
+    expect(referencesOf(state).filter((extent) => !isPhysicalSector(extent))).toEqual([]);
+  });
+
+  test('is a whole physical sector of a run that has one, whatever lies around it', () => {
+    // Of each run only the sectors 8 to 15 are one.
+    const runs = Array.from({ length: 5000 }, (_, n) => 1_000_000 + n * 40);
+    const state = finished(runs.map((lba) => [lba + 3, lba + 23]));
+    expect(referencesOf(state).filter((extent) => !isPhysicalSector(extent))).toEqual([]);
   });
 
   test('is what there is, where no whole physical sector was read', () => {
@@ -82,6 +92,7 @@ describe('a reference read', () => {
     state.cursor = 400_000;
     const places = referencesOf(state).map(({ lba }) => lba);
     expect(new Set(places).size).toBeGreaterThan(attempts.length / 2);
+    expect(Math.max(...places)).toBeLessThan(400_000 - cacheCount);
   });
 
   test('is near where nothing was read far away', () => {
@@ -94,7 +105,7 @@ describe('a reference read', () => {
   test('is spread over the drive, and inside it, while nothing was read', () => {
     const references = referencesOf(finished([]));
     expect(references.filter((extent) => endOf(extent) > sectorCount)).toEqual([]);
-    expect(references.filter(({ lba, count }) => lba % 8 !== 0 || count !== 8)).toEqual([]);
+    expect(references.filter((extent) => !isPhysicalSector(extent))).toEqual([]);
     const tenths = new Set(references.map(({ lba }) => Math.floor((lba * 10) / sectorCount)));
     expect(tenths.size).toBe(10);
   });
