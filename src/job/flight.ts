@@ -14,6 +14,8 @@ export interface Flight {
   submit(extent: Extent, pass: Pass): void;
   /** Waits for the oldest, writes what it brought to the image, and notes it. */
   settleOldest(): Promise<void>;
+  /** Whether the drive still has something to answer, a probe included. */
+  isBusy(): boolean;
   /** From now on nothing that still comes back is taken in. */
   abandon(): void;
   /** Reads one extent by itself, for its answer only. Nothing else may be under way. */
@@ -41,6 +43,21 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
   let stopped = false;
   let abandoned = false;
   let submitted = 0;
+  let probing = false;
+  let settling: Promise<void> | undefined;
+
+  async function settleNow(): Promise<void> {
+    const oldest = underWay[0];
+    if (!oldest) return;
+    const result = await oldest.result;
+    if (result.goodCount > 0 && !abandoned) await image.write(oldest.extent.lba, result.data);
+    if (abandoned) return;
+    underWay.shift();
+    sectors -= oldest.extent.count;
+    const event = readEvent('pass', oldest.extent, result);
+    if (endsBatch(event, oldest.pass)) stopped = true;
+    note(event);
+  }
 
   return {
     abandon: () => {
@@ -66,28 +83,21 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
       underWay.push({ extent, pass, result });
       sectors += extent.count;
     },
-    async settleOldest() {
-      const oldest = underWay[0];
-      if (!oldest) return;
-      const result = await oldest.result;
-      if (result.goodCount > 0 && !abandoned) await image.write(oldest.extent.lba, result.data);
-      if (abandoned) return;
-      underWay.shift();
-      sectors -= oldest.extent.count;
-      const event = readEvent('pass', oldest.extent, result);
-      if (endsBatch(event, oldest.pass)) stopped = true;
-      note(event);
+    // Whoever gives up waiting leaves it going: the next call joins in.
+    settleOldest() {
+      settling ??= settleNow().finally(() => {
+        settling = undefined;
+      });
+      return settling;
     },
+    isBusy: () => probing || underWay.length > 0,
     async probe(extent, timeoutMs) {
       batch += 1;
       const stopOn = { fault: true, slow: false, timeout: true };
-      note(
-        readEvent(
-          'reference',
-          extent,
-          await drive.read({ extent, timeoutMs, slowMs: 0, stopOn, batch }),
-        ),
-      );
+      probing = true;
+      const result = await drive.read({ extent, timeoutMs, slowMs: 0, stopOn, batch });
+      probing = false;
+      note(readEvent('reference', extent, result));
     },
   };
 }

@@ -79,6 +79,9 @@ export async function runJob(
 async function loop(job: Job): Promise<JobEnd> {
   const { parts, state, flight, signal } = job;
   const reach: Reach = { resets: parts.drive.capabilities.resets, power: parts.powers.length > 0 };
+  const aborted = new Promise<undefined>((resolve) => {
+    signal.addEventListener('abort', () => resolve(undefined), { once: true });
+  });
   for (;;) {
     if (signal.aborted) return interrupted;
     parts.recorder.tick();
@@ -88,9 +91,10 @@ async function loop(job: Job): Promise<JobEnd> {
     if (step.kind === 'read' && flight.hasRoom(step.extent)) {
       flight.submit(step.extent, step.pass);
     } else if (underWay.length > 0) {
-      await flight.settleOldest();
+      // A read may take fifteen seconds; who presses Ctrl-C shall not wait for it.
+      await Promise.race([flight.settleOldest(), aborted]);
     } else {
-      const end = await act(job, step);
+      const end = await Promise.race([act(job, step), aborted]);
       if (end) return end;
     }
   }
@@ -163,7 +167,7 @@ async function giveUp(
 
 /** Takes in what reads under way still bring, for a bounded time. */
 async function drain({ parts, flight }: Job): Promise<void> {
-  if (flight.extents().length === 0) return;
+  if (!flight.isBusy()) return;
   if (parts.drive.capabilities.resets.has('abort')) await parts.drive.reset('abort');
   const limit = new AbortController();
   const settled = (async () => {
