@@ -11,7 +11,7 @@ import { endOf } from '../map/extent.js';
 import { sectorMapOf } from '../map/mapfile.js';
 import { statuses } from '../map/status.js';
 import { formatResult } from '../show/result.js';
-import { imageDrive } from './image.js';
+import { exitStatusOf, imageDrive } from './image.js';
 
 const scenarioName = 'demo';
 /** The simulated drive lives this many times faster than a real one. */
@@ -38,7 +38,7 @@ export async function demo(folder: string): Promise<number> {
     process.stdout.write(formatResult(result));
     const checked = await check(image, map);
     process.stdout.write(`checked      all ${checked} finished sectors hold what the drive held\n`);
-    return result.ended === 'finished' ? 0 : 1;
+    return exitStatusOf(result.ended);
   } finally {
     imager.process.kill('SIGTERM');
   }
@@ -72,7 +72,8 @@ function startOn(plug: readonly string[]): Promise<RunningImager> {
   const child = spawn(
     process.execPath,
     [main, 'sim', scenarioName, '--scale', String(scale), ...plug],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
+    // A process group of its own: Ctrl-C is for the job, which still needs the imager to stop in order.
+    { stdio: ['ignore', 'pipe', 'pipe'], detached: true },
   );
   return new Promise((resolve, reject) => {
     let said = '';

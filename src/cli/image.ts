@@ -37,9 +37,20 @@ const exitInterrupted = 130;
 export async function image(spec: string, path: string, options: ImageOptions): Promise<number> {
   const result = await imageDrive(spec, path, options);
   process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : formatResult(result));
-  if (result.ended === 'interrupted') return exitInterrupted;
-  if (result.ended === 'gave-up') return exitHung;
-  return options.strict && result.sectors.finished < result.sectors.total ? exitUnread : 0;
+  const isWhole = result.sectors.finished === result.sectors.total;
+  return exitStatusOf(result.ended) || (options.strict && !isWhole ? exitUnread : 0);
+}
+
+/** How the process ends when the job ended so. */
+export function exitStatusOf(ended: ImageResult['ended']): number {
+  switch (ended) {
+    case 'finished':
+      return 0;
+    case 'interrupted':
+      return exitInterrupted;
+    case 'gave-up':
+      return exitHung;
+  }
 }
 
 /** Images the drive, or goes on doing so, and says what came of it. Throws a LastspinError for everything

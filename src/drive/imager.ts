@@ -18,7 +18,7 @@ import {
   resetKinds,
   stopBits,
 } from '../../firmware-protocol/commands.js';
-import { type DeviceEvent, ReplyError } from '../../firmware-protocol/device.js';
+import { type DeviceEvent, type DeviceStatus, ReplyError } from '../../firmware-protocol/device.js';
 import type { Link } from '../../firmware-protocol/link.js';
 import { toUnsigned } from '../../firmware-protocol/message.js';
 import type { Clock } from '../clock.js';
@@ -36,14 +36,7 @@ import type {
 } from './drive.js';
 
 /** What the imager measures and counts. Absent where it has no sensor. */
-export interface ImagerStatus {
-  readonly powerState: PowerState;
-  readonly driveBusy: boolean;
-  readonly temperatureCelsius?: number;
-  readonly rail5?: { readonly millivolts: number; readonly milliamps: number };
-  readonly rail12?: { readonly millivolts: number; readonly milliamps: number };
-  readonly uptimeMs: number;
-  readonly powerCycles: number;
+export interface ImagerStatus extends DeviceStatus {
   /** Frames that the imager threw away. */
   readonly framesDiscarded: number;
 }
