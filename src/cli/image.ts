@@ -27,8 +27,6 @@ export interface ImageOptions {
   readonly force?: boolean;
 }
 
-/** Extra passes over the bad sectors unless told otherwise: what a hard drive should bear. */
-const retriesDefault = 1;
 const exitUnread = 4;
 const exitHung = 32;
 const exitInterrupted = 130;
@@ -106,7 +104,7 @@ async function imageOpened(
       found,
       drive: identity,
       driveKind: kind,
-      passes: passesFor(identity, options),
+      passes: passesFor(identity, options, policy.retries),
       ...physicalCountFor(identity, options),
       force,
       version,
@@ -147,7 +145,7 @@ function say(line: string): void {
   process.stderr.write(`lastspin: ${line}\n`);
 }
 
-function passesFor(drive: DriveIdentity, options: ImageOptions) {
+function passesFor(drive: DriveIdentity, options: ImageOptions, retriesDefault: number) {
   return standardPreset({
     sectorCount: drive.sectorCount,
     sectorBytes: drive.sectorBytes,

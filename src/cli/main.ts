@@ -44,7 +44,11 @@ export async function main(argv: readonly string[]): Promise<number> {
       whole(600_000),
     )
     .option('--min-rate <BYTES/S>', 'a group below this rate counts as slow', whole(1e12))
-    .option('--retries <N>', 'passes over bad sectors at the end, 1 unless told', whole(1000))
+    .option(
+      '--retries <N>',
+      'passes over bad sectors at the end; by default what the kind of drive bears',
+      whole(1000),
+    )
     .option('--json', 'print one JSON object as the result')
     .option('--strict', 'exit with 4 when sectors remain unread')
     .option('--force', 'take an existing image that has no map; go on with little disk space')

@@ -1,5 +1,7 @@
 /** How much trouble a kind of drive may be given, as data. */
 export interface TroublePolicy {
+  /** Passes over the bad sectors at the end, unless the user says otherwise. */
+  readonly retries: number;
   /** How long a drive may take until it is ready after power-on, in ms. */
   readonly readyLimitMs: number;
   /** The same after a soft or hard reset: one that has not answered by then stays hung. */
@@ -37,6 +39,7 @@ export interface TroublePolicy {
 }
 
 const hdd: TroublePolicy = {
+  retries: 1,
   readyLimitMs: 60_000,
   resetLimitMs: 5000,
   silent: { stopReadsMs: 5000, unloadMs: 10_000, standbyMs: 600_000, offMs: 3_600_000 },
@@ -59,6 +62,7 @@ export const troublePolicies = {
   hdd,
   ssd: {
     ...hdd,
+    retries: 3,
     silent: { stopReadsMs: 5000, unloadMs: 0, standbyMs: 0, offMs: 60_000 },
     settleMs: 2000,
     offMs: 5000,
@@ -71,6 +75,7 @@ export const troublePolicies = {
   },
   flash: {
     ...hdd,
+    retries: 10,
     silent: { stopReadsMs: 5000, unloadMs: 0, standbyMs: 0, offMs: 10_000 },
     readyLimitMs: 15_000,
     settleMs: 1000,
@@ -87,10 +92,11 @@ export const troublePolicies = {
   /** A plain file: nothing spins, warms up or wears out; what stands behind it keeps its own times. */
   file: {
     ...hdd,
+    retries: 0,
     settleMs: 0,
     offMs: 1000,
     cyclesMax: 200,
-    gainlessCyclesMax: 5,
+    gainlessCyclesMax: 20,
     spinUpRestMs: 5000,
     coolDownMs: 0,
     referenceTimeoutMs: 10_000,
