@@ -23,6 +23,8 @@ export interface Progress {
 /** Redraws a few lines at most four times a second; without a terminal, one line every ten seconds. */
 const redrawIntervalMs = 250;
 const lineIntervalMs = 10_000;
+/** A strip longer than this says no more. */
+const stripCellsMax = 120;
 /** The rate shown is that of about the last five seconds. */
 const rateWindowMs = 5000;
 
@@ -91,16 +93,25 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
       ['/', 'non-scraped', statuses['non-scraped']],
       ['-', 'bad', statuses['bad-sector']],
     ] as const;
-    const strip = formatStrip(map, Math.max(20, Math.min(terminal.columns - 2, 120)));
-    const counts = legend.map(([letter, name, status]) => {
-      const sectors = map.countOf(status);
-      return `${paintStatus(letter)} ${name} ${formatBytes(sectors * state.plan.sectorBytes)}`;
-    });
+    // A line that wraps would be two, and the next picture would not cover it.
+    const width = Math.max(1, terminal.columns - 1);
+    const strip = formatStrip(map, Math.min(width - 1, stripCellsMax));
+    const counts = legend
+      .map(([letter, name, status]) => {
+        const sectors = map.countOf(status);
+        return `${letter} ${name} ${formatBytes(sectors * state.plan.sectorBytes)}`;
+      })
+      .join('   ');
     return [
       ` ${[...strip].map(paintStatus).join('')}`,
-      ` ${counts.join('   ')}`,
-      ` ${oneLine(state)}`,
+      paintLetters(` ${counts}`.slice(0, width)),
+      ` ${oneLine(state)}`.slice(0, width),
     ];
+  }
+
+  /** Colours the legend's letters, which stand alone between blanks. */
+  function paintLetters(line: string): string {
+    return line.replace(/(?<= )[+?*/-](?= )/g, paintStatus);
   }
 
   function paintStatus(letter: string): string {
