@@ -24,7 +24,7 @@ export function decide(state: JobState, inFlight: readonly Extent[], reach: Reac
   const planned = plan(state.plan, inFlight);
   // Verdicts reach back to the last good read, but not past the end of a pass: they come before it.
   if (planned.kind === 'end-pass' && state.plan.blamed.length > 0) {
-    return { kind: 'trouble', why: 'the pass ends with errors', from: 'none' };
+    return { kind: 'trouble', why: 'the last reads of the pass failed', from: 'none' };
   }
   return planned;
 }

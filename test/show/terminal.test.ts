@@ -6,7 +6,7 @@ import { troublePolicies } from '../../src/power/policy.js';
 import { createProgress } from '../../src/show/terminal.js';
 import { standardState } from '../plan/bench-drive.js';
 
-const escape = String.fromCharCode(27);
+const controlEscape = String.fromCharCode(27);
 
 /** Shows a few reads on a terminal of this width and returns what was written. */
 function show(columns: number, live: boolean): string[] {
@@ -45,7 +45,7 @@ test.each([
 
 test('each picture erases exactly the lines of the last', () => {
   const written = show(80, true);
-  const cursorUp = new RegExp(`${escape}\\[(\\d+)A`, 'g');
+  const cursorUp = new RegExp(`${controlEscape}\\[(\\d+)A`, 'g');
   const ups = written.flatMap((text) => [...text.matchAll(cursorUp)].map((match) => match[1]));
   expect(ups.length).toBeGreaterThan(3);
   expect(new Set(ups)).toEqual(new Set(['3']));
@@ -53,6 +53,6 @@ test('each picture erases exactly the lines of the last', () => {
 
 test('without a terminal there are plain lines and no control characters', () => {
   const lines = show(80, false);
-  expect(lines.join('')).not.toContain(`${escape}[1A`);
+  expect(lines.join('')).not.toContain(`${controlEscape}[1A`);
   expect(lines.length).toBeGreaterThan(3);
 });
