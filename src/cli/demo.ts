@@ -71,9 +71,10 @@ function startOn(plug: readonly string[]): Promise<RunningImager> {
   const main = process.argv[1] ?? '';
   const child = spawn(
     process.execPath,
-    [main, 'sim', scenarioName, '--scale', String(scale), ...plug],
+    [main, 'sim', scenarioName, '--scale', String(scale), '--until-eof', ...plug],
     // A process group of its own: Ctrl-C is for the job, which still needs the imager to stop in order.
-    { stdio: ['ignore', 'pipe', 'pipe'], detached: true },
+    // Its standard input ends with this process, however that ends.
+    { stdio: ['pipe', 'pipe', 'pipe'], detached: true },
   );
   return new Promise((resolve, reject) => {
     let said = '';

@@ -63,6 +63,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--pty <PATH>', 'as a serial port: a link to a pseudo-terminal at PATH')
     .option('--tcp <ADDR>', 'on HOST:PORT or PORT; loopback unless a host is given')
     .option('--scale <N>', 'times faster than life', positive, 1)
+    .option('--until-eof', 'end when standard input ends, for whoever started it')
     .action(async (scenario, options) => {
       status = await (await import('./sim.js')).sim(scenario, options);
     });

@@ -10,6 +10,7 @@ export interface SimOptions {
   readonly pty?: string;
   readonly tcp?: string;
   readonly scale: number;
+  readonly untilEof?: boolean;
 }
 
 /** `lastspin sim SCENARIO --pty PATH | --tcp ADDR`: serves until interrupted. One line on stdout says
@@ -22,7 +23,11 @@ export async function sim(scenario: string, options: SimOptions): Promise<number
     bootId: newSession(),
   });
   process.stdout.write(`${prefix}${simulator.address}\n`);
-  await new Promise((resolve) => interrupt.signal.addEventListener('abort', resolve));
+  await new Promise((resolve) => {
+    interrupt.signal.addEventListener('abort', resolve);
+    if (options.untilEof) process.stdin.on('end', resolve).resume();
+  });
+  process.stdin.pause();
   await simulator.close();
   interrupt.dispose();
   return 0;

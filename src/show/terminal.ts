@@ -47,7 +47,8 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
   function say(line: string): void {
     erase();
     terminal.write(`${line}\n`);
-    drawnAtMs = Number.NEGATIVE_INFINITY;
+    // The picture stood below; without one there is nothing to draw again.
+    if (terminal.live) drawnAtMs = Number.NEGATIVE_INFINITY;
   }
 
   function bytesPerSecond(state: JobState): number {
