@@ -79,9 +79,6 @@ export async function runJob(
 async function loop(job: Job): Promise<JobEnd> {
   const { parts, state, flight, signal } = job;
   const reach: Reach = { resets: parts.drive.capabilities.resets, power: parts.powers.length > 0 };
-  const aborted = new Promise<undefined>((resolve) => {
-    signal.addEventListener('abort', () => resolve(undefined), { once: true });
-  });
   for (;;) {
     if (signal.aborted) return interrupted;
     parts.recorder.tick();
@@ -92,12 +89,33 @@ async function loop(job: Job): Promise<JobEnd> {
       flight.submit(step.extent, step.pass);
     } else if (underWay.length > 0) {
       // A read may take fifteen seconds; who presses Ctrl-C shall not wait for it.
-      await Promise.race([flight.settleOldest(), aborted]);
+      await unlessAborted(flight.settleOldest(), signal);
     } else {
-      const end = await Promise.race([act(job, step), aborted]);
+      const end = await unlessAborted(act(job, step), signal);
       if (end) return end;
     }
   }
+}
+
+/** What the promise becomes, or undefined as soon as the signal aborts. Not a race with one lasting promise:
+ * that one would remember every read of the job. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => resolve(undefined);
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    const forget = () => signal.removeEventListener('abort', onAbort);
+    promise.then(
+      (value) => {
+        forget();
+        resolve(value);
+      },
+      (error: unknown) => {
+        forget();
+        reject(error);
+      },
+    );
+  });
 }
 
 /** Every step but reading; nothing is under way here. */
