@@ -5,7 +5,7 @@ import { crc32 } from 'node:zlib';
 import { LastspinError, reasonOf } from '../src/errors.js';
 import type { Codec } from './codec.js';
 import { commands, faultBits, readOutcomes } from './commands.js';
-import { ReplyError } from './device.js';
+import { type DeviceReadResult, ReplyError } from './device.js';
 import { encodeMessage, type Reply } from './message.js';
 
 type ValueIn<C> = C extends Codec<infer T> ? T : never;
@@ -18,15 +18,9 @@ export interface CallerRead extends Omit<WireRead, 'releaseBelow'> {
 
 export type ReadOutcomeName = keyof typeof readOutcomes;
 
-export interface CallerReadResult {
+/** What the device made of a read, or `not-attempted`. */
+export interface CallerReadResult extends Omit<DeviceReadResult, 'outcome'> {
   readonly outcome: ReadOutcomeName;
-  readonly goodCount: number;
-  /** Exactly `goodCount` sectors. */
-  readonly data: Uint8Array;
-  readonly elapsedMicros: number;
-  readonly failingLba?: number;
-  readonly ata?: { readonly status: number; readonly error: number };
-  readonly sense?: { readonly key: number; readonly asc: number; readonly ascq: number };
 }
 
 /** Asking this often without getting anything new is a dead or a lying link, not noise. */

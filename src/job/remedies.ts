@@ -66,7 +66,7 @@ export function createRemedies(
     await cycleWithFirst(powers, offMs, signal, (power, error) => {
       note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
     });
-    note({ kind: 'power-cycled', ok: true, gained });
+    note({ kind: 'power-cycled', gained });
   }
 
   async function rest(restMs: number, why: string, powerOff: boolean): Promise<void> {
@@ -87,8 +87,15 @@ export function createRemedies(
 
   return {
     async reset(kind) {
-      await drive.reset(kind);
-      note({ kind: 'reset', reset: kind, ok: true });
+      let ok = true;
+      try {
+        await drive.reset(kind);
+      } catch (error) {
+        // A rung that does not bear: the next one is stronger. A broken link is another matter.
+        if (!isLastspinError(error, 'DEVICE_REFUSED')) throw error;
+        ok = false;
+      }
+      note({ kind: 'reset', reset: kind, ok });
     },
     awaitReady,
     cyclePower,

@@ -11,7 +11,7 @@ const rungOrder: readonly Rung[] = ['none', 'abort', 'soft', 'hard', 'power'];
 export type TroubleEvent =
   | { readonly kind: 'trouble'; readonly why: string; readonly from: Rung }
   | { readonly kind: 'reset'; readonly reset: 'abort' | 'soft' | 'hard'; readonly ok: boolean }
-  | { readonly kind: 'power-cycled'; readonly ok: boolean; readonly gained: boolean }
+  | { readonly kind: 'power-cycled'; readonly gained: boolean }
   | { readonly kind: 'ready'; readonly ok: boolean; readonly waitedMs: number }
   | { readonly kind: 'rested'; readonly restMs: number; readonly why: string }
   | {

@@ -154,7 +154,7 @@ function describeEvent(
     case 'reset':
       return {
         style: 'yellow',
-        text: event.reset === 'abort' ? 'command aborted' : `${event.reset} reset`,
+        text: `${event.reset === 'abort' ? 'abort' : `${event.reset} reset`}${event.ok ? '' : ' refused'}`,
       };
     case 'power-cycled':
       return { style: 'red', text: 'power cycled' };

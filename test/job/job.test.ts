@@ -91,6 +91,23 @@ describe('a job through the protocol, in virtual time', () => {
     expect(outcome.state.totals.powerCycles).toBe(0);
   });
 
+  test('a reset that the imager refuses is a rung that does not bear: the next one is taken', async () => {
+    const wrap = (drive: Drive): Drive => ({
+      ...drive,
+      reset: async (kind) => {
+        if (kind !== 'abort') throw new LastspinError('DEVICE_REFUSED', `no ${kind} reset now`);
+        await drive.reset(kind);
+      },
+    });
+    const outcome = await imageInWorld(
+      { ...base, faults: [{ kind: 'hang', lba: 20_000, count: 8, until: 'hard-reset' }] },
+      { wrap },
+    );
+    expect(outcome.end.how).toBe('finished');
+    expect(await falsehoods(outcome, within(20_000, 8))).toEqual([]);
+    expect(outcome.state.totals.powerCycles).toBe(2);
+  });
+
   test('a drive that vanishes from the bus once is brought back and loses nothing', async () => {
     const outcome = await imageInWorld({
       ...base,

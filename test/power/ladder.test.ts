@@ -64,7 +64,7 @@ function climb(
     if (step.kind === 'power-cycle') {
       applied = 'power';
       nowMs += step.offMs;
-      fold({ kind: 'power-cycled', ok: true, gained: false });
+      fold({ kind: 'power-cycled', gained: false });
     }
     if (step.kind === 'await-ready')
       fold({ kind: 'ready', ok: cure !== 'never' || applied !== 'power', waitedMs: 0 });
@@ -278,7 +278,7 @@ describe('budgets', () => {
       const fold = (event: TroubleEvent) => foldTrouble(trouble, event, nowMs, policy);
       nowMs += policy.coolDownWindowMs;
       fold({ kind: 'trouble', why: 'test', from: 'hard' });
-      fold({ kind: 'power-cycled', ok: true, gained: gained(n) });
+      fold({ kind: 'power-cycled', gained: gained(n) });
       fold({ kind: 'ready', ok: true, waitedMs: 0 });
       fold({ kind: 'rested', restMs: policy.settleMs, why: '' });
       fold(reference('good'));
@@ -310,7 +310,7 @@ describe('budgets', () => {
     const fold = (event: TroubleEvent) => foldTrouble(trouble, event, 0, policy);
     const spinUp = (ok: boolean) => {
       fold({ kind: 'trouble', why: 'test', from: 'hard' });
-      fold({ kind: 'power-cycled', ok: true, gained: true });
+      fold({ kind: 'power-cycled', gained: true });
       fold({ kind: 'ready', ok, waitedMs: 0 });
     };
     spinUp(false);
@@ -330,7 +330,7 @@ describe('budgets', () => {
       if (steps.push(step) > 100) throw new Error('the rests do not end');
       if (step.kind === 'reference') fold(reference('good', 4000));
       if (step.kind === 'rest') fold({ kind: 'rested', restMs: step.restMs, why: step.why });
-      if (step.kind === 'power-cycle') fold({ kind: 'power-cycled', ok: true, gained: false });
+      if (step.kind === 'power-cycle') fold({ kind: 'power-cycled', gained: false });
       if (step.kind === 'await-ready') fold({ kind: 'ready', ok: true, waitedMs: 0 });
     }
     const taken = kinds(steps).filter((kind) => kind !== 'reference' && kind !== 'await-ready');
