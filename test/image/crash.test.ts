@@ -6,7 +6,7 @@ import type { Extent } from '../../src/map/extent.js';
 import { sectorMapOf } from '../../src/map/mapfile.js';
 import { createRunMap, type RunMap } from '../../src/map/run-map.js';
 import { statuses } from '../../src/map/status.js';
-import { type CrashingFiles, crashingFiles } from './crashing-files.js';
+import { type CrashingFiles, crashingFiles, randomOf } from './crashing-files.js';
 
 const drive = { sectorBytes: 512, sectorCount: 96 };
 const paths = { image: 'case.img', map: 'case.map', journal: 'case.journal' };
@@ -200,15 +200,4 @@ function contentOf(extent: Extent): Uint8Array {
     data.fill(extent.lba + i + 1, i * drive.sectorBytes, (i + 1) * drive.sectorBytes);
   }
   return data;
-}
-
-/** Numbers in [0, 1) from a seed (mulberry32). */
-function randomOf(seed: number): () => number {
-  let state = seed + 0x9e3779b9;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -8,7 +8,7 @@ import type { FileLayer } from '../../src/image/file-layer.js';
 import type { Case } from '../../src/job/case.js';
 import { statuses } from '../../src/map/status.js';
 import type { Pass } from '../../src/plan/pass.js';
-import { type CrashingFiles, crashingFiles } from '../image/crashing-files.js';
+import { type CrashingFiles, crashingFiles, randomOf } from '../image/crashing-files.js';
 import { falsehoods, imageInWorld, type Outcome } from './world.js';
 
 const readMs = 250;
@@ -201,14 +201,3 @@ describe('a job whose power fails', () => {
     }
   });
 });
-
-/** Numbers in [0, 1) from a seed (mulberry32). */
-function randomOf(seed: number): () => number {
-  let state = seed + 0x9e3779b9;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
