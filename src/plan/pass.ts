@@ -1,3 +1,5 @@
+import type { Extent } from '../map/extent.js';
+
 /** A pass is a row, not code: what to read, in which order, and what to do when a read goes wrong. */
 
 /** What an area that an earlier pass left behind was left for. The numbers are what the notes store. */
@@ -17,15 +19,32 @@ export const noteNames = Object.keys(notes) as readonly Note[];
  * for a later pass. `go-on`: take the next read. */
 export type Reaction = 'skip' | 'leave' | 'go-on';
 
+/** How the read of one head differs from the row's. */
+export interface PerHead {
+  readonly head: number;
+  readonly readCount?: number;
+  readonly timeoutMs?: number;
+  readonly bytesPerSecondMax?: number;
+}
+
 export interface Pass {
   /** Its purpose, for people. */
   readonly name: string;
   /** Which sectors it acts on: copy `?`, trim `*`, scrape `/`, retry `-`. With area `hung`: whatever is
    * neither finished nor bad. */
   readonly phase: 'copy' | 'trim' | 'scrape' | 'retry';
-  readonly direction: 'forward' | 'backward';
-  /** Only areas left for this reason; `any` is everything but hung spots. */
-  readonly area: 'any' | Exclude<Note, 'none'>;
+  /** `best-first`: where a read is expected to bring most for its time and strain, by what was learned. */
+  readonly direction: 'forward' | 'backward' | 'best-first';
+  /** Only areas left for this reason; `any` is everything but hung spots; `after-finished` and
+   * `before-finished` are areas that follow or precede a finished sector. */
+  readonly area: 'any' | 'after-finished' | 'before-finished' | Exclude<Note, 'none'>;
+  /** Only these parts of the drive; absent: all of the job's domain. */
+  readonly ranges?: readonly Extent[];
+  /** Only sectors of this priority of the job's domain (1 is first); absent: all of the domain. */
+  readonly priority?: number;
+  /** Only bands of these heads, where the head map knows them; `weak` and `good` by what was learned. */
+  readonly heads?: 'good' | 'weak' | readonly number[];
+  readonly perHead?: readonly PerHead[];
   /** Sectors of one read, rounded up to whole physical sectors; reads are aligned to it. */
   readonly readCount: number;
   readonly onFault: Reaction;
@@ -36,13 +55,36 @@ export interface Pass {
   readonly onHang: 'defer' | 'leave' | 'go-on-while-gaining' | 'retry';
   /** What an area left on a fault is left for. Absent: as it was. */
   readonly leaveAs?: Exclude<Note, 'none'>;
-  /** Jumps of `skip`, in sectors: the first, and the limit of the doubling. */
-  readonly skip: { readonly startCount: number; readonly maxCount: number };
+  /** Jumps of `skip`, in sectors: the first, the limit, and by what each grows (2 when absent). */
+  readonly skip: {
+    readonly startCount: number;
+    readonly maxCount: number;
+    readonly growth?: number;
+  };
   readonly timeoutMs: number;
   /** A read that completes later than this is slow; 0 = no limit. */
   readonly slowMs: number;
   /** A read below this rate is slow too; 0 = no limit. */
   readonly bytesPerSecondMin: number;
+  /** The row ends after so many failing reads, or so much reading; 0 or absent = no limit. What it did not
+   * reach stays as it is. */
+  readonly faultsMax?: number;
+  readonly durationMaxMs?: number;
+  /** No faster than this on average; 0 or absent = no cap. */
+  readonly bytesPerSecondMax?: number;
+  /** Heads parked for `restMs` after so much reading or so many failing reads (0 = never). */
+  readonly rest?: {
+    readonly afterMs: number;
+    readonly afterFaults: number;
+    readonly restMs: number;
+  };
+  /** Resets that the ladder may use during this row; absent: all that the path has. */
+  readonly resets?: readonly ('abort' | 'soft' | 'hard')[];
+  /** Power cycles during this row, within the drive kind's budget; absent: only that. */
+  readonly powerCyclesMax?: number;
+  /** The drive's own look-ahead and retries, where it lets us set them; absent: as the drive likes. */
+  readonly lookAhead?: boolean;
+  readonly driveRetries?: boolean;
   readonly before:
     | { readonly kind: 'none' }
     | { readonly kind: 'power-cycle' }

@@ -42,6 +42,12 @@ function actsOn(pass: Pass): readonly StatusCode[] {
   }
 }
 
+/** The note of the areas that a pass is for; undefined where it takes any. */
+function noteOf({ area }: Pass): number | undefined {
+  if (area === 'any' || area === 'after-finished' || area === 'before-finished') return undefined;
+  return notes[area];
+}
+
 /** Sectors of one read of this pass. */
 export function readCountOf(state: PlanState, pass: Pass): number {
   return Math.ceil(pass.readCount / state.physicalCount) * state.physicalCount;
@@ -74,7 +80,8 @@ function candidateAfter(state: PlanState, pass: Pass, from: number): Extent | un
   const wanted = actsOn(pass);
   let at = from;
   while (at < state.sectorCount) {
-    if (pass.area === 'any') {
+    const note = noteOf(pass);
+    if (note === undefined) {
       const run = nextOf(state, wanted, at, state.sectorCount);
       if (!run) return undefined;
       const spot = state.notes.next(run.lba, notes.hung, endOf(run));
@@ -82,7 +89,7 @@ function candidateAfter(state: PlanState, pass: Pass, from: number): Extent | un
       if (spot.lba > run.lba) return { lba: run.lba, count: spot.lba - run.lba };
       at = endOf(spot);
     } else {
-      const area = state.notes.next(at, notes[pass.area]);
+      const area = state.notes.next(at, note);
       if (!area) return undefined;
       const run = nextOf(state, wanted, area.lba, endOf(area));
       if (run) return run;
@@ -97,7 +104,8 @@ function candidateBefore(state: PlanState, pass: Pass, before: number): Extent |
   const wanted = actsOn(pass);
   let at = before;
   while (at > 0) {
-    if (pass.area === 'any') {
+    const note = noteOf(pass);
+    if (note === undefined) {
       const run = previousOf(state, wanted, at, 0);
       if (!run) return undefined;
       const spot = state.notes.previous(endOf(run), notes.hung, run.lba);
@@ -105,7 +113,7 @@ function candidateBefore(state: PlanState, pass: Pass, before: number): Extent |
       if (endOf(spot) < endOf(run)) return { lba: endOf(spot), count: endOf(run) - endOf(spot) };
       at = spot.lba;
     } else {
-      const area = state.notes.previous(at, notes[pass.area]);
+      const area = state.notes.previous(at, note);
       if (!area) return undefined;
       const run = previousOf(state, wanted, endOf(area), area.lba);
       if (run) return run;
