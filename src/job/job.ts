@@ -134,6 +134,9 @@ async function act(
     case 'end-pass':
       note({ kind: 'pass-ended', index: step.index });
       return;
+    case 'price':
+      note({ kind: 'priced', price: step.price, lba: step.lba });
+      return;
     case 'classify':
       note({ kind: 'classified', ...step.extent, status: step.status });
       return;

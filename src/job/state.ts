@@ -66,6 +66,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
       return;
     case 'pass-started':
     case 'pass-ended':
+    case 'priced':
     case 'classified':
       foldPlan(state.plan, event);
       return;

@@ -34,6 +34,8 @@ export type PlanEvent =
   | BlamedEvent
   | { readonly kind: 'pass-started'; readonly index: number; readonly name: string }
   | { readonly kind: 'pass-ended'; readonly index: number }
+  /** A new round of a best-first pass: the least yield worth reading, as a share of healthy reading's. */
+  | { readonly kind: 'priced'; readonly price: number; readonly lba: number }
   /** A conclusion without a read: both edges of a trimmed run are known. */
   | {
       readonly kind: 'classified';

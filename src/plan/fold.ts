@@ -1,6 +1,7 @@
 import { type Extent, endOf } from '../map/extent.js';
 import { statuses } from '../map/status.js';
 import type { BlamedEvent, PlanEvent, ReadEvent } from './events.js';
+import { firstPrice, foldLearned, learnAreas } from './learned.js';
 import { notes, type Pass, type Reaction } from './pass.js';
 import { type PlanState, toPhysical } from './state.js';
 
@@ -23,6 +24,11 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
       state.passStarted = false;
       resetCursor(state);
       return;
+    case 'priced':
+      state.learned.price = event.price;
+      learnAreas(state.learned, state.map);
+      state.cursor = event.lba;
+      return;
     case 'classified':
       state.map.set(event, statuses[event.status]);
       return;
@@ -31,13 +37,15 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
 
 function resetCursor(state: PlanState): void {
   const direction = state.passes[state.passIndex]?.direction ?? 'forward';
-  state.cursor = direction === 'forward' ? 0 : state.sectorCount;
+  state.cursor = direction === 'backward' ? state.sectorCount : 0;
+  state.learned.price = firstPrice;
   state.skipCount = 0;
 }
 
 function foldRead(state: PlanState, event: ReadEvent): void {
   const pass = state.passes[state.passIndex];
   if (!pass || event.outcome === 'not-attempted') return;
+  foldLearned(state.learned, event, state.map);
   if (event.goodCount > 0) {
     state.map.set({ lba: event.lba, count: event.goodCount }, statuses.finished);
     state.blamed = [];
@@ -57,13 +65,17 @@ function foldRead(state: PlanState, event: ReadEvent): void {
 /** Trimming has no cursor: it takes the first run whose edges are not known. */
 function moveCursor(state: PlanState, pass: Pass, extent: Extent): void {
   if (pass.phase === 'trim') return;
-  state.cursor = pass.direction === 'forward' ? endOf(extent) : extent.lba;
+  state.cursor = pass.direction === 'backward' ? extent.lba : endOf(extent);
 }
 
 /** Marks what a failed read left unread, and moves on as the pass says. */
 function applyFailure(state: PlanState, pass: Pass, event: ReadEvent): void {
   const rest = { lba: event.lba + event.goodCount, count: event.count - event.goodCount };
   const failed = failedWithin(state, rest, event);
+  if (pass.direction === 'best-first') {
+    failBestFirst(state, pass, event, rest, failed);
+    return;
+  }
   if (failed.lba > rest.lba)
     blame(state, { lba: rest.lba, count: failed.lba - rest.lba }, statuses['non-trimmed']);
   const behind = { lba: endOf(failed), count: endOf(rest) - endOf(failed) };
@@ -71,6 +83,29 @@ function applyFailure(state: PlanState, pass: Pass, event: ReadEvent): void {
   const single = rest.count <= state.physicalCount || failed.count < rest.count;
   blame(state, failed, single ? verdictOnSingle(state, event) : statuses['non-trimmed']);
   react(state, pass, event, pass.onFault, notes['skipped-bad']);
+}
+
+/** What is not known to be bad stays what it was; where the drive named no LBA the group has a bad sector
+ * somewhere, until one is found. */
+function failBestFirst(
+  state: PlanState,
+  pass: Pass,
+  event: ReadEvent,
+  rest: Extent,
+  failed: Extent,
+): void {
+  const single = rest.count <= state.physicalCount || failed.count < rest.count;
+  if (!single) {
+    blame(state, failed, statuses['non-trimmed']);
+  } else {
+    blame(state, failed, statuses['bad-sector']);
+    for (const lba of [failed.lba - 1, endOf(failed)]) {
+      if (lba < 0 || lba >= state.sectorCount) continue;
+      const run = state.map.runAt(lba);
+      if (run.value === statuses['non-trimmed']) blame(state, run, statuses['non-scraped']);
+    }
+  }
+  moveCursor(state, pass, failed.count < rest.count ? failed : event);
 }
 
 /** A sector that a read by itself did not bring is bad; but one that only ran out of time is left for the

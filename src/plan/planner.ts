@@ -1,5 +1,6 @@
 import { type Extent, endOf } from '../map/extent.js';
 import { type Status, type StatusCode, statuses } from '../map/status.js';
+import { bestStep } from './best-first.js';
 import { notes, type Pass } from './pass.js';
 import type { PlanState } from './state.js';
 
@@ -10,6 +11,8 @@ export type PlanStep =
   | { readonly kind: 'start-pass'; readonly index: number; readonly pass: Pass }
   | { readonly kind: 'end-pass'; readonly index: number }
   | { readonly kind: 'classify'; readonly extent: Extent; readonly status: Status }
+  /** Best first: nothing is left that is worth the price; this is the next. */
+  | { readonly kind: 'price'; readonly price: number; readonly lba: number }
   | { readonly kind: 'finished' };
 
 /** The planner: pure, no clock, no I/O. `inFlight` are reads under way, oldest first, which it takes
@@ -21,7 +24,11 @@ export function plan(state: PlanState, inFlight: readonly Extent[]): PlanStep {
   if (!pass) return { kind: 'finished' };
   if (!state.passStarted) return { kind: 'start-pass', index, pass };
   const step =
-    pass.phase === 'trim' ? trimStep(state, pass, inFlight) : sweepStep(state, pass, inFlight);
+    pass.direction === 'best-first'
+      ? bestStep(state, pass, inFlight)
+      : pass.phase === 'trim'
+        ? trimStep(state, pass, inFlight)
+        : sweepStep(state, pass, inFlight);
   if (step) return step;
   return inFlight.length > 0 ? { kind: 'wait' } : { kind: 'end-pass', index };
 }

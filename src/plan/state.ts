@@ -2,6 +2,7 @@ import type { Extent } from '../map/extent.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
 import type { StatusCode } from '../map/status.js';
 import type { ReadEvent } from './events.js';
+import { createLearned, type Learned } from './learned.js';
 import type { Pass } from './pass.js';
 
 /** What the planner knows. Folded from events and nothing else: the same events give the same state.
@@ -31,6 +32,8 @@ export interface PlanState {
   suspect: ReadEvent | undefined;
   /** Verdicts against the drive in a row over one and the same read. */
   acquittals: { lba: number; count: number };
+  /** What reads told of the drive besides the map. */
+  readonly learned: Learned;
 }
 
 /** A state before the first event. `map` may come from a map file. */
@@ -54,6 +57,7 @@ export function createPlanState(
     blamed: [],
     suspect: undefined,
     acquittals: { lba: 0, count: 0 },
+    learned: createLearned(options.sectorCount, options.physicalCount),
   };
 }
 

@@ -176,6 +176,7 @@ function describeEvent(
       return { style: 'red', text: `gave up: ${event.why}` };
     case 'read':
     case 'pass-ended':
+    case 'priced':
     case 'classified':
     case 'ended':
       return undefined;

@@ -1,0 +1,335 @@
+import { type Extent, endOf } from '../map/extent.js';
+import { statuses } from '../map/status.js';
+import { type HeadMap, weakBandFrom } from './heads.js';
+import {
+  isLearningDue,
+  type Learned,
+  localSpotRate,
+  speedAt,
+  spotRate,
+  survival,
+} from './learned.js';
+import { notes, type Pass } from './pass.js';
+import { type Expected, nextExpected } from './pitch.js';
+import type { PlanStep } from './planner.js';
+import type { PlanState } from './state.js';
+
+/** Unread sectors between two things that are known. */
+interface Gap extends Extent {
+  /** A failed group somewhere in which a sector is bad. */
+  readonly tainted: boolean;
+  /** Whether the sector next to it was read. */
+  readonly leftGood: boolean;
+  readonly rightGood: boolean;
+  /** Where the nearest damage on either side is thought to end and begin, in LBAs. */
+  readonly leftBad: number;
+  /** Where the damage on the left begins, as far as it is known. */
+  readonly leftFrom: number;
+  readonly rightBad: number;
+  /** Damage that is expected inside and was not met yet. */
+  readonly expected: Expected | undefined;
+}
+
+export function bestStep(
+  state: PlanState,
+  pass: Pass,
+  inFlight: readonly Extent[],
+): PlanStep | undefined {
+  const last = inFlight.at(-1);
+  const from = last ? endOf(last) : state.cursor;
+  if (isLearningDue(state.learned)) {
+    return last ? { kind: 'wait' } : { kind: 'price', price: state.learned.price, lba: from };
+  }
+  for (let at = from; ; ) {
+    const gap = gapFrom(state, at, last && at === from);
+    if (!gap) break;
+    const extent = choose(state, pass, gap, state.learned.price);
+    if (extent) return { kind: 'read', extent, pass };
+    at = endOf(gap);
+  }
+  if (last) return { kind: 'wait' };
+  const price = nextPrice(state);
+  return price === undefined ? undefined : { kind: 'price', price, lba: 0 };
+}
+
+/** The next gap that reaches beyond `from`, cut at it. */
+export function gapFrom(
+  state: PlanState,
+  from: number,
+  assumeGood: boolean | undefined,
+): Gap | undefined {
+  const { map, sectorCount } = state;
+  for (let at = from; at < sectorCount; ) {
+    const run = map.runAt(at);
+    if (run.value >= statuses['bad-sector']) {
+      at = endOf(run);
+      continue;
+    }
+    const hung = state.notes.valueAt(at) === notes.hung ? state.notes.runAt(at) : undefined;
+    if (hung) {
+      at = endOf(hung);
+      continue;
+    }
+    const tainted = run.value === statuses['non-trimmed'];
+    let end = endOf(run);
+    if (!tainted) {
+      while (end < sectorCount && isOpen(map.valueAt(end))) end = endOf(map.runAt(end));
+    }
+    const spot = state.notes.next(at, notes.hung, end);
+    if (spot) end = spot.lba;
+    return describe(state, at, end, tainted, assumeGood === true && at === from);
+  }
+  return undefined;
+}
+
+function isOpen(value: number): boolean {
+  return value === statuses['non-tried'] || value === statuses['non-scraped'];
+}
+
+function describe(
+  state: PlanState,
+  lba: number,
+  end: number,
+  tainted: boolean,
+  assumeGood: boolean,
+): Gap {
+  const { map, sectorCount } = state;
+  const leftGood = assumeGood || lba === 0 || map.valueAt(lba - 1) === statuses.finished;
+  const rightGood = end === sectorCount || map.valueAt(end) === statuses.finished;
+  let leftBad = lba;
+  if (!leftGood && map.valueAt(lba - 1) === statuses['non-trimmed']) {
+    leftBad = lba - map.runAt(lba - 1).count / 2;
+  }
+  let rightBad = end;
+  if (!rightGood && map.valueAt(end) === statuses['non-trimmed']) {
+    rightBad = end + map.runAt(end).count / 2;
+  }
+  const expected = nextExpected(state.learned.pitches, map, lba, end);
+  let leftFrom = leftBad;
+  if (!leftGood) {
+    const before = map.previous(lba, statuses.finished);
+    leftFrom = Math.min(leftBad, before ? endOf(before) : 0);
+  }
+  return {
+    lba,
+    count: end - lba,
+    tainted,
+    leftGood,
+    rightGood,
+    leftBad,
+    leftFrom,
+    rightBad,
+    expected,
+  };
+}
+
+/** How much further each candidate lies from the damage than the one before. */
+const stride = 1.4;
+
+/** The read that a gap offers at this price: the nearest to its damaged side that is worth it. */
+function choose(state: PlanState, pass: Pass, gap: Gap, price: number): Extent | undefined {
+  const offers = offersOf(state, gap);
+  for (const offer of offers) {
+    if (offer.worth >= price) return sized(state, pass, gap, offer.lba);
+  }
+  return undefined;
+}
+
+interface Offer {
+  readonly lba: number;
+  /** Yield as a share of healthy reading's. */
+  readonly worth: number;
+}
+
+/** What may be read in a gap, from its left end on. */
+export function offersOf(state: PlanState, gap: Gap): Offer[] {
+  const { learned, physicalCount } = state;
+  const healthyMs = learned.sectorMs;
+  const failMs = Math.max(learned.failMs, 100 * (learned.overheadMs + 64 * learned.sectorMs));
+  if (gap.tainted) {
+    const physicals = Math.max(1, gap.count / physicalCount);
+    const gain = gap.leftGood ? gap.count / 2 : gap.count / 4;
+    const ms = failMs + gain * contiguousMs(learned, gap.lba);
+    return [{ lba: gap.lba, worth: ((physicals < 2 ? 0.05 : 1) * gain * healthyMs) / ms }];
+  }
+  const offers: Offer[] = [];
+  if (gap.leftGood) offers.push({ lba: gap.lba, worth: contiguousWorth(state, gap, failMs) });
+  // A landing inside: from the left outwards, each compared with the next one further out.
+  const landings: ReturnType<typeof landing>[] = [];
+  let d = gap.leftGood && !isExpectedHere(state, gap) ? 16 * physicalCount : 0;
+  for (; d < gap.count; d = Math.max(d + physicalCount, d * stride)) {
+    const lba = Math.ceil((gap.lba + Math.floor(d)) / physicalCount) * physicalCount;
+    const at = Math.max(lba, gap.lba);
+    if (at >= endOf(gap)) break;
+    landings.push(landing(state, gap, at, failMs));
+    // The end of a weak band is a place of its own.
+    const band = weakBandFrom(learned.heads, at);
+    if (band && band.lba <= at && endOf(band) - gap.lba < d * stride && endOf(band) < endOf(gap)) {
+      const behind = Math.ceil(endOf(band) / physicalCount) * physicalCount;
+      if (behind > at && behind < endOf(gap)) landings.push(landing(state, gap, behind, failMs));
+    }
+  }
+  for (const [index, here] of landings.entries()) {
+    const next = landings[index + 1];
+    const average = ((1 - here.risk) * here.gain * healthyMs) / here.ms;
+    let worth = average;
+    if (next) {
+      const gain = next.lba - here.lba;
+      const ms = (here.risk - next.risk) * failMs + gain * here.sectorMs;
+      worth = Math.min(average, (gain * healthyMs) / Math.max(ms, gain * healthyMs));
+    }
+    offers.push({ lba: here.lba, worth });
+  }
+  return offers;
+}
+
+/** Whether expected damage may begin with the next sector. */
+function isExpectedHere(state: PlanState, { lba, expected }: Gap): boolean {
+  return expected !== undefined && expected.from < lba + state.physicalCount;
+}
+
+/** Going on where the last read ended. */
+function contiguousWorth(state: PlanState, gap: Gap, failMs: number): number {
+  const { learned, physicalCount } = state;
+  const rate = excessRate(learned, gap.lba);
+  const edge = gap.rightGood ? 0 : edgeRate(state, (gap.rightBad - gap.lba) / physicalCount);
+  const expected =
+    gap.expected && isExpectedHere(state, gap)
+      ? physicalCount / Math.max(physicalCount, gap.expected.to - gap.lba)
+      : 0;
+  const sectorMs = contiguousMs(learned, gap.lba);
+  return learned.sectorMs / (sectorMs + ((rate + edge + expected) * failMs) / physicalCount);
+}
+
+/** Spots a physical sector beyond what is usual on this drive. */
+function excessRate(learned: Learned, lba: number): number {
+  const weak = weakAt(learned, lba);
+  const rate = localSpotRate(learned, lba);
+  return Math.max(weak ? weak.spotRate : 0, rate - 4 * spotRate(learned));
+}
+
+/** Chance that the next physical sector is the rim of damage `d` ahead. */
+function edgeRate({ learned }: PlanState, d: number): number {
+  const here = survival(learned.badSurvival, d);
+  return (survival(learned.badSurvival, d - 1) - here) / Math.max(1e-6, 1 - here);
+}
+
+function landing(state: PlanState, gap: Gap, lba: number, failMs: number) {
+  const { learned, physicalCount } = state;
+  const here = isExpectedHere(state, gap) ? gap.expected : undefined;
+  const leftBad = here ? Math.max(gap.lba, here.lba) : gap.leftFrom;
+  const left =
+    gap.leftGood && !here
+      ? 0
+      : lba < leftBad
+        ? 1
+        : reach(
+            learned,
+            lba - leftBad,
+            here ? 0 : gap.leftBad - gap.leftFrom,
+            gap.rightGood ? endOf(gap) - leftBad : 0,
+          );
+  const right = gap.rightGood
+    ? 0
+    : reach(learned, gap.rightBad - lba, 0, gap.leftGood ? gap.rightBad - gap.lba : 0);
+  const weak = weakAt(learned, lba);
+  const rate = Math.max(localSpotRate(learned, lba), weak ? weak.spotRate : 0);
+  const risk = 1 - (1 - left) * (1 - right) * (1 - (weak ? weak.spotRate : 0));
+  const whole = endOf(gap) - lba;
+  const run = Math.min(gap.rightGood ? whole : whole / 2, physicalCount / rate);
+  const sectorMs = landingMs(learned, gap, lba);
+  const ms = risk * failMs + (1 - risk) * run * sectorMs + learned.seekMs;
+  return { lba, risk, gain: run, ms, sectorMs };
+}
+
+/** Chance that damage reaches `count` sectors, when it is known to reach `least` and to end before `limit`
+ * (0 = not known). */
+function reach(learned: Learned, count: number, least: number, limit: number): number {
+  const { physicalCount, badSurvival } = learned;
+  const beyond = limit > 0 ? survival(badSurvival, limit / physicalCount) : 0;
+  const p = survival(badSurvival, count / physicalCount) - beyond;
+  const known = (least > 0 ? survival(badSurvival, least / physicalCount) : 1) - beyond;
+  return Math.min(1, Math.max(0, p) / Math.max(1e-6, known));
+}
+
+function contiguousMs(learned: Learned, lba: number): number {
+  const weak = weakAt(learned, lba);
+  if (weak) return Math.max(weak.sectorMs, speedAt(learned, lba) ?? 0);
+  return speedAt(learned, lba) ?? speedAt(learned, Math.max(0, lba - 1)) ?? learned.sectorMs;
+}
+
+/** The weak head, where an LBA is in one of its bands. */
+function weakAt(learned: Learned, lba: number): HeadMap | undefined {
+  const band = weakBandFrom(learned.heads, lba);
+  return band && band.lba <= lba ? learned.heads : undefined;
+}
+
+function landingMs(learned: Learned, gap: Gap, lba: number): number {
+  const weak = weakAt(learned, lba);
+  if (weak) return Math.max(weak.sectorMs, speedAt(learned, lba) ?? 0);
+  const known = speedAt(learned, lba);
+  if (known !== undefined) return Math.max(known, learned.sectorMs);
+  const { sectorMs, physicalCount, slowSurvival } = learned;
+  const from = Math.max(0, gap.lba - 1);
+  const leftMs = speedAt(learned, from) ?? sectorMs;
+  const rightMs = speedAt(learned, endOf(gap)) ?? sectorMs;
+  const left =
+    Math.max(0, leftMs - 2 * sectorMs) * survival(slowSurvival, (lba - from) / physicalCount);
+  const right =
+    Math.max(0, rightMs - 2 * sectorMs) *
+    survival(slowSurvival, (endOf(gap) - lba) / physicalCount);
+  return sectorMs + Math.max(left, right);
+}
+
+/** A failing read wears the drive like so many good ones. */
+const strainReads = 4000;
+const groupMin = 16;
+
+function sized(state: PlanState, pass: Pass, gap: Gap, lba: number): Extent {
+  const { physicalCount } = state;
+  const size = readPhysicals(state, pass, gap, lba) * physicalCount;
+  const stop = stopBefore(state, gap, lba);
+  const end = Math.min(stop, (Math.floor(lba / size) + 1) * size);
+  return { lba, count: end - lba };
+}
+
+/** Where a read must end so that it does not run into expected damage. */
+function stopBefore(state: PlanState, gap: Gap, lba: number): number {
+  const { physicalCount } = state;
+  const ahead = nextExpected(state.learned.pitches, state.map, lba + physicalCount, endOf(gap));
+  const band = weakBandFrom(state.learned.heads, lba);
+  if (band && band.lba > lba && band.lba < Math.min(endOf(gap), ahead ? ahead.from : endOf(gap))) {
+    return Math.max(lba + physicalCount, Math.floor(band.lba / physicalCount) * physicalCount);
+  }
+  if (!ahead) return endOf(gap);
+  const edge = Math.floor(ahead.from / physicalCount) * physicalCount;
+  return edge > lba ? Math.min(edge, endOf(gap)) : Math.min(lba + physicalCount, endOf(gap));
+}
+
+/** Physical sectors of a read: one by one where damage is to be expected and the drive does not say where in
+ * a group it is. */
+function readPhysicals(state: PlanState, pass: Pass, gap: Gap, lba: number): number {
+  const { learned, physicalCount } = state;
+  const most = Math.max(1, Math.floor(pass.readCount / physicalCount));
+  const namesLba = learned.named >= learned.unnamed;
+  if (gap.tainted) return 1;
+  if (namesLba) return most;
+  const edge = gap.rightGood ? 0 : edgeRate(state, (gap.rightBad - lba) / physicalCount);
+  const landed = lba > gap.lba || !gap.leftGood ? 1 / groupMin : 0;
+  const rate = localSpotRate(learned, lba) + edge + landed;
+  if (rate * strainReads > 1) return 1;
+  return most;
+}
+
+/** Each round takes what is worth half as much as in the one before, or what there is. */
+function nextPrice(state: PlanState): number | undefined {
+  let best = -1;
+  for (let at = 0; ; ) {
+    const gap = gapFrom(state, at, false);
+    if (!gap) break;
+    for (const { worth } of offersOf(state, gap)) best = Math.max(best, worth);
+    at = endOf(gap);
+  }
+  if (best < 0) return undefined;
+  return Math.min(state.learned.price / Math.SQRT2, best * 0.9);
+}

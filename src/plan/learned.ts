@@ -1,0 +1,375 @@
+import { type Extent, endOf } from '../map/extent.js';
+import type { RunMap } from '../map/run-map.js';
+import { statuses } from '../map/status.js';
+import type { ReadEvent } from './events.js';
+import { areMostlyPoor, type HeadMap, inferHeads, type PoorArea } from './heads.js';
+import { findPitches, type Pitch } from './pitch.js';
+
+/** What reads have told of the drive besides the map: how fast it is where, how often and how widely it is
+ * damaged, what a failing read costs. Folded from read events; the same events give the same. Distances
+ * `d` are physical sectors. */
+export interface Learned {
+  readonly physicalCount: number;
+  /** Sectors of one cell. */
+  readonly cellCount: number;
+  /** By cell: milliseconds a sector of recent reads (0 = none yet), physical sectors read, and spots hit. */
+  readonly cellMs: Float32Array;
+  /** The same by scale, each eight times as coarse as the one before. */
+  readonly triedAt: readonly Float32Array[];
+  readonly hitsAt: readonly Float32Array[];
+  /** Milliseconds of a command besides its sectors, and of a sector, where the drive is well. */
+  overheadMs: number;
+  sectorMs: number;
+  /** Milliseconds to get to another place. */
+  seekMs: number;
+  /** Where the last read that went well ended. */
+  headLba: number;
+  /** Milliseconds a sector there. */
+  headMs: number;
+  /** Milliseconds of a failing read. */
+  failMs: number;
+  /** Failing reads that named their LBA, and that did not. */
+  named: number;
+  unnamed: number;
+  /** Spots hit, and physical sectors read to find them. */
+  hits: number;
+  tried: number;
+  /** Chance that a damaged or slow area reaches at least `d` physical sectors, by quarter octaves of `d`. */
+  readonly badSurvival: Float64Array;
+  readonly slowSurvival: Float64Array;
+  pitches: readonly Pitch[];
+  heads: HeadMap | undefined;
+  /** Hits and slow surprises when areas were last learned, and since. */
+  news: number;
+  newsLearned: number;
+  /** Least yield, as a share of that of healthy reading, which is still read in this round. */
+  price: number;
+}
+
+/** Cells of a drive: enough to tell bands of 100 MB on 2 TB apart, few enough to keep in a checkpoint. */
+const cellsMax = 16_384;
+const cellCountMin = 256;
+/** A quarter octave each: 2^48 physical sectors. */
+const survivalSteps = 192;
+
+export function createLearned(sectorCount: number, physicalCount: number): Learned {
+  let cellCount = cellCountMin;
+  while (sectorCount / cellCount > cellsMax) cellCount *= 2;
+  const cells = Math.ceil(sectorCount / cellCount);
+  return {
+    physicalCount,
+    cellCount,
+    cellMs: new Float32Array(cells),
+    triedAt: levels(cells),
+    hitsAt: levels(cells),
+    overheadMs: 0.2,
+    sectorMs: 0.005,
+    seekMs: 8,
+    headLba: 0,
+    headMs: 0.005,
+    failMs: 0,
+    named: 0,
+    unnamed: 0,
+    hits: 0,
+    tried: 0,
+    badSurvival: survivalOf([], badPrior),
+    slowSurvival: survivalOf([], slowPrior),
+    pitches: [],
+    heads: undefined,
+    news: 0,
+    newsLearned: 0,
+    price: firstPrice,
+  };
+}
+
+const levelShift = 3;
+
+function levels(cells: number): Float32Array[] {
+  const found = [new Float32Array(cells)];
+  for (let size = cells; size > 8; ) {
+    size = Math.ceil(size / 2 ** levelShift);
+    found.push(new Float32Array(size));
+  }
+  return found;
+}
+
+function addAt(levels: readonly Float32Array[], cell: number, amount: number): void {
+  for (let level = 0; level < levels.length; level++) {
+    levels[level]![cell >> (levelShift * level)]! += amount;
+  }
+}
+
+/** The first round takes what is this near to healthy reading. */
+export const firstPrice = 0.25;
+
+interface Prior {
+  /** How many observed areas the prior is worth. */
+  readonly weight: number;
+  readonly scale: number;
+  readonly slope: number;
+}
+
+/** Before anything is known an area may have any size: a power law. */
+const badPrior: Prior = { weight: 1.5, scale: 2, slope: 0.7 };
+const slowPrior: Prior = { weight: 1.5, scale: 256, slope: 0.7 };
+/** How sharply survival falls behind the length of an observed area. */
+const observedSlope = 3;
+
+function survivalOf(lengths: readonly number[], prior: Prior): Float64Array {
+  const table = new Float64Array(survivalSteps);
+  for (let step = 0; step < survivalSteps; step++) {
+    const d = 2 ** (step / 4);
+    let sum = prior.weight * (1 + d / prior.scale) ** -prior.slope;
+    for (const length of lengths) sum += d <= length ? 1 : (length / d) ** observedSlope;
+    table[step] = sum / (prior.weight + lengths.length);
+  }
+  return table;
+}
+
+/** Chance that an area reaches at least `d` physical sectors. */
+export function survival(table: Float64Array, d: number): number {
+  if (d <= 1) return d <= 0 ? 1 : table[0]!;
+  const at = Math.log2(d) * 4;
+  const step = Math.floor(at);
+  if (step >= survivalSteps - 1) return table[survivalSteps - 1]!;
+  return table[step]! + (table[step + 1]! - table[step]!) * (at - step);
+}
+
+/** A read this long tells of its place even when the heads had to move, in sectors. */
+const measuredMin = 64;
+/** How much slower one read may make a place look. */
+const surpriseMax = 5;
+/** How fast estimates follow. */
+const followRate = 0.2;
+
+/** Takes in one read. `map` is the map before it. */
+export function foldLearned(learned: Learned, event: ReadEvent, map: RunMap): void {
+  if (event.role !== 'pass') return;
+  const good = event.outcome === 'good' || event.outcome === 'slow';
+  if (good) foldGood(learned, event);
+  else if (event.outcome === 'fault' || event.outcome === 'timeout')
+    foldFailure(learned, event, map);
+}
+
+function foldGood(learned: Learned, event: ReadEvent): void {
+  const { cellCount, cellMs, physicalCount } = learned;
+  const seeks = event.lba !== learned.headLba;
+  learned.headLba = endOf(event);
+  if (seeks) {
+    learned.headMs = learned.sectorMs;
+    const seekMs = Math.max(
+      0,
+      event.elapsedMs - learned.overheadMs - learned.sectorMs * event.count,
+    );
+    learned.seekMs += (Math.min(seekMs, 4 * learned.seekMs) - learned.seekMs) * followRate;
+  }
+  const approachMs = learned.overheadMs + (seeks ? 2 * learned.seekMs : 0);
+  const perSectorMs = Math.max(0, event.elapsedMs - approachMs) / event.count;
+  for (let at = event.lba; at < endOf(event); ) {
+    const cell = Math.floor(at / cellCount);
+    const end = Math.min(endOf(event), (cell + 1) * cellCount);
+    const weight = 1;
+    const former = cellMs[cell] || learned.headMs;
+    addAt(learned.triedAt, cell, (end - at) / physicalCount);
+    at = end;
+    // A short read at another place tells of the way there, not of the place.
+    if (seeks && event.count < measuredMin) continue;
+    // One slow read is a retry of the drive's; the next one tells whether the place is slow.
+    const ms = clamp(perSectorMs, learned.sectorMs / 2, surpriseMax * former);
+    cellMs[cell] = former + (ms - former) * weight;
+    learned.headMs = cellMs[cell]!;
+    if (isSlow(learned, cellMs[cell]!) && !isSlow(learned, former)) learned.news += 1;
+  }
+  learned.tried += event.count / physicalCount;
+  // What is well: reads that took no more than a few times what was expected.
+  if (seeks) return;
+  const expectedMs = learned.overheadMs + learned.sectorMs * event.count;
+  const ratio = event.elapsedMs / expectedMs;
+  if (ratio > 4 && learned.tried > 256) return;
+  if (event.count >= 64) learned.sectorMs *= 1 + (clamp(ratio, 0.5, 2) - 1) * followRate;
+  else learned.overheadMs *= 1 + (clamp(ratio, 0.5, 2) - 1) * followRate * 0.1;
+}
+
+function clamp(value: number, least: number, most: number): number {
+  return Math.min(most, Math.max(least, value));
+}
+
+function foldFailure(learned: Learned, event: ReadEvent, map: RunMap): void {
+  learned.failMs =
+    learned.failMs === 0
+      ? event.elapsedMs
+      : learned.failMs + (event.elapsedMs - learned.failMs) * followRate;
+  if (event.faultLba !== undefined) learned.named += 1;
+  else if (event.count > learned.physicalCount) learned.unnamed += 1;
+  const at = event.faultLba ?? event.lba;
+  const before = at - 1;
+  const isInside = before >= 0 && map.valueAt(before) === statuses['bad-sector'];
+  const tainted = map.valueAt(Math.min(at, map.size - 1)) === statuses['non-trimmed'];
+  if (isInside || tainted) return;
+  learned.hits += 1;
+  learned.news += 1;
+  addAt(learned.hitsAt, Math.floor(at / learned.cellCount), 1);
+}
+
+/** Spots a physical sector on the whole drive. */
+export function spotRate(learned: Learned): number {
+  return (learned.hits + 0.5) / (learned.tried + 10_000);
+}
+
+/** Spots a physical sector around an LBA: from the drive down to the cell, each scale draws the
+ * next finer one's rate to its own. */
+export function localSpotRate(learned: Learned, lba: number): number {
+  const { hitsAt, triedAt } = learned;
+  let rate = spotRate(learned);
+  for (let level = hitsAt.length - 1; level >= 0; level--) {
+    const cell = Math.floor(lba / (learned.cellCount * 2 ** (levelShift * level)));
+    const hits = hitsAt[level]![cell]!;
+    const tried = triedAt[level]![cell]!;
+    // No hits say little against a rate that expects few; one spot is no density, it is why one looks there.
+    const stiff = Math.max(1, hits) / (tried + 1 / rate);
+    const more = hits - 1;
+    rate =
+      more > 0 ? Math.max(stiff, (more + priorTried * rate) / (tried + more + priorTried)) : stiff;
+  }
+  return rate;
+}
+
+/** Physical sectors of evidence that a coarser scale's rate is worth in a finer one. */
+const priorTried = 64;
+
+/** Learns from the whole map how far areas reach and whether they come at regular distances. Done between
+ * rounds. */
+export function learnAreas(learned: Learned, map: RunMap): void {
+  const lengths: number[] = [];
+  const spots: number[] = [];
+  // Damage this far apart is another spot, unread or not.
+  const apart = apartCount * learned.physicalCount;
+  let from = -1;
+  let to = -1;
+  const close = () => {
+    if (from < 0) return;
+    lengths.push((to - from) / learned.physicalCount);
+    from = -1;
+  };
+  const damaged = (start: number, end: number) => {
+    if (from < 0 || start - to > apart) spots.push(start);
+    if (from < 0) from = start;
+    to = end;
+  };
+  map.forEachRun((lba, count, value) => {
+    if (value === statuses.finished) close();
+    else if (value === statuses['bad-sector']) damaged(lba, lba + count);
+    else if (value === statuses['non-trimmed']) {
+      // Somewhere in there.
+      const middle = lba + Math.floor(count / 2);
+      damaged(middle, middle + learned.physicalCount);
+    }
+  });
+  close();
+  learned.badSurvival.set(survivalOf(thinned(lengths), badPrior));
+  learned.pitches = findPitches(spots, map);
+  const isGood = (extent: Extent) => readsWell(learned, extent);
+  const inferred = inferHeads(poorAreas(learned, map), map.size, isGood);
+  const former = learned.heads;
+  learned.heads = inferred ?? (former && areMostlyPoor(former.weak, isGood) ? former : undefined);
+  learned.newsLearned = learned.news;
+}
+
+/** Whether enough has happened since areas were last learned to look again in the middle of a round. */
+export function isLearningDue({ news, newsLearned }: Learned): boolean {
+  return news - newsLearned >= Math.max(newsMin, newsLearned / 2);
+}
+const newsMin = 3;
+
+/** Slower than this many times healthy reading is a slow place. */
+const slowFactor = 8;
+function isSlow(learned: Learned, ms: number): boolean {
+  return ms > slowFactor * learned.sectorMs;
+}
+
+/** Between well and slow lies what one slow read alone has told. */
+const wellFactor = 3;
+function isWell(learned: Learned, cell: number): boolean {
+  const ms = learned.cellMs[cell]!;
+  return ms > 0 && ms < wellFactor * learned.sectorMs;
+}
+
+function isPoor(learned: Learned, cell: number): boolean {
+  return learned.hitsAt[0]![cell]! > 0 || isSlow(learned, learned.cellMs[cell]!);
+}
+
+/** Whether most of the cells that were read in an extent read well. */
+function readsWell(learned: Learned, { lba, count }: Extent): boolean | undefined {
+  let [good, poor] = [0, 0];
+  for (
+    let cell = Math.floor(lba / learned.cellCount);
+    cell * learned.cellCount < lba + count;
+    cell++
+  ) {
+    if (isPoor(learned, cell)) poor += 1;
+    else if (isWell(learned, cell)) good += 1;
+  }
+  return good + poor === 0 ? undefined : good > poor;
+}
+
+/** Stretches of cells with damage or slowness between cells that read well. Single cells are spots. */
+export function poorAreas(learned: Learned, map: RunMap): PoorArea[] {
+  const { cellCount, cellMs } = learned;
+  const hitsAt = learned.hitsAt[0]!;
+  const triedAt = learned.triedAt[0]!;
+  const areas: PoorArea[] = [];
+  let [good, first, last] = [0, -1, -1];
+  let [hits, tried, ms] = [0, 0, 0];
+  const close = (next: number) => {
+    if (last > first) {
+      const lba = edgeOf(map, first * cellCount, cellCount);
+      const end = Math.min(map.size, (last + 1) * cellCount);
+      const from = Math.min(lba, good * cellCount);
+      const to = Math.min(map.size, next * cellCount);
+      areas.push({ lba, count: end - lba, from, to, hits, tried, sectorMs: ms });
+    }
+    first = last = -1;
+    [hits, tried, ms] = [0, 0, 0];
+  };
+  for (let cell = 0; cell < hitsAt.length; cell++) {
+    if (isPoor(learned, cell)) {
+      if (first < 0) first = cell;
+      last = cell;
+      hits += hitsAt[cell]!;
+      tried += triedAt[cell]!;
+      ms = Math.max(ms, cellMs[cell]!);
+    } else if (isWell(learned, cell)) {
+      close(cell);
+      good = cell + 1;
+    }
+  }
+  close(hitsAt.length);
+  return areas;
+}
+
+/** Where the damage in a cell begins: its first sector that was not read. */
+function edgeOf(map: RunMap, lba: number, cellCount: number): number {
+  const limit = Math.min(map.size, lba + cellCount);
+  for (const status of [statuses['bad-sector'], statuses['non-trimmed']]) {
+    const found = map.next(lba, status, limit);
+    if (found) return found.lba;
+  }
+  return lba;
+}
+
+const apartCount = 16;
+
+/** At most so many lengths say what there is to say. */
+const lengthsMax = 200;
+function thinned(lengths: readonly number[]): readonly number[] {
+  const step = Math.ceil(lengths.length / lengthsMax);
+  return step <= 1 ? lengths : lengths.filter((_, index) => index % step === 0);
+}
+
+/** Milliseconds a sector at an LBA that was read, or nothing. */
+export function speedAt(learned: Learned, lba: number): number | undefined {
+  const ms = learned.cellMs[Math.floor(lba / learned.cellCount)];
+  return ms === undefined || ms === 0 ? undefined : ms;
+}
+
+export type { Extent };
