@@ -22,8 +22,10 @@ export function decide(state: JobState, inFlight: readonly Extent[], reach: Reac
   const step = troubleStep(state, reach);
   if (step) return inFlight.length > 0 ? { kind: 'wait' } : step;
   const planned = plan(state.plan, inFlight);
-  // Verdicts reach back to the last good read, but not past the end of a pass: they come before it.
-  if (planned.kind === 'end-pass' && state.plan.blamed.length > 0) {
+  // Verdicts reach back to the last good read, but not past the end of a pass or of what
+  // a jump left behind: they come before it.
+  const isEnd = planned.kind === 'end-pass' || planned.kind === 'go-back';
+  if (isEnd && state.plan.blamed.length > 0) {
     return { kind: 'trouble', why: 'the last reads of the pass failed', from: 'none' };
   }
   return planned;

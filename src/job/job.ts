@@ -134,6 +134,9 @@ async function act(
     case 'end-pass':
       note({ kind: 'pass-ended', index: step.index });
       return;
+    case 'go-back':
+      note({ kind: 'went-back', ...step.extent });
+      return;
     case 'classify':
       note({ kind: 'classified', ...step.extent, status: step.status });
       return;

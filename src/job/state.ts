@@ -1,5 +1,7 @@
 import { statuses } from '../map/status.js';
+import { packScope } from '../plan/domain.js';
 import { foldPlan } from '../plan/fold.js';
+import type { Pass } from '../plan/pass.js';
 import type { PlanState } from '../plan/state.js';
 import { createTrouble, foldTrouble, type Trouble } from '../power/ladder.js';
 import type { TroublePolicy } from '../power/policy.js';
@@ -15,6 +17,14 @@ export interface JobState {
   /** Time of the last event. */
   atMs: number;
   readonly totals: Totals;
+  given: Given;
+}
+
+/** What the job was told at its start, before anybody changed it while it ran. */
+export interface Given {
+  readonly passes: readonly Pass[];
+  /** The domain, packed; absent: the whole drive. */
+  readonly scope?: readonly number[];
 }
 
 /** Counted over all runs of the job. */
@@ -25,7 +35,11 @@ export interface Totals {
   resets: number;
 }
 
-export function createJobState(plan: PlanState, policy: TroublePolicy): JobState {
+export function createJobState(
+  plan: PlanState,
+  policy: TroublePolicy,
+  given: Given = givenOf(plan),
+): JobState {
   return {
     plan,
     policy,
@@ -33,7 +47,13 @@ export function createJobState(plan: PlanState, policy: TroublePolicy): JobState
     finishedAtCycle: plan.map.countOf(statuses.finished),
     atMs: 0,
     totals: { reads: 0, failingReads: 0, powerCycles: 0, resets: 0 },
+    given,
   };
+}
+
+function givenOf({ passes, scope }: PlanState): Given {
+  const packed = packScope(scope);
+  return { passes, ...(packed && { scope: packed }) };
 }
 
 /** Applies one event to the state, in place: no I/O, no clock, no chance. */
@@ -67,6 +87,11 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'pass-started':
     case 'pass-ended':
     case 'classified':
+    case 'went-back':
+    case 'rows-changed':
+    case 'jumped':
+    case 'excluded':
+    case 'stepped-on':
       foldPlan(state.plan, event);
       return;
     case 'started':

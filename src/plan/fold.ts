@@ -1,6 +1,7 @@
 import { type Extent, endOf } from '../map/extent.js';
 import { statuses } from '../map/status.js';
-import type { BlamedEvent, PlanEvent, ReadEvent } from './events.js';
+import { outside } from './domain.js';
+import type { BlamedEvent, ChangeEvent, PlanEvent, ReadEvent } from './events.js';
 import { notes, type Pass, type Reaction } from './pass.js';
 import { type PlanState, toPhysical } from './state.js';
 
@@ -21,7 +22,17 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
     case 'pass-ended':
       state.passIndex = event.index + 1;
       state.passStarted = false;
+      state.endWanted = false;
       resetCursor(state);
+      return;
+    case 'went-back':
+      goBack(state, event);
+      return;
+    case 'rows-changed':
+    case 'jumped':
+    case 'excluded':
+    case 'stepped-on':
+      foldChange(state, event);
       return;
     case 'classified':
       state.map.set(event, statuses[event.status]);
@@ -32,7 +43,54 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
 function resetCursor(state: PlanState): void {
   const direction = state.passes[state.passIndex]?.direction ?? 'forward';
   state.cursor = direction === 'forward' ? 0 : state.sectorCount;
+  state.bounds = { lba: 0, count: state.sectorCount };
+  state.jumpedOver = [];
   state.skipCount = 0;
+}
+
+function foldChange(state: PlanState, event: ChangeEvent): void {
+  switch (event.kind) {
+    case 'rows-changed':
+      state.passes = event.passes;
+      return;
+    case 'jumped':
+      jump(state, event.lba);
+      return;
+    case 'excluded':
+      for (const range of event.ranges) state.scope.set(range, outside);
+      return;
+    case 'stepped-on':
+      state.endWanted = true;
+      return;
+  }
+}
+
+/** Moves the cursor. What it passes over on its way is kept for the end of the pass; a jump out of what the
+ * pass had come back to keeps the rest of that. */
+function jump(state: PlanState, lba: number): void {
+  const forward = isForward(state);
+  const { bounds, cursor } = state;
+  const target = forward ? lba : lba + 1;
+  const within = target >= bounds.lba && target <= endOf(bounds);
+  const stop = within ? target : forward ? endOf(bounds) : bounds.lba;
+  const left = forward
+    ? { lba: cursor, count: stop - cursor }
+    : { lba: stop, count: cursor - stop };
+  if (left.count > 0) state.jumpedOver = [...state.jumpedOver, left];
+  if (!within) state.bounds = { lba: 0, count: state.sectorCount };
+  state.cursor = target;
+  state.skipCount = 0;
+}
+
+function goBack(state: PlanState, { lba, count }: Extent): void {
+  state.jumpedOver = state.jumpedOver.slice(1);
+  state.bounds = { lba, count };
+  state.cursor = isForward(state) ? lba : lba + count;
+  state.skipCount = 0;
+}
+
+function isForward(state: PlanState): boolean {
+  return (state.passes[state.passIndex]?.direction ?? 'forward') === 'forward';
 }
 
 function foldRead(state: PlanState, event: ReadEvent): void {

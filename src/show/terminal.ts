@@ -2,6 +2,7 @@ import { styleText } from 'node:util';
 import type { Clock } from '../clock.js';
 import type { JobEvent } from '../job/events.js';
 import type { JobState } from '../job/state.js';
+import type { Extent } from '../map/extent.js';
 import { statuses } from '../map/status.js';
 import { formatBytes, formatDuration, formatShare, formatStrip } from './format.js';
 
@@ -174,12 +175,27 @@ function describeEvent(
       return { style: 'yellow', text: `imager: ${event.text}` };
     case 'gave-up':
       return { style: 'red', text: `gave up: ${event.why}` };
+    case 'rows-changed':
+      return { style: 'cyan', text: `changed: ${event.what}` };
+    case 'jumped':
+      return { style: 'cyan', text: `jumped to LBA ${event.lba}` };
+    case 'went-back':
+      return { style: 'cyan', text: `back to what the jump left: LBA ${event.lba}+${event.count}` };
+    case 'excluded':
+      return { style: 'yellow', text: `excluded: ${event.ranges.map(formatRange).join(', ')}` };
+    case 'stepped-on':
+      return { style: 'cyan', text: `pass ${event.index + 1} is ended` };
     case 'read':
     case 'pass-ended':
     case 'classified':
     case 'ended':
       return undefined;
   }
+}
+
+/** First and last LBA. */
+function formatRange({ lba, count }: Extent): string {
+  return `LBA ${lba}-${lba + count - 1}`;
 }
 
 const verdicts = {

@@ -78,6 +78,8 @@ export function runPlan(state: PlanState, damage: Damage, windowMax = 1): Logged
       foldPlan(state, { kind: 'pass-started', index: step.index, name: step.pass.name });
     } else if (step.kind === 'end-pass') {
       foldPlan(state, { kind: 'pass-ended', index: step.index });
+    } else if (step.kind === 'go-back') {
+      foldPlan(state, { kind: 'went-back', ...step.extent });
     } else if (step.kind === 'classify') {
       foldPlan(state, { kind: 'classified', ...step.extent, status: step.status });
     } else {
