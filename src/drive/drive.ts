@@ -64,6 +64,8 @@ export interface ReadResult {
   readonly fault?: Fault;
 }
 
+export type ParkKind = 'unload' | 'standby';
+
 export type ResetKind = 'abort' | 'soft' | 'hard';
 
 export interface DriveCapabilities {
@@ -92,8 +94,9 @@ export interface Drive {
   /** `abort`: reads under way come back `not-attempted` or with what they became. */
   reset(kind: ResetKind): Promise<void>;
   readiness(): Promise<DriveReadiness>;
-  /** STANDBY IMMEDIATE where possible: heads off the platters, spindle down. */
-  park(): Promise<void>;
+  /** Heads off the platters; `standby`, unless told, lets the spindle down as well (STANDBY IMMEDIATE), `unload`
+   * keeps it turning (IDLE IMMEDIATE). */
+  park(kind?: ParkKind): Promise<void>;
   /** Where the device says things unasked: told of each, in one line for people. */
   onNotice?(handler: (notice: string) => void): void;
   close(): Promise<void>;

@@ -361,8 +361,8 @@ export async function openImager(
       await caller.call(commands.reset, { kind: resetKinds[kind] }, { timeoutMs: resetTimeoutMs });
     },
     readiness: async () => readinessOf((await statusNow(caller)).powerState),
-    async park() {
-      const request = { kind: parkKinds.standby };
+    async park(kind = 'standby') {
+      const request = { kind: parkKinds[kind] };
       await caller.call(commands.park, request, { timeoutMs: parkTimeoutMs });
     },
     status: () => statusNow(caller),

@@ -14,12 +14,14 @@ import type { JobState } from './state.js';
 export type JobStep =
   | PlanStep
   | TroubleStep
-  | { readonly kind: 'trouble'; readonly why: string; readonly from: Rung };
+  | { readonly kind: 'trouble'; readonly why: string; readonly from: Rung }
+  /** Leave the drive alone until somebody says otherwise. */
+  | { readonly kind: 'idle' };
 
 /** Pure: the same state and reads under way give the same step. Trouble comes before the plan, and
  * waits for what is under way. */
 export function decide(state: JobState, inFlight: readonly Extent[], reach: Reach): JobStep {
-  const step = troubleStep(state, reach);
+  const step = state.paused ? pausedStep(state, reach) : troubleStep(state, reach);
   if (step) return inFlight.length > 0 ? { kind: 'wait' } : step;
   const planned = plan(state.plan, inFlight);
   // Verdicts reach back to the last good read, but not past the end of a pass or of what
@@ -29,6 +31,14 @@ export function decide(state: JobState, inFlight: readonly Extent[], reach: Reac
     return { kind: 'trouble', why: 'the last reads of the pass failed', from: 'none' };
   }
   return planned;
+}
+
+/** Even a paused job cycles the power when it is told to. */
+function pausedStep(state: JobState, reach: Reach): JobStep {
+  const step = state.trouble.asked
+    ? nextTroubleStep(state.trouble, reach, state.policy, state.atMs)
+    : undefined;
+  return step ?? { kind: 'idle' };
 }
 
 function troubleStep(state: JobState, reach: Reach): JobStep | undefined {

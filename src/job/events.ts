@@ -14,6 +14,9 @@ export type JobEvent = { readonly atMs: number } & (
       readonly image: string;
     }
   | { readonly kind: 'power-failed'; readonly power: string; readonly why: string }
+  /** Somebody wants the drive left alone, until `resumed` or the next run. */
+  | { readonly kind: 'paused' }
+  | { readonly kind: 'resumed' }
   /** What the imager said unasked. */
   | { readonly kind: 'noticed'; readonly text: string }
   | { readonly kind: 'gave-up'; readonly why: string }

@@ -1,3 +1,4 @@
+import type { ParkKind } from '../drive/drive.js';
 import { isLastspinError, reasonOf } from '../errors.js';
 import { statuses } from '../map/status.js';
 import type { Pass } from '../plan/pass.js';
@@ -19,6 +20,13 @@ export interface Remedies {
   revive(): Promise<boolean>;
   /** What a row wants done before its first read. */
   prepare(pass: Pass): Promise<void>;
+  /** Sends nothing, but parks the drive when that lasts. Ends only with the signal. */
+  idle(): Promise<void>;
+  /** Whether a power cycle is under way. */
+  isCycling(): boolean;
+  /** Whether the heads were parked and no read has fetched them since: it takes as long as a spin-up. */
+  isParked(): boolean;
+  wasWoken(): void;
 }
 
 /** How often readiness is asked for while a drive comes back: the wait it adds is at most this. */
@@ -26,25 +34,30 @@ const readinessPollMs = 250;
 /** A rest at least this long parks the heads. */
 const parkRestMs = 10_000;
 
+/** `currentSignal` ends what takes long, whenever that is asked for. */
 export function createRemedies(
   parts: JobParts,
   state: JobState,
   note: Note,
-  signal: AbortSignal,
+  currentSignal: () => AbortSignal,
 ): Remedies {
   const { drive, powers, clock } = parts;
+  let cycling = false;
+  let parked = false;
 
   /** STANDBY first where the drive still answers: an emergency unload wears like a hundred normal ones. */
-  async function parkIfReady(): Promise<void> {
+  async function parkIfReady(kind: ParkKind): Promise<void> {
     if (!drive.capabilities.park) return;
     if ((await drive.readiness()) !== 'ready') return;
-    await drive.park().catch((error: unknown) => {
+    parked = true;
+    await drive.park(kind).catch((error: unknown) => {
       // A drive that refuses to park is parked by losing its power.
       if (!isLastspinError(error, 'DEVICE_REFUSED')) throw error;
     });
   }
 
   async function awaitReady(limitMs: number): Promise<boolean> {
+    const signal = currentSignal();
     const fromMs = clock.now();
     for (;;) {
       const readiness = await drive.readiness();
@@ -61,17 +74,24 @@ export function createRemedies(
   }
 
   async function cyclePower(offMs: number): Promise<void> {
-    await parkIfReady();
-    const gained = state.plan.map.countOf(statuses.finished) > state.finishedAtCycle;
-    await cycleWithFirst(powers, offMs, signal, (power, error) => {
-      note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
-    });
-    note({ kind: 'power-cycled', gained });
+    cycling = true;
+    try {
+      await parkIfReady('standby');
+      const gained = state.plan.map.countOf(statuses.finished) > state.finishedAtCycle;
+      await cycleWithFirst(powers, offMs, currentSignal(), (power, error) => {
+        note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
+      });
+      parked = false;
+      note({ kind: 'power-cycled', gained });
+    } finally {
+      cycling = false;
+    }
   }
 
   async function rest(restMs: number, why: string, powerOff: boolean): Promise<void> {
     const holder = powerOff ? powers.find((power) => power.canHold) : undefined;
-    if (restMs >= parkRestMs) await parkIfReady();
+    const signal = currentSignal();
+    if (restMs >= parkRestMs) await parkIfReady('standby');
     if (holder) await holder.set(false, signal);
     await clock.sleep(restMs, signal);
     note({ kind: 'rested', restMs, why });
@@ -85,7 +105,32 @@ export function createRemedies(
     return isBack;
   }
 
+  /** By the stages at which an imager would do so too. */
+  async function idle(): Promise<void> {
+    const signal = currentSignal();
+    const { unloadMs, standbyMs } = state.policy.silent;
+    if (unloadMs > 0) {
+      await clock.sleep(unloadMs, signal);
+      await parkIfReady('unload');
+    }
+    if (standbyMs > 0) {
+      await clock.sleep(Math.max(0, standbyMs - unloadMs), signal);
+      await parkIfReady('standby');
+    }
+    await new Promise((_, reject) => {
+      const end = () => reject(signal.reason);
+      if (signal.aborted) end();
+      else signal.addEventListener('abort', end, { once: true });
+    });
+  }
+
   return {
+    isCycling: () => cycling,
+    isParked: () => parked,
+    wasWoken: () => {
+      parked = false;
+    },
+    idle,
     async reset(kind) {
       let ok = true;
       try {

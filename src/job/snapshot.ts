@@ -63,6 +63,8 @@ const snapshotSchema = z.object({
   /** Why there was trouble, while there was. */
   trouble: z.string().nullable(),
   finishedAtCycle: count,
+  /** What the row under way is limited by. */
+  row: z.object({ readingMs: z.number(), faults: count, powerCycles: count }).exactOptional(),
   totals: z.object({ reads: count, failingReads: count, powerCycles: count, resets: count }),
 });
 
@@ -103,6 +105,7 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     acquittals: plan.acquittals,
     trouble: state.trouble.why ?? null,
     finishedAtCycle: state.finishedAtCycle,
+    row: { ...state.row },
     totals: { ...state.totals },
   };
 }
@@ -150,6 +153,7 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   plan.acquittals = snapshot.acquittals;
   state.trouble.why = snapshot.trouble ?? undefined;
   Object.assign(state.totals, snapshot.totals);
+  Object.assign(state.row, snapshot.row);
   state.finishedAtCycle = snapshot.finishedAtCycle;
   return state;
 }

@@ -175,6 +175,10 @@ function describeEvent(
       return { style: 'yellow', text: `imager: ${event.text}` };
     case 'gave-up':
       return { style: 'red', text: `gave up: ${event.why}` };
+    case 'paused':
+      return { style: 'yellow', text: 'paused' };
+    case 'resumed':
+      return { style: 'cyan', text: 'resumed' };
     case 'rows-changed':
       return { style: 'cyan', text: `changed: ${event.what}` };
     case 'jumped':
