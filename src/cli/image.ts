@@ -4,10 +4,12 @@ import { LastspinError } from '../errors.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { bringUp } from '../job/bring-up.js';
-import { casePaths, findCase, openCase } from '../job/case.js';
+import { casePaths, findCase, openCase, physicalCountOf } from '../job/case.js';
 import { runJob } from '../job/job.js';
-import { standardPreset } from '../plan/presets.js';
-import { troublePolicies } from '../power/policy.js';
+import type { Preset } from '../plan/preset-schema.js';
+import { type DriveFacts, kindDefaults, rowsOf } from '../plan/presets.js';
+import { type DriveKind, troublePolicies } from '../power/policy.js';
+import { loadPreset } from '../preset-files.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, type Progress } from '../show/terminal.js';
 import { type OpenedDrive, openPowered, openPowers } from './drives.js';
@@ -18,6 +20,7 @@ import { version } from './version.js';
 
 export interface ImageOptions {
   readonly power: readonly string[];
+  readonly preset?: string;
   readonly physicalSector?: number;
   readonly readTimeout?: number;
   readonly minRate?: number;
@@ -58,6 +61,8 @@ export async function imageDrive(
   path: string,
   options: ImageOptions,
 ): Promise<ImageResult> {
+  // Before anything is opened: a mistyped row should not cost the drive a start.
+  const chosen = options.preset === undefined ? undefined : loadPreset(options.preset);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
   );
@@ -67,7 +72,8 @@ export async function imageDrive(
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
     });
     try {
-      return await imageOpened(spec, opened, path, options, interrupt, progress);
+      const preset = chosen ?? loadPreset(kindDefaults[opened.kind].preset);
+      return await imageOpened(spec, opened, path, options, preset, interrupt, progress);
     } finally {
       await opened.close();
     }
@@ -86,6 +92,7 @@ async function imageOpened(
   opened: OpenedDrive,
   path: string,
   options: ImageOptions,
+  preset: Preset,
   interrupt: Interrupt,
   progress: Progress,
 ): Promise<ImageResult> {
@@ -104,7 +111,7 @@ async function imageOpened(
       found,
       drive: identity,
       driveKind: kind,
-      passes: passesFor(identity, options, policy.retries),
+      passes: rowsOf(preset, driveFactsOf(identity, kind, options)),
       ...physicalCountFor(identity, options),
       force,
       version,
@@ -145,14 +152,17 @@ function say(line: string): void {
   process.stderr.write(`lastspin: ${line}\n`);
 }
 
-function passesFor(drive: DriveIdentity, options: ImageOptions, retriesDefault: number) {
-  return standardPreset({
+/** What the rows of a preset depend on, for this drive and these options. */
+function driveFactsOf(drive: DriveIdentity, kind: DriveKind, options: ImageOptions): DriveFacts {
+  return {
     sectorCount: drive.sectorCount,
     sectorBytes: drive.sectorBytes,
-    retries: options.retries ?? retriesDefault,
-    readTimeoutMs: options.readTimeout ?? 0,
-    bytesPerSecondMin: options.minRate ?? 0,
-  });
+    physicalCount: physicalCountFor(drive, options).physicalCount ?? physicalCountOf(drive),
+    kind,
+    ...(options.retries !== undefined && { retries: options.retries }),
+    ...(options.readTimeout !== undefined && { readTimeoutMs: options.readTimeout }),
+    ...(options.minRate !== undefined && { bytesPerSecondMin: options.minRate }),
+  };
 }
 
 function physicalCountFor(

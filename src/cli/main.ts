@@ -34,6 +34,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     .argument('<IMAGE>', 'the image; IMAGE.map goes beside it as a ddrescue map')
     .option('--power <POWER>', 'imager, exec:COMMAND or none; repeatable, in order', collect, [])
     .option(
+      '--preset <NAME|FILE>',
+      'the passes: a bundled preset or a file; by default what suits the kind of drive',
+    )
+    .option(
       '--physical-sector <BYTES>',
       'physical sector size where the drive does not tell',
       whole(65_536),

@@ -179,7 +179,7 @@ async function checkpointBefore(
 const physicalCountMax = 64;
 
 /** Logical sectors of one physical sector by the drive's word; 1 where it makes no sense. */
-function physicalCountOf({ physicalSectorBytes, sectorBytes }: DriveIdentity): number {
+export function physicalCountOf({ physicalSectorBytes, sectorBytes }: DriveIdentity): number {
   const count = physicalSectorBytes / sectorBytes;
   return Number.isInteger(count) && count >= 1 && count <= physicalCountMax ? count : 1;
 }

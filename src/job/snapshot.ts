@@ -4,6 +4,7 @@ import type { RunMap } from '../map/run-map.js';
 import type { StatusCode } from '../map/status.js';
 import type { Pass } from '../plan/pass.js';
 import { notes } from '../plan/pass.js';
+import { passSchema, textOfRows } from '../plan/pass-schema.js';
 import { createPlanState } from '../plan/state.js';
 import type { DriveKind } from '../power/policy.js';
 import { troublePolicies } from '../power/policy.js';
@@ -34,7 +35,7 @@ const snapshotSchema = z.object({
   driveKind: z.enum(Object.keys(troublePolicies) as [DriveKind, ...DriveKind[]]),
   physicalCount: count,
   /** The rows in force: a resume with other rows starts them from the first, on the same map. */
-  passes: z.array(z.unknown()),
+  passes: z.array(passSchema),
   passIndex: count,
   passStarted: z.boolean(),
   cursor: count,
@@ -108,7 +109,7 @@ export function restoreState(
   for (const [lba, runCount, value] of triples(snapshot.notes, sectorCount)) {
     plan.notes.set({ lba, count: runCount }, value);
   }
-  if (JSON.stringify(passes) === JSON.stringify(snapshot.passes)) {
+  if (textOfRows(passes) === textOfRows(snapshot.passes)) {
     plan.passIndex = Math.min(snapshot.passIndex, passes.length);
     plan.passStarted = snapshot.passStarted;
     plan.cursor = Math.min(snapshot.cursor, sectorCount);

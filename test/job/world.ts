@@ -16,10 +16,10 @@ import { type JobEnd, runJob } from '../../src/job/job.js';
 import type { JobState } from '../../src/job/state.js';
 import { statuses } from '../../src/map/status.js';
 import type { Pass } from '../../src/plan/pass.js';
-import { standardPreset } from '../../src/plan/presets.js';
 import { troublePolicies } from '../../src/power/policy.js';
 import type { Power } from '../../src/power/power.js';
 import { memoryFiles } from '../image/memory-files.js';
+import { presetRows } from '../presets.js';
 
 export interface WorldOptions {
   readonly files?: FileLayer;
@@ -85,12 +85,10 @@ export async function imageInWorld(
       drive: identity,
       driveKind: 'hdd',
       passes: (options.edit ?? ((rows) => rows))(
-        standardPreset({
+        presetRows('standard', {
           sectorCount: identity.sectorCount,
           sectorBytes: identity.sectorBytes,
           retries: options.retries ?? 0,
-          readTimeoutMs: 0,
-          bytesPerSecondMin: 0,
         }),
       ),
       force: false,
