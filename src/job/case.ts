@@ -1,5 +1,4 @@
 import { basename, dirname, extname, join } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../clock.js';
 import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
@@ -14,6 +13,7 @@ import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import { levelsOf, packScope, rowsForPriorities, unpackScope } from '../plan/domain.js';
 import type { Pass } from '../plan/pass.js';
+import { textOfRows } from '../plan/pass-schema.js';
 import { createPlanState, restartPlan } from '../plan/state.js';
 import { createTrouble } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
@@ -183,7 +183,7 @@ async function checkpointBefore(
 const physicalCountMax = 64;
 
 /** Logical sectors of one physical sector by the drive's word; 1 where it makes no sense. */
-function physicalCountOf({ physicalSectorBytes, sectorBytes }: DriveIdentity): number {
+export function physicalCountOf({ physicalSectorBytes, sectorBytes }: DriveIdentity): number {
   const count = physicalSectorBytes / sectorBytes;
   return Number.isInteger(count) && count >= 1 && count <= physicalCountMax ? count : 1;
 }
@@ -215,8 +215,7 @@ function adoptGiven(state: JobState, options: CaseOptions, notices: string[]): v
   const { scope, passes } = scopeAndRows(options, state.given.scope);
   const packed = packScope(scope);
   const isSameScope = isSame(packed, state.given.scope);
-  // By value: rows that come back from a disk have their parts in another order.
-  if (isSameScope && isDeepStrictEqual(passes, state.given.passes)) return;
+  if (isSameScope && textOfRows(passes) === textOfRows(state.given.passes)) return;
   if (!isSameScope)
     notices.push('this run has another domain than the last one: the new one is in force');
   restartPlan(state.plan, passes, isSameScope ? state.plan.scope : scope);

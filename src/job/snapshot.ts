@@ -6,7 +6,7 @@ import type { StatusCode } from '../map/status.js';
 import { packScope, unpackScope } from '../plan/domain.js';
 import type { Pass } from '../plan/pass.js';
 import { notes } from '../plan/pass.js';
-import { passSchema } from '../plan/row-change.js';
+import { passSchema } from '../plan/pass-schema.js';
 import { createPlanState, type PlanState } from '../plan/state.js';
 import type { DriveKind } from '../power/policy.js';
 import { troublePolicies } from '../power/policy.js';

@@ -17,18 +17,18 @@ export interface DomainRequest {
   readonly domains: readonly RunMap[];
   /** Read before everything else, in this order, as far as they lie inside the domain. */
   readonly priorities: readonly RunMap[];
-  /** Nothing but these is read. Absent: no such limit. */
-  readonly ranges?: RunMap;
+  /** Nothing but what one of these holds is read. None: no such limit. */
+  readonly ranges?: readonly RunMap[];
   /** Never read, whatever else is said. */
-  readonly excluded?: RunMap;
+  readonly excluded?: readonly RunMap[];
 }
 
 /** The scope that a request describes; its priorities are 1, 2, … without gaps. */
 export function createScope(request: DomainRequest): RunMap {
-  const { sectorCount, domains, priorities, ranges, excluded } = request;
+  const { sectorCount, domains, priorities, ranges = [], excluded = [] } = request;
   const within = domains.length === 0 ? createRunMap(sectorCount, 1) : unionOf(domains);
-  if (ranges) clear(within, ranges, (value) => value === 0);
-  if (excluded) clear(within, excluded, (value) => value !== 0);
+  if (ranges.length > 0) clear(within, unionOf(ranges), (value) => value === 0);
+  for (const map of excluded) clear(within, map, (value) => value !== 0);
   const scope = createRunMap(sectorCount, outside);
   let level = 0;
   for (const wanted of [...priorities, ...domains, createRunMap(sectorCount, 1)]) {

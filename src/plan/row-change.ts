@@ -1,64 +1,5 @@
-import { z } from 'zod';
-import { noteNames, type Pass } from './pass.js';
-
-/** Changes of rows while a job runs, and rows that come back from a disk: the one place that says what a
- * row may hold. */
-
-const count = z.number().int().nonnegative();
-const positive = z.number().int().positive();
-const ms = z.number().nonnegative();
-const reaction = z.enum(['skip', 'leave', 'go-on']);
-const leftNotes = noteNames.filter((note) => note !== 'none') as [
-  Exclude<(typeof noteNames)[number], 'none'>,
-];
-
-/** A `Pass` from untrusted data. */
-export const passSchema = z.looseObject({
-  name: z.string(),
-  phase: z.enum(['copy', 'trim', 'scrape', 'retry']),
-  direction: z.enum(['forward', 'backward', 'best-first']),
-  area: z.enum(['any', 'after-finished', 'before-finished', ...leftNotes]),
-  ranges: z.array(z.object({ lba: count, count: positive })).exactOptional(),
-  priority: positive.exactOptional(),
-  heads: z.union([z.enum(['good', 'weak']), z.array(count)]).exactOptional(),
-  perHead: z
-    .array(
-      z.object({
-        head: count,
-        readCount: positive.exactOptional(),
-        timeoutMs: positive.exactOptional(),
-        bytesPerSecondMax: count.exactOptional(),
-      }),
-    )
-    .exactOptional(),
-  readCount: positive,
-  onFault: reaction,
-  onSlow: reaction,
-  onHang: z.enum(['defer', 'leave', 'go-on-while-gaining', 'retry']),
-  leaveAs: z.enum(leftNotes).exactOptional(),
-  skip: z.object({
-    startCount: positive,
-    maxCount: positive,
-    growth: z.number().min(1).exactOptional(),
-  }),
-  timeoutMs: positive.max(0xffff_ffff),
-  slowMs: ms,
-  bytesPerSecondMin: z.number().nonnegative(),
-  faultsMax: count.exactOptional(),
-  durationMaxMs: ms.exactOptional(),
-  bytesPerSecondMax: z.number().nonnegative().exactOptional(),
-  rest: z.object({ afterMs: ms, afterFaults: count, restMs: ms }).exactOptional(),
-  resets: z.array(z.enum(['abort', 'soft', 'hard'])).exactOptional(),
-  powerCyclesMax: count.exactOptional(),
-  lookAhead: z.boolean().exactOptional(),
-  driveRetries: z.boolean().exactOptional(),
-  before: z.discriminatedUnion('kind', [
-    z.object({ kind: z.literal('none') }),
-    z.object({ kind: z.literal('power-cycle') }),
-    z.object({ kind: z.literal('rest'), restMs: ms }),
-  ]),
-  ifHung: z.enum(['stop', 'next']),
-}) satisfies z.ZodType<Pass>;
+import type { Pass } from './pass.js';
+import { passSchema } from './pass-schema.js';
 
 /** New values by name of the parameter: `timeoutMs`, or `skip.maxCount` for one inside another. Null takes an
  * optional one away. */
@@ -70,16 +11,15 @@ export type ChangedRow = { readonly row: Pass } | { readonly why: string };
 export function changeRow(row: Pass, changes: RowChanges): ChangedRow {
   const raw = structuredClone(row) as unknown as Record<string, unknown>;
   for (const [path, value] of Object.entries(changes)) {
-    const [name = '', inner, ...more] = path.split('.');
-    const isKnown = Object.hasOwn(passSchema.shape, name) || Object.hasOwn(row, name);
-    if (!isKnown || more.length > 0) return { why: `a row has no parameter '${path}'` };
+    const [name = '', inner] = path.split('.', 2);
     if (inner === undefined) put(raw, name, value);
     else put(innerOf(raw, name), inner, value);
   }
   const parsed = passSchema.safeParse(raw);
   if (parsed.success) return { row: parsed.data };
   const [issue] = parsed.error.issues;
-  return { why: `${issue?.path.join('.')}: ${issue?.message}` };
+  const where = issue && issue.path.length > 0 ? `${issue.path.join('.')}: ` : '';
+  return { why: `${where}${issue?.message ?? 'it is no row any more'}` };
 }
 
 function innerOf(raw: Record<string, unknown>, name: string): Record<string, unknown> {

@@ -17,6 +17,10 @@ export interface Terminal {
 
 export interface Progress {
   onEvent(event: JobEvent, state: JobState): void;
+  /** A line for the user, above the picture. */
+  say(line: string): void;
+  /** A line below the picture, where one is drawn; empty for none. */
+  footer(text: string): void;
   /** Leaves the last picture standing. */
   end(): void;
 }
@@ -35,6 +39,8 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
   let drawnAtMs = Number.NEGATIVE_INFINITY;
   let lastGoodAtMs = 0;
   let lastReadLba = 0;
+  let footerText = '';
+  let lastState: JobState | undefined;
   const samples: { atMs: number; finished: number }[] = [];
 
   const paint = (style: Parameters<typeof styleText>[0], text: string) =>
@@ -76,6 +82,7 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
     const { map } = plan;
     const pass = plan.passes[plan.passIndex];
     return [
+      ...(state.paused ? ['paused'] : []),
       pass ? `pass ${plan.passIndex + 1}/${plan.passes.length} ${pass.name}` : 'done',
       `${formatShare(map.countOf(statuses.finished), map.size)} finished`,
       `${formatBytes(bytesPerSecond(state))}/s`,
@@ -108,6 +115,8 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
       ` ${[...strip].map(paintStatus).join('')}`,
       paintLetters(` ${counts}`.slice(0, width)),
       ` ${oneLine(state)}`.slice(0, width),
+      // Of a long input its end matters.
+      ...(footerText ? [` ${footerText.slice(-(width - 1))}`] : []),
     ];
   }
 
@@ -121,8 +130,22 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
     return paint(styles[letter as keyof typeof styles], letter);
   }
 
+  function redraw(): void {
+    drawnAtMs = Number.NEGATIVE_INFINITY;
+    if (terminal.live && lastState) draw(lastState);
+  }
+
   return {
+    say(line) {
+      say(line);
+      redraw();
+    },
+    footer(text) {
+      footerText = text;
+      redraw();
+    },
     onEvent(event, state) {
+      lastState = state;
       if (event.kind === 'read') {
         lastReadLba = event.lba;
         if (event.goodCount > 0) lastGoodAtMs = event.atMs;
@@ -133,6 +156,7 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
       draw(state);
     },
     end() {
+      lastState = undefined;
       drawnLines = 0;
     },
   };

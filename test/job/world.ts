@@ -18,10 +18,10 @@ import type { JobState } from '../../src/job/state.js';
 import type { RunMap } from '../../src/map/run-map.js';
 import { statuses } from '../../src/map/status.js';
 import type { Pass } from '../../src/plan/pass.js';
-import { standardPreset } from '../../src/plan/presets.js';
 import { troublePolicies } from '../../src/power/policy.js';
 import type { Power } from '../../src/power/power.js';
 import { memoryFiles } from '../image/memory-files.js';
+import { presetRows } from '../presets.js';
 
 export interface WorldOptions {
   readonly files?: FileLayer;
@@ -95,12 +95,10 @@ export async function imageInWorld(
       drive: identity,
       driveKind: 'hdd',
       passes: (options.edit ?? ((rows) => rows))(
-        standardPreset({
+        presetRows('standard', {
           sectorCount: identity.sectorCount,
           sectorBytes: identity.sectorBytes,
           retries: options.retries ?? 0,
-          readTimeoutMs: 0,
-          bytesPerSecondMin: 0,
         }),
       ),
       ...(options.scope && { scope: options.scope }),

@@ -13,19 +13,12 @@ import {
   unpackScope,
 } from '../../src/plan/domain.js';
 import { foldPlan } from '../../src/plan/fold.js';
-import { standardPreset } from '../../src/plan/presets.js';
 import { referenceExtent } from '../../src/plan/reference.js';
 import { createPlanState, type PlanState } from '../../src/plan/state.js';
-import { runPlan } from './bench-drive.js';
+import { runPlan, standardState } from './bench-drive.js';
 
 const sectorCount = 6000;
-const rows = standardPreset({
-  sectorCount,
-  sectorBytes: 512,
-  retries: 1,
-  readTimeoutMs: 0,
-  bytesPerSecondMin: 0,
-});
+const rows = standardState(sectorCount, 1, 1).passes;
 
 function mapOf(...ranges: [number, number][]): RunMap {
   return mapOfExtents(
@@ -65,8 +58,8 @@ describe('the scope', () => {
       ...nothing,
       domains: [mapOf([0, 1000])],
       priorities: [mapOf([500, 2000])],
-      ranges: mapOf([100, 900]),
-      excluded: mapOf([600, 700]),
+      ranges: [mapOf([100, 900])],
+      excluded: [mapOf([600, 700])],
     });
     expect(levelAt(scope, 99, 100, 499, 500, 599, 600, 699, 700, 899, 900)).toEqual([
       0, 2, 2, 1, 1, 0, 0, 1, 1, 0,
@@ -204,7 +197,7 @@ describe('properties over random domains', () => {
       sectorCount,
       domains: world.domains.map((extents) => mapOfExtents(sectorCount, extents)),
       priorities: world.priorities.map((extents) => mapOfExtents(sectorCount, extents)),
-      ...(world.excluded && { excluded: mapOfExtents(sectorCount, world.excluded) }),
+      ...(world.excluded && { excluded: [mapOfExtents(sectorCount, world.excluded)] }),
     });
   const isInside = (scope: RunMap, { lba, count }: Extent) =>
     scope.next(lba, 0, lba + count) === undefined;
