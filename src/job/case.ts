@@ -194,8 +194,8 @@ function claimedCount(map: RunMap): number {
   return last ? endOf(last) : 0;
 }
 
-/** Most pieces of a domain: what the state in a map file has room for. */
-const scopeRunsMax = 1_000_000;
+/** Most pieces of a domain: what the state in a map file has room for, as it was given and as it is. */
+const scopeRunsMax = 600_000;
 
 /** The domain and the rows of this run: rows are given without priorities. */
 function scopeAndRows({ drive, passes, scope: wanted }: CaseOptions, given?: readonly number[]) {

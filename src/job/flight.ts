@@ -12,6 +12,8 @@ export interface Flight {
   extents(): readonly Extent[];
   hasRoom(extent: Extent): boolean;
   submit(extent: Extent, pass: Pass): void;
+  /** How long to wait before the next read, so that the row's cap on the rate is kept. */
+  paceMs(pass: Pass): number;
   /** Waits for the oldest, writes what it brought to the image, and notes it. */
   settleOldest(): Promise<void>;
   /** Whether the drive still has something to answer, a probe included. */
@@ -46,6 +48,8 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
   /** Counts what was abandoned. */
   let age = 0;
   let submitted = 0;
+  /** When the reads so far would be done at the capped rate. */
+  let pacedUntilMs = 0;
   let probing: Promise<ReadResult> | undefined;
   let settling: Promise<void> | undefined;
 
@@ -62,6 +66,13 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     const event = readEvent('pass', oldest.extent, result);
     if (endsBatch(event, oldest.pass)) stopped = true;
     note(event);
+  }
+
+  /** A read may begin when the ones before it would have ended; time that was lost is not caught up. */
+  function pace({ bytesPerSecondMax = 0 }: Pass, bytes: number): void {
+    if (bytesPerSecondMax <= 0) return;
+    const fromMs = Math.max(pacedUntilMs, parts.clock.now());
+    pacedUntilMs = fromMs + (bytes * 1000) / bytesPerSecondMax;
   }
 
   /** Whoever gives up waiting leaves it going: the next call joins in. */
@@ -107,7 +118,10 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
       result.catch(() => {});
       underWay.push({ extent, pass, result });
       sectors += extent.count;
+      pace(pass, extent.count * state.plan.sectorBytes);
     },
+    paceMs: ({ bytesPerSecondMax = 0 }) =>
+      bytesPerSecondMax > 0 ? pacedUntilMs - parts.clock.now() : 0,
     settleOldest: settle,
     isBusy: () => probing !== undefined || underWay.length > 0,
     async probe(extent, timeoutMs) {

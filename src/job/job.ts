@@ -1,4 +1,5 @@
 import { reasonOf } from '../errors.js';
+import type { Pass } from '../plan/pass.js';
 import { referenceExtent } from '../plan/reference.js';
 import type { Reach } from '../power/ladder.js';
 import { type Circumstances, createDesk, type Desk } from './control.js';
@@ -116,9 +117,10 @@ async function loop(job: Job): Promise<JobEnd> {
     }
     const underWay = flight.extents();
     const step = decide(state, underWay, job.reach);
-    if (step.kind === 'read' && mustWake(job)) {
-      await perform(job, { kind: 'wake' });
-    } else if (step.kind === 'read' && flight.hasRoom(step.extent)) {
+    const first = step.kind === 'read' ? beforeRead(job, step.pass) : undefined;
+    if (first && underWay.length === 0) {
+      await perform(job, first);
+    } else if (step.kind === 'read' && !first && flight.hasRoom(step.extent)) {
       flight.submit(step.extent, step.pass);
     } else if (underWay.length > 0) {
       // A read may take fifteen seconds; who presses Ctrl-C shall not wait for it.
@@ -130,9 +132,13 @@ async function loop(job: Job): Promise<JobEnd> {
   }
 }
 
-/** The first read after the heads were parked takes far longer than its row allows. */
-function mustWake({ remedies, flight }: Job): boolean {
-  return remedies.isParked() && !flight.isBusy();
+/** What must be done before the next read can be sent. */
+function beforeRead({ remedies, flight }: Job, pass: Pass): Act | undefined {
+  if (remedies.mustTune(pass)) return { kind: 'tune-drive', pass };
+  // The first read after the heads were parked takes far longer than its row allows.
+  if (remedies.isParked()) return { kind: 'wake' };
+  const waitMs = flight.paceMs(pass);
+  return waitMs > 0 ? { kind: 'pace', waitMs } : undefined;
 }
 
 /** Gets to what was asked for as soon as nothing is under way. */
@@ -175,7 +181,12 @@ function unlessStirred<T>(
   });
 }
 
-type Act = JobStep | { readonly kind: 'wake' };
+/** Steps, and what the way to the drive asks for between them. */
+type Act =
+  | JobStep
+  | { readonly kind: 'wake' }
+  | { readonly kind: 'tune-drive'; readonly pass: Pass }
+  | { readonly kind: 'pace'; readonly waitMs: number };
 
 /** Does a step, and meanwhile whatever is asked for; ends it early where that cannot wait. */
 async function perform(job: Job, step: Act): Promise<JobEnd | undefined> {
@@ -210,12 +221,11 @@ function unlessHalted(error: unknown): undefined {
 }
 
 /** Whether what was asked for cannot wait until the step is done. */
-function mustHalt({ desk, remedies, state }: Job, step: Act): boolean {
-  if (step.kind === 'idle') return true;
+function mustHalt({ desk, remedies }: Job, step: Act): boolean {
+  if (step.kind === 'idle' || step.kind === 'pace') return true;
   if (remedies.isCycling()) return false;
   if (desk.has('power-cycle')) return true;
-  const isRowRest = step.kind === 'rest' && state.trouble.why === undefined;
-  return (step.kind === 'start-pass' || isRowRest) && desk.has('step-on');
+  return (step.kind === 'start-pass' || step.kind === 'row-rest') && desk.has('step-on');
 }
 
 /** Every step but reading; nothing is under way here. */
@@ -266,6 +276,15 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       return;
     case 'rest':
       await remedies.rest(step.restMs, step.why, step.powerOff);
+      return;
+    case 'row-rest':
+      await remedies.restParked(step.restMs, step.why);
+      return;
+    case 'pace':
+      await job.parts.clock.sleep(step.waitMs, job.halt.signal);
+      return;
+    case 'tune-drive':
+      await remedies.tuneDrive(step.pass);
       return;
     case 'blame':
       note({ kind: 'blamed', on: step.on, why: step.why });

@@ -126,6 +126,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
       return;
     case 'power-failed':
     case 'noticed':
+    case 'drive-tuned':
     case 'gave-up':
     case 'ended':
       return;

@@ -247,6 +247,8 @@ export function suspicionOf(trouble: Trouble): string | undefined {
 export interface Reach {
   readonly resets: ReadonlySet<'abort' | 'soft' | 'hard'>;
   readonly power: boolean;
+  /** Why the power may not be cycled although there is a switch; absent: there is none. */
+  readonly powerRefused?: string;
 }
 
 /** What to do about the trouble; undefined while there is none. */
@@ -316,7 +318,7 @@ function actStep(
   if (!reach.power)
     return {
       kind: 'give-up',
-      why: `${trouble.why}; resets did not help and no power switch is given (--power)`,
+      why: `${trouble.why}; resets did not help and ${reach.powerRefused ?? 'no power switch is given (--power)'}`,
     };
   if (trouble.cycles >= policy.cyclesMax)
     return { kind: 'give-up', why: `the budget of ${policy.cyclesMax} power cycles is spent` };

@@ -203,6 +203,12 @@ function describeEvent(
       return { style: 'yellow', text: 'paused' };
     case 'resumed':
       return { style: 'cyan', text: 'resumed' };
+    case 'drive-tuned': {
+      const what = `${settingNames[event.setting]} ${event.value ? 'on' : 'off'}`;
+      return event.ok
+        ? { style: 'cyan', text: what }
+        : { style: 'yellow', text: `${what}: the drive cannot: ${event.why}` };
+    }
     case 'rows-changed':
       return { style: 'cyan', text: `changed: ${event.what}` };
     case 'jumped':
@@ -220,6 +226,8 @@ function describeEvent(
       return undefined;
   }
 }
+
+const settingNames = { lookAhead: 'look-ahead', driveRetries: "the drive's own retries" };
 
 /** First and last LBA. */
 function formatRange({ lba, count }: Extent): string {

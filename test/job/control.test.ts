@@ -335,7 +335,7 @@ describe('what was changed', () => {
   });
 
   test.each([
-    80, 120, 200, 400,
+    80, 100, 150, 200, 250, 300, 330, 400,
   ])('and when it is interrupted after %i reads and run again', async (interruptAfter) => {
     const files = memoryFiles();
     const first = await withOrders(input, orders, { files, interruptAfter });
