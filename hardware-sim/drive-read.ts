@@ -268,7 +268,7 @@ function finish(
   const { stop } = walk;
   if (stop) counters.failingReads++;
   const serviceMs =
-    mechanics.approachMs(state.positionLba, lba) +
+    mechanics.approachMs(state.positionLba, lba, state.lookAhead) +
     Math.max(0, mechanics.transferMs(lba, walk.goodCount) + walk.extraMs) +
     (state.calibrated ? 0 : scenario.mechanics.recalibrationMs);
   state.calibrated = true;

@@ -38,6 +38,8 @@ export interface DriveState {
   /** Whether the next read has to find its tracks first. */
   calibrated: boolean;
   positionLba: number;
+  /** As SET FEATURES left it; a hard reset and a power cycle bring back the scenario's. */
+  lookAhead: boolean;
   hang: FaultOf<'hang'> | undefined;
   stall: { readonly fault: FaultOf<'stall'>; readonly index: number; untilMs: number } | undefined;
   gone: FaultOf<'vanish'>['returns'] | undefined;
@@ -83,6 +85,7 @@ export function createState(scenario: Scenario, media: Media): DriveState {
     heads: 'loaded',
     calibrated: false,
     positionLba: 0,
+    lookAhead: scenario.mechanics.lookAhead,
     hang: undefined,
     stall: undefined,
     gone: undefined,

@@ -41,6 +41,8 @@ export interface SimulatedDrive {
   read(request: { readonly lba: number; readonly count: number }, nowMs: number): DriveRead;
   /** Undefined when the drive does not answer now. */
   identify(nowMs: number): SimulatedIdentity | undefined;
+  /** SET FEATURES, read look-ahead. */
+  setLookAhead(on: boolean): void;
   softReset(nowMs: number): void;
   hardReset(nowMs: number): void;
   powerOn(nowMs: number): void;
@@ -68,6 +70,9 @@ export function createSimulatedDrive(
     counters: state.counters,
     read: (request, nowMs) => read(state, request, nowMs),
     identify: (nowMs) => (answers(state, nowMs) ? identityOf(state) : undefined),
+    setLookAhead(on) {
+      state.lookAhead = on;
+    },
     softReset: (nowMs) => reset(state, 'soft-reset', nowMs),
     hardReset: (nowMs) => reset(state, 'hard-reset', nowMs),
     powerOn: (nowMs) => powerOn(state, nowMs),
@@ -92,6 +97,7 @@ function powerOn(state: DriveState, nowMs: number): void {
   warm(state, nowMs, 'off');
   if (counters.powerOns++ === 0) state.firstPowerOnMs = nowMs;
   state.poweredOn = true;
+  state.lookAhead = scenario.mechanics.lookAhead;
   state.positionLba = 0;
   state.readsSincePowerOn = 0;
   cureBy(state, 'power-cycle');
@@ -125,6 +131,7 @@ function reset(state: DriveState, kind: 'soft-reset' | 'hard-reset', nowMs: numb
   if (kind === 'soft-reset') counters.softResets++;
   else counters.hardResets++;
   if (!state.poweredOn || state.gone) return;
+  if (kind === 'hard-reset') state.lookAhead = scenario.mechanics.lookAhead;
   cureBy(state, kind);
   if (state.hang || state.spinUpFailed || nowMs < state.spinsUntilMs) return;
   const { softResetMs, hardResetMs } = scenario.mechanics;

@@ -7,8 +7,9 @@ export interface Mechanics {
   headOf(lba: number): number;
   /** Media rate at an LBA: falls linearly from the outer to the inner edge. */
   bytesPerSecondAt(lba: number): number;
-  /** Overhead, seek and rotation of a command at `lba` with the head behind `fromLba`. */
-  approachMs(fromLba: number, lba: number): number;
+  /** Overhead, seek and rotation of a command at `lba` with the head behind `fromLba`; look-ahead as the
+   * scenario has it unless told. */
+  approachMs(fromLba: number, lba: number, lookAhead?: boolean): number;
   /** Time that `count` sectors from `lba` on take to pass below the head. */
   transferMs(lba: number, count: number): number;
 }
@@ -19,13 +20,13 @@ export interface Mechanics {
 export function createMechanics(scenario: Scenario): Mechanics {
   const { sectorCount, sectorBytes, mechanics } = scenario;
   const { heads, bandSectors, outerBytesPerSecond, innerBytesPerSecond } = mechanics;
-  const { seekMinMs, seekMaxMs, rotationMs, overheadMs, lookAhead } = mechanics;
+  const { seekMinMs, seekMaxMs, rotationMs, overheadMs } = mechanics;
   const bytesPerSecondAt = (lba: number) =>
     outerBytesPerSecond + (innerBytesPerSecond - outerBytesPerSecond) * (lba / sectorCount);
   return {
     headOf: (lba) => Math.floor(lba / bandSectors) % heads,
     bytesPerSecondAt,
-    approachMs(fromLba, lba) {
+    approachMs(fromLba, lba, lookAhead = mechanics.lookAhead) {
       if (fromLba === lba) return overheadMs + (lookAhead ? 0 : rotationMs);
       const distance = Math.sqrt(Math.abs(lba - fromLba) / sectorCount);
       return overheadMs + seekMinMs + (seekMaxMs - seekMinMs) * distance + rotationMs / 2;

@@ -30,9 +30,9 @@ export function answerScsi(drive: SimulatedDrive, cdb: Uint8Array, nowMs: number
     case 0x9e: // SERVICE ACTION IN (16): READ CAPACITY (16)
       return good(readCapacity16(identity));
     case 0x85: // ATA PASS-THROUGH (16)
-      return answerAta(drive, identity, cdb[14] as number, nowMs);
+      return answerAta(drive, identity, cdb[14] as number, cdb[4] as number, nowMs);
     case 0xa1: // ATA PASS-THROUGH (12)
-      return answerAta(drive, identity, cdb[9] as number, nowMs);
+      return answerAta(drive, identity, cdb[9] as number, cdb[3] as number, nowMs);
     default:
       return failed(0x05, 0x20);
   }
@@ -42,6 +42,7 @@ function answerAta(
   drive: SimulatedDrive,
   identity: SimulatedIdentity,
   command: number,
+  features: number,
   nowMs: number,
 ): ScsiAnswer {
   switch (command) {
@@ -51,6 +52,9 @@ function answerAta(
       return { ...good(nothing), elapsedMs: drive.standby(nowMs) };
     case 0xe1: // IDLE IMMEDIATE
       return { ...good(nothing), elapsedMs: drive.unload(nowMs) };
+    case 0xef: // SET FEATURES: look-ahead on or off; the read-only list has no other
+      drive.setLookAhead(features === 0xaa);
+      return good(nothing);
     default:
       return failed(0x05, 0x20);
   }

@@ -2,10 +2,15 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { LineCounter, parseDocument } from 'yaml';
 import { LastspinError, reasonOf } from '../src/errors.js';
-import { offsetOf, type Problem, problemOf, sentenceOf } from './scenario-problem.js';
-import { type FaultRow, type ScenarioFile, type ScenarioInput, scenarioSchema } from './schema.js';
+import { type Checked, type Problem, problemsOf, readYaml, sentenceOf } from '../src/yaml-input.js';
+import {
+  type FaultRow,
+  type ScenarioFile,
+  type ScenarioInput,
+  scenarioJsonSchema,
+  scenarioSchema,
+} from './schema.js';
 
 /** A checked scenario: every default filled in, sizes that fit each other, the image file found. */
 export interface Scenario extends Omit<ScenarioFile, 'contents'> {
@@ -53,37 +58,31 @@ export function bundledScenarios(): string[] {
 
 /** Parses the text of a scenario file. Throws SCENARIO_INVALID as `loadScenario` does. */
 export function parseScenario(text: string, source: Source): Scenario {
-  const lineCounter = new LineCounter();
-  const document = parseDocument(text, { lineCounter, prettyErrors: false });
-  const syntaxError = document.errors[0];
-  if (syntaxError) {
-    const { line } = lineCounter.linePos(syntaxError.pos[0]);
-    throw invalid(`${source.name}:${line}: ${reasonOf(syntaxError)}`);
-  }
-  const result = check(document.toJS() ?? {}, source);
-  if ('scenario' in result) return result.scenario;
-  const { problem } = result;
-  const { line } = lineCounter.linePos(offsetOf(document, problem));
-  throw invalid(`${source.name}:${line}: ${sentenceOf(problem)}`);
+  const result = readYaml(text, (value) => check(value, source));
+  if ('value' in result) return result.value;
+  const { line, sentence } = result.problems[0]!;
+  throw invalid(`${source.name}:${line}: ${sentence}`);
 }
 
 /** A scenario written in code instead of a file. Throws SCENARIO_INVALID. */
 export function defineScenario(input: ScenarioInput, name = 'scenario'): Scenario {
   const result = check(input, { name, directory: '.' });
-  if ('scenario' in result) return result.scenario;
-  throw invalid(`${name}: ${sentenceOf(result.problem)}`);
+  if ('value' in result) return result.value;
+  throw invalid(`${name}: ${sentenceOf(result.problems[0]!)}`);
 }
 
 function invalid(message: string): LastspinError {
   return new LastspinError('SCENARIO_INVALID', message);
 }
 
-function check(value: unknown, source: Source): { scenario: Scenario } | { problem: Problem } {
+function check(value: unknown, source: Source): Checked<Scenario> {
   const parsed = scenarioSchema.safeParse(value, { reportInput: true });
-  if (!parsed.success) return { problem: problemOf(parsed.error.issues, value) };
+  if (!parsed.success) {
+    return { problems: problemsOf(parsed.error.issues, value, scenarioJsonSchema()) };
+  }
   const file = parsed.data;
   const contents = contentsOf(file, source);
-  if ('message' in contents) return { problem: contents };
+  if ('message' in contents) return { problems: [contents] };
   const sectorCount = file.sectorCount ?? Math.ceil(contents.bytes / file.sectorBytes);
   const physicalSectorBytes = file.physicalSectorBytes ?? file.sectorBytes;
   const scenario: Scenario = {
@@ -94,7 +93,7 @@ function check(value: unknown, source: Source): { scenario: Scenario } | { probl
     contents: contents.contents,
   };
   const problem = sizeProblem(scenario) ?? faultsProblem(scenario);
-  return problem ? { problem } : { scenario };
+  return problem ? { problems: [problem] } : { value: scenario };
 }
 
 function contentsOf(

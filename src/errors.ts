@@ -29,6 +29,7 @@ const kinds = {
   JOURNAL_DAMAGED: { exitCode: 2 },
   FILE_FAILED: { exitCode: 1 },
   SCENARIO_INVALID: { exitCode: 2 },
+  PRESET_INVALID: { exitCode: 2 },
   TOOL_MISSING: { exitCode: 1 },
 } as const satisfies Record<string, ErrorKind>;
 

@@ -8,6 +8,12 @@ export { type ErrorCode, isLastspinError, LastspinError } from './errors.js';
 export { nodeFiles } from './image/node-files.js';
 export { bringUp } from './job/bring-up.js';
 export { type Case, casePaths, findCase, openCase } from './job/case.js';
+export {
+  type ControlAnswer,
+  type ControlRequest,
+  createControl,
+  type JobControl,
+} from './job/control.js';
 export type { JobEvent } from './job/events.js';
 export { type JobEnd, runJob } from './job/job.js';
 export type { JobParts } from './job/parts.js';
@@ -17,8 +23,10 @@ export { formatMapFile, parseMapFile, sectorMapOf } from './map/mapfile.js';
 export { createRunMap, type RunMap } from './map/run-map.js';
 export { type Status, statuses } from './map/status.js';
 export type { Pass } from './plan/pass.js';
-export { standardPreset } from './plan/presets.js';
+export type { Preset } from './plan/preset-schema.js';
+export { type DriveFacts, kindDefaults, rowsOf } from './plan/presets.js';
 export { execPower } from './power/exec.js';
 export { troublePolicies } from './power/policy.js';
 export type { Power } from './power/power.js';
+export { bundledPresets, loadPreset } from './preset-files.js';
 export { imageResult, imageResultSchema } from './show/result.js';

@@ -9,6 +9,8 @@ const root = join(import.meta.dirname, '..');
 const allowed: Record<string, readonly string[]> = {
   'src/errors.ts': [],
   'src/clock.ts': [],
+  'src/yaml-input.ts': ['src/errors.ts'],
+  'src/preset-files.ts': ['src/plan', 'src/errors.ts', 'src/yaml-input.ts'],
   'src/map': ['src/errors.ts'],
   'src/plan': ['src/map'],
   'firmware-protocol': ['src/errors.ts', 'src/clock.ts'],
@@ -41,7 +43,7 @@ const allowed: Record<string, readonly string[]> = {
   'src/show': ['*'],
   'src/index.ts': ['*'],
   'src/cli': ['*', 'hardware-sim'],
-  'hardware-sim': ['firmware-protocol', 'src/errors.ts', 'src/clock.ts'],
+  'hardware-sim': ['firmware-protocol', 'src/errors.ts', 'src/clock.ts', 'src/yaml-input.ts'],
 };
 
 /** Ambient time, chance and disk, and the few files whose job they are. */
@@ -58,6 +60,7 @@ const ambient: { readonly pattern: RegExp; readonly files: readonly string[] }[]
     files: [
       'src/image/node-files.ts',
       'src/image/lock.ts',
+      'src/preset-files.ts',
       'src/drive/file.ts',
       'src/drive/file-reader.ts',
       'src/drive/links.ts',

@@ -4,23 +4,32 @@ import { LastspinError } from '../errors.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { bringUp } from '../job/bring-up.js';
-import { casePaths, findCase, openCase } from '../job/case.js';
+import { casePaths, findCase, openCase, physicalCountOf } from '../job/case.js';
+import { createControl, type JobControl } from '../job/control.js';
 import { runJob } from '../job/job.js';
-import { standardPreset } from '../plan/presets.js';
-import { troublePolicies } from '../power/policy.js';
+import type { JobState } from '../job/state.js';
+import type { Pass } from '../plan/pass.js';
+import type { Preset } from '../plan/preset-schema.js';
+import { type DriveFacts, kindDefaults, rowsOf } from '../plan/presets.js';
+import { type DriveKind, troublePolicies } from '../power/policy.js';
+import { loadPreset } from '../preset-files.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, type Progress } from '../show/terminal.js';
+import { type DomainOptions, type Part, readDomain } from './domain.js';
 import { type OpenedDrive, openPowered, openPowers } from './drives.js';
 import { type Interrupt, onInterrupt } from './interrupt.js';
+import { attendKeys } from './keys.js';
 import { refuseToTouchSource } from './source-guard.js';
 import { terminalOf } from './terminal.js';
 import { version } from './version.js';
 
-export interface ImageOptions {
+export interface ImageOptions extends DomainOptions {
   readonly power: readonly string[];
+  readonly preset?: string;
   readonly physicalSector?: number;
   readonly readTimeout?: number;
   readonly minRate?: number;
+  readonly maxRate?: number;
   readonly retries?: number;
   readonly json?: boolean;
   readonly strict?: boolean;
@@ -35,7 +44,7 @@ const exitInterrupted = 130;
 export async function image(spec: string, path: string, options: ImageOptions): Promise<number> {
   const result = await imageDrive(spec, path, options);
   process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : formatResult(result));
-  const isWhole = result.sectors.finished === result.sectors.total;
+  const isWhole = result.domain.finished === result.domain.total;
   return exitStatusOf(result.ended) || (options.strict && !isWhole ? exitUnread : 0);
 }
 
@@ -58,6 +67,9 @@ export async function imageDrive(
   path: string,
   options: ImageOptions,
 ): Promise<ImageResult> {
+  // Before anything is opened: a mistyped row should not cost the drive a start.
+  const chosen = options.preset === undefined ? undefined : loadPreset(options.preset);
+  const domain = readDomain(options);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
   );
@@ -67,7 +79,16 @@ export async function imageDrive(
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
     });
     try {
-      return await imageOpened(spec, opened, path, options, interrupt, progress);
+      const preset = chosen ?? loadPreset(kindDefaults[opened.kind].preset);
+      return await imageOpened(
+        spec,
+        opened,
+        path,
+        { ...options, part: domain },
+        preset,
+        interrupt,
+        progress,
+      );
     } finally {
       await opened.close();
     }
@@ -85,7 +106,8 @@ async function imageOpened(
   spec: string,
   opened: OpenedDrive,
   path: string,
-  options: ImageOptions,
+  options: ImageOptions & { readonly part: Part | undefined },
+  preset: Preset,
   interrupt: Interrupt,
   progress: Progress,
 ): Promise<ImageResult> {
@@ -104,7 +126,8 @@ async function imageOpened(
       found,
       drive: identity,
       driveKind: kind,
-      passes: passesFor(identity, options, policy.retries),
+      passes: cappedRows(rowsOf(preset, driveFactsOf(identity, kind, options)), options.maxRate),
+      ...(options.part && { scope: options.part(identity) }),
       ...physicalCountFor(identity, options),
       force,
       version,
@@ -113,6 +136,8 @@ async function imageOpened(
     rescue.notices.forEach(say);
     const { state } = rescue;
     const startedAtMs = clock.now();
+    const control = createControl();
+    const releaseKeys = takeKeys(control, identity, state, interrupt, progress);
     try {
       const end = await runJob(
         {
@@ -124,6 +149,7 @@ async function imageOpened(
           identity,
           resumed: rescue.resumed,
           names: { drive: `${identity.model} ${identity.serial} (${spec})`, image: path },
+          control,
           onEvent: progress.onEvent,
         },
         state,
@@ -132,6 +158,7 @@ async function imageOpened(
       if (drive.capabilities.park) await drive.park().catch(() => {});
       return imageResult(end, state, identity, paths, clock.now() - startedAtMs);
     } finally {
+      releaseKeys();
       await rescue.close();
     }
   } finally {
@@ -140,19 +167,45 @@ async function imageOpened(
   }
 }
 
+/** Keys change the job where somebody sits before it. */
+function takeKeys(
+  control: JobControl,
+  drive: DriveIdentity,
+  state: JobState,
+  { interrupt }: Interrupt,
+  progress: Progress,
+): () => void {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return () => {};
+  const { footer, say: sayAbove } = progress;
+  const isPaused = () => state.paused;
+  return attendKeys(process.stdin, { control, drive, isPaused, footer, say: sayAbove, interrupt });
+}
+
+/** The rows with a cap on their rate, where one is given. */
+function cappedRows(rows: readonly Pass[], bytesPerSecondMax = 0): readonly Pass[] {
+  if (bytesPerSecondMax === 0) return rows;
+  return rows.map((row) => ({
+    ...row,
+    bytesPerSecondMax: Math.min(row.bytesPerSecondMax || Infinity, bytesPerSecondMax),
+  }));
+}
+
 /** A line for the user that is no error. */
 function say(line: string): void {
   process.stderr.write(`lastspin: ${line}\n`);
 }
 
-function passesFor(drive: DriveIdentity, options: ImageOptions, retriesDefault: number) {
-  return standardPreset({
+/** What the rows of a preset depend on, for this drive and these options. */
+function driveFactsOf(drive: DriveIdentity, kind: DriveKind, options: ImageOptions): DriveFacts {
+  return {
     sectorCount: drive.sectorCount,
     sectorBytes: drive.sectorBytes,
-    retries: options.retries ?? retriesDefault,
-    readTimeoutMs: options.readTimeout ?? 0,
-    bytesPerSecondMin: options.minRate ?? 0,
-  });
+    physicalCount: physicalCountFor(drive, options).physicalCount ?? physicalCountOf(drive),
+    kind,
+    ...(options.retries !== undefined && { retries: options.retries }),
+    ...(options.readTimeout !== undefined && { readTimeoutMs: options.readTimeout }),
+    ...(options.minRate !== undefined && { bytesPerSecondMin: options.minRate }),
+  };
 }
 
 function physicalCountFor(

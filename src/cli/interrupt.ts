@@ -2,6 +2,8 @@
  * a second before is on disk either way. */
 export interface Interrupt {
   readonly signal: AbortSignal;
+  /** As the signal would. */
+  interrupt(): void;
   dispose(): void;
 }
 
@@ -19,6 +21,7 @@ export function onInterrupt(notice: string): Interrupt {
   for (const name of signals) process.on(name, handler);
   return {
     signal: controller.signal,
+    interrupt: handler,
     dispose: () => {
       for (const name of signals) process.off(name, handler);
     },

@@ -34,6 +34,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     .argument('<IMAGE>', 'the image; IMAGE.map goes beside it as a ddrescue map')
     .option('--power <POWER>', 'imager, exec:COMMAND or none; repeatable, in order', collect, [])
     .option(
+      '--preset <NAME|FILE>',
+      'the passes: a bundled preset or a file; by default what suits the kind of drive',
+    )
+    .option(
       '--physical-sector <BYTES>',
       'physical sector size where the drive does not tell',
       whole(65_536),
@@ -44,13 +48,33 @@ export async function main(argv: readonly string[]): Promise<number> {
       whole(600_000),
     )
     .option('--min-rate <BYTES/S>', 'a group below this rate counts as slow', whole(1e12))
+    .option('--max-rate <BYTES/S>', 'read no faster than this on average', whole(1e12))
+    .option(
+      '--domain <MAP>',
+      'read only the finished blocks of a ddrescue map; repeatable, the first is read first',
+      collect,
+      [],
+    )
+    .option('--range <LBA-LBA>', 'read only this range, also as 1GB-2GB; repeatable', collect, [])
+    .option(
+      '--prioritize <MAP|RANGE>',
+      'read this first, then the rest; repeatable, in order',
+      collect,
+      [],
+    )
+    .option(
+      '--exclude <FILE|RANGE>',
+      'never read this: a range, a list of ranges, or the finished blocks of a map; repeatable',
+      collect,
+      [],
+    )
     .option(
       '--retries <N>',
       'passes over bad sectors at the end; by default what the kind of drive bears',
       whole(1000),
     )
     .option('--json', 'print one JSON object as the result')
-    .option('--strict', 'exit with 4 when sectors remain unread')
+    .option('--strict', 'exit with 4 when sectors of the domain remain unread')
     .option('--force', 'take an existing image that has no map; go on with little disk space')
     .action(async (drive, image, options) => {
       status = await (await import('./image.js')).image(drive, image, options);

@@ -64,6 +64,14 @@ export interface ReadResult {
   readonly fault?: Fault;
 }
 
+/** What a drive does by itself: read on into its buffer, and try again what failed. */
+export interface DriveSettings {
+  readonly lookAhead?: boolean;
+  readonly driveRetries?: boolean;
+}
+
+export type ParkKind = 'unload' | 'standby';
+
 export type ResetKind = 'abort' | 'soft' | 'hard';
 
 export interface DriveCapabilities {
@@ -92,8 +100,12 @@ export interface Drive {
   /** `abort`: reads under way come back `not-attempted` or with what they became. */
   reset(kind: ResetKind): Promise<void>;
   readiness(): Promise<DriveReadiness>;
-  /** STANDBY IMMEDIATE where possible: heads off the platters, spindle down. */
-  park(): Promise<void>;
+  /** Sets what the drive does by itself, where the path has commands for that; they are volatile. Undefined
+   * when that was done, else why not, in a few words. Throws on a broken link. */
+  tune?(settings: DriveSettings): Promise<string | undefined>;
+  /** Heads off the platters; `standby`, unless told, lets the spindle down as well (STANDBY IMMEDIATE), `unload`
+   * keeps it turning (IDLE IMMEDIATE). */
+  park(kind?: ParkKind): Promise<void>;
   /** Where the device says things unasked: told of each, in one line for people. */
   onNotice?(handler: (notice: string) => void): void;
   close(): Promise<void>;

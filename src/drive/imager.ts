@@ -16,6 +16,7 @@ import {
   powerActions,
   powerStates,
   resetKinds,
+  scsiOutcomes,
   stopBits,
 } from '../../firmware-protocol/commands.js';
 import { type DeviceEvent, type DeviceStatus, ReplyError } from '../../firmware-protocol/device.js';
@@ -29,6 +30,7 @@ import type {
   DriveCapabilities,
   DriveIdentity,
   DriveReadiness,
+  DriveSettings,
   Fault,
   ReadRequest,
   ReadResult,
@@ -88,6 +90,7 @@ const identifyTimeoutMs = 30_000;
 /** STANDBY IMMEDIATE takes half a second, ten at most. */
 const parkTimeoutMs = 15_000;
 const resetTimeoutMs = 15_000;
+const tuneTimeoutMs = 5000;
 /** How often a switching rail is looked at. */
 const powerPollMs = 100;
 /** Parking before the cut, and the rail's rise: what a switch may take beyond its off-time. */
@@ -207,6 +210,38 @@ async function identify(
     sectorBytes,
     physicalSectorBytes: isMultiple ? physicalSectorBytes : sectorBytes,
   };
+}
+
+/** ATA PASS-THROUGH (16), no data (SAT-3 12.2.3), with SET FEATURES: enable or disable read look-ahead
+ * (ACS-3 7.45). */
+function lookAheadCommand(on: boolean): Uint8Array {
+  const cdb = new Uint8Array(16);
+  cdb[0] = 0x85;
+  cdb[1] = 3 << 1;
+  cdb[4] = on ? 0xaa : 0x55;
+  cdb[14] = 0xef;
+  return cdb;
+}
+
+async function tuneDrive(
+  caller: Caller,
+  { lookAhead, driveRetries }: DriveSettings,
+): Promise<string | undefined> {
+  // Its commands write mode pages or logs, which no source drive gets.
+  if (driveRetries !== undefined) return 'no command that only reads can set that';
+  if (lookAhead === undefined) return undefined;
+  if ((caller.agreed.capabilities & capabilityBits.passthrough) === 0)
+    return 'the imager passes no commands through';
+  const request = { timeoutMs: tuneTimeoutMs, cdb: lookAheadCommand(lookAhead), lengthMax: 0 };
+  const options = { timeoutMs: tuneTimeoutMs + resetTimeoutMs };
+  try {
+    const { outcome } = await caller.call(commands.passthrough, request, options);
+    if (outcome === scsiOutcomes.good) return undefined;
+    return outcome === scsiOutcomes.fault ? 'it refused the command' : 'it gave no answer';
+  } catch (error) {
+    if (error instanceof Error && error.cause instanceof ReplyError) return reasonOf(error);
+    throw error;
+  }
 }
 
 async function statusNow(caller: Caller): Promise<ImagerStatus> {
@@ -361,10 +396,11 @@ export async function openImager(
       await caller.call(commands.reset, { kind: resetKinds[kind] }, { timeoutMs: resetTimeoutMs });
     },
     readiness: async () => readinessOf((await statusNow(caller)).powerState),
-    async park() {
-      const request = { kind: parkKinds.standby };
+    async park(kind = 'standby') {
+      const request = { kind: parkKinds[kind] };
       await caller.call(commands.park, request, { timeoutMs: parkTimeoutMs });
     },
+    tune: (settings) => tuneDrive(caller, settings),
     status: () => statusNow(caller),
     async throttle(limits) {
       await caller.call(commands.throttle, limits);

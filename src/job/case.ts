@@ -11,8 +11,10 @@ import { endOf } from '../map/extent.js';
 import { sectorMapOf } from '../map/mapfile.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
+import { levelsOf, packScope, rowsForPriorities, unpackScope } from '../plan/domain.js';
 import type { Pass } from '../plan/pass.js';
-import { createPlanState } from '../plan/state.js';
+import { textOfRows } from '../plan/pass-schema.js';
+import { createPlanState, restartPlan } from '../plan/state.js';
 import { createTrouble } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { JobEvent } from './events.js';
@@ -86,6 +88,8 @@ export interface CaseOptions {
   readonly drive: DriveIdentity;
   readonly driveKind: DriveKind;
   readonly passes: readonly Pass[];
+  /** The domain (`createScope`); absent: what an earlier run had, or the whole drive. */
+  readonly scope?: RunMap;
   /** Logical sectors of one physical sector, where the user says so; else what an earlier run knew, or
    * what the drive says. */
   readonly physicalCount?: number;
@@ -179,7 +183,7 @@ async function checkpointBefore(
 const physicalCountMax = 64;
 
 /** Logical sectors of one physical sector by the drive's word; 1 where it makes no sense. */
-function physicalCountOf({ physicalSectorBytes, sectorBytes }: DriveIdentity): number {
+export function physicalCountOf({ physicalSectorBytes, sectorBytes }: DriveIdentity): number {
   const count = physicalSectorBytes / sectorBytes;
   return Number.isInteger(count) && count >= 1 && count <= physicalCountMax ? count : 1;
 }
@@ -190,8 +194,41 @@ function claimedCount(map: RunMap): number {
   return last ? endOf(last) : 0;
 }
 
+/** Most pieces of a domain: what the state in a map file has room for, as it was given and as it is. */
+const scopeRunsMax = 600_000;
+
+/** The domain and the rows of this run: rows are given without priorities. */
+function scopeAndRows({ drive, passes, scope: wanted }: CaseOptions, given?: readonly number[]) {
+  const scope = wanted ?? unpackScope(given, drive.sectorCount);
+  if (scope.runCount > scopeRunsMax) {
+    throw new LastspinError(
+      'USAGE',
+      `the domain has ${scope.runCount} pieces, ${scopeRunsMax} are the most; give a coarser one`,
+    );
+  }
+  return { scope, passes: rowsForPriorities(passes, levelsOf(scope)) };
+}
+
+/** Goes on with the rows and the domain of the last run, as they were changed while it ran; where this one was
+ * given others, they are in force and the passes begin with the first, on the same map. */
+function adoptGiven(state: JobState, options: CaseOptions, notices: string[]): void {
+  const { scope, passes } = scopeAndRows(options, state.given.scope);
+  const packed = packScope(scope);
+  const isSameScope = isSame(packed, state.given.scope);
+  if (isSameScope && textOfRows(passes) === textOfRows(state.given.passes)) return;
+  if (!isSameScope)
+    notices.push('this run has another domain than the last one: the new one is in force');
+  restartPlan(state.plan, passes, isSameScope ? state.plan.scope : scope);
+  state.given = { passes, ...(packed && { scope: packed }) };
+}
+
+function isSame(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
 function freshState(options: CaseOptions, map?: RunMap): JobState {
-  const { drive, passes, driveKind } = options;
+  const { drive, driveKind } = options;
+  const { scope, passes } = scopeAndRows(options);
   const { sectorCount, sectorBytes } = drive;
   const physicalCount = options.physicalCount ?? physicalCountOf(drive);
   const plan = createPlanState({
@@ -199,6 +236,7 @@ function freshState(options: CaseOptions, map?: RunMap): JobState {
     sectorBytes,
     physicalCount,
     passes,
+    scope,
     ...(map && { map }),
   });
   return createJobState(plan, troublePolicies[driveKind]);
@@ -221,7 +259,7 @@ async function restore(
   saved: LoadedCheckpoint,
   notices: string[],
 ): Promise<JobState> {
-  const { found, drive, passes, driveKind } = options;
+  const { found, drive, driveKind, physicalCount } = options;
   const { files, paths } = found;
   refuseOtherSize(options, saved);
   const snapshot = parseSnapshot(saved.state);
@@ -233,13 +271,18 @@ async function restore(
     );
     return freshState(options, map);
   }
-  const state = restoreState(snapshot, map, passes, driveKind, options.physicalCount);
+  const state = restoreState(snapshot, {
+    map,
+    driveKind,
+    ...(physicalCount !== undefined && { physicalCount }),
+  });
   const journal = await loadJournal(files, paths.journal);
   if (journal && journal.base === saved.number) {
     for (const event of journal.records as JobEvent[]) foldJob(state, event);
     notices.push(...journalNotices(journal));
   }
   settleTrouble(state);
+  adoptGiven(state, options, notices);
   return state;
 }
 

@@ -1,5 +1,6 @@
 import type { Extent } from '../map/extent.js';
 import type { ReadEvent } from '../plan/events.js';
+import type { Pass } from '../plan/pass.js';
 import { type PlanStep, plan } from '../plan/planner.js';
 import {
   nextTroubleStep,
@@ -14,19 +15,66 @@ import type { JobState } from './state.js';
 export type JobStep =
   | PlanStep
   | TroubleStep
-  | { readonly kind: 'trouble'; readonly why: string; readonly from: Rung };
+  | { readonly kind: 'trouble'; readonly why: string; readonly from: Rung }
+  /** A rest that the row wants, heads parked. */
+  | { readonly kind: 'row-rest'; readonly restMs: number; readonly why: string }
+  /** Leave the drive alone until somebody says otherwise. */
+  | { readonly kind: 'idle' };
 
 /** Pure: the same state and reads under way give the same step. Trouble comes before the plan, and
  * waits for what is under way. */
 export function decide(state: JobState, inFlight: readonly Extent[], reach: Reach): JobStep {
-  const step = troubleStep(state, reach);
+  const allowed = withinRow(state, reach);
+  const step = state.paused ? pausedStep(state, allowed) : troubleStep(state, allowed);
   if (step) return inFlight.length > 0 ? { kind: 'wait' } : step;
   const planned = plan(state.plan, inFlight);
-  // Verdicts reach back to the last good read, but not past the end of a pass: they come before it.
-  if (planned.kind === 'end-pass' && state.plan.blamed.length > 0) {
+  // Verdicts reach back to the last good read, but not past the end of a pass or of what
+  // a jump left behind: they come before it.
+  const isEnd = planned.kind === 'end-pass' || planned.kind === 'go-back';
+  if (isEnd && state.plan.blamed.length > 0) {
     return { kind: 'trouble', why: 'the last reads of the pass failed', from: 'none' };
   }
+  const rest = planned.kind === 'read' ? rowRest(state, planned.pass) : undefined;
+  if (rest) return inFlight.length > 0 ? { kind: 'wait' } : rest;
   return planned;
+}
+
+/** What of the path's means the row under way leaves to the ladder. */
+function withinRow(
+  { plan: { passes, passIndex, passStarted }, row }: JobState,
+  reach: Reach,
+): Reach {
+  const pass = passStarted ? passes[passIndex] : undefined;
+  if (!pass?.resets && pass?.powerCyclesMax === undefined) return reach;
+  const { resets, powerCyclesMax = Infinity } = pass;
+  const isSpent = reach.power && row.powerCycles >= powerCyclesMax;
+  return {
+    resets: resets ? new Set(resets.filter((reset) => reach.resets.has(reset))) : reach.resets,
+    power: reach.power && !isSpent,
+    ...(isSpent && {
+      powerRefused: `this row's budget of ${powerCyclesMax} power cycles is spent`,
+    }),
+  };
+}
+
+/** The rest that a row wants after so much reading or so many failing reads. */
+function rowRest({ row }: JobState, { rest }: Pass): JobStep | undefined {
+  if (!rest || rest.restMs <= 0) return undefined;
+  const isLong = rest.afterMs > 0 && row.readingMs >= rest.afterMs;
+  const isBad = rest.afterFaults > 0 && row.faults >= rest.afterFaults;
+  if (!isLong && !isBad) return undefined;
+  const why = isLong
+    ? `after ${Math.round(row.readingMs / 1000)} s of reading`
+    : `after ${row.faults} failing reads`;
+  return { kind: 'row-rest', restMs: rest.restMs, why };
+}
+
+/** Even a paused job cycles the power when it is told to. */
+function pausedStep(state: JobState, reach: Reach): JobStep {
+  const step = state.trouble.asked
+    ? nextTroubleStep(state.trouble, reach, state.policy, state.atMs)
+    : undefined;
+  return step ?? { kind: 'idle' };
 }
 
 function troubleStep(state: JobState, reach: Reach): JobStep | undefined {

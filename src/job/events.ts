@@ -14,6 +14,17 @@ export type JobEvent = { readonly atMs: number } & (
       readonly image: string;
     }
   | { readonly kind: 'power-failed'; readonly power: string; readonly why: string }
+  /** Somebody wants the drive left alone, until `resumed` or the next run. */
+  | { readonly kind: 'paused' }
+  | { readonly kind: 'resumed' }
+  /** One of the drive's own settings; where it is not to be had, why not. */
+  | {
+      readonly kind: 'drive-tuned';
+      readonly setting: 'lookAhead' | 'driveRetries';
+      readonly value: boolean;
+      readonly ok: boolean;
+      readonly why?: string;
+    }
   /** What the imager said unasked. */
   | { readonly kind: 'noticed'; readonly text: string }
   | { readonly kind: 'gave-up'; readonly why: string }

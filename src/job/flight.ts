@@ -12,11 +12,15 @@ export interface Flight {
   extents(): readonly Extent[];
   hasRoom(extent: Extent): boolean;
   submit(extent: Extent, pass: Pass): void;
+  /** How long to wait before the next read, so that the row's cap on the rate is kept. */
+  paceMs(pass: Pass): number;
   /** Waits for the oldest, writes what it brought to the image, and notes it. */
   settleOldest(): Promise<void>;
   /** Whether the drive still has something to answer, a probe included. */
   isBusy(): boolean;
-  /** From now on nothing that still comes back is taken in. */
+  /** Settles everything that is under way, a probe included. */
+  settleAll(): Promise<void>;
+  /** Nothing that is under way is waited for or taken in any more. */
   abandon(): void;
   /** Reads one extent by itself, for its answer only. Nothing else may be under way. */
   probe(extent: Extent, timeoutMs: number): Promise<void>;
@@ -41,17 +45,22 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
   let sectors = 0;
   let batch = 0;
   let stopped = false;
-  let abandoned = false;
+  /** Counts what was abandoned. */
+  let age = 0;
   let submitted = 0;
-  let probing = false;
+  /** When the reads so far would be done at the capped rate. */
+  let pacedUntilMs = 0;
+  let probing: Promise<ReadResult> | undefined;
   let settling: Promise<void> | undefined;
 
   async function settleNow(): Promise<void> {
     const oldest = underWay[0];
     if (!oldest) return;
+    const born = age;
     const result = await oldest.result;
-    if (result.goodCount > 0 && !abandoned) await image.write(oldest.extent.lba, result.data);
-    if (abandoned) return;
+    if (age !== born) return;
+    if (result.goodCount > 0) await image.write(oldest.extent.lba, result.data);
+    if (age !== born) return;
     underWay.shift();
     sectors -= oldest.extent.count;
     const event = readEvent('pass', oldest.extent, result);
@@ -59,9 +68,36 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     note(event);
   }
 
+  /** A read may begin when the ones before it would have ended; time that was lost is not caught up. */
+  function pace({ bytesPerSecondMax = 0 }: Pass, bytes: number): void {
+    if (bytesPerSecondMax <= 0) return;
+    const fromMs = Math.max(pacedUntilMs, parts.clock.now());
+    pacedUntilMs = fromMs + (bytes * 1000) / bytesPerSecondMax;
+  }
+
+  /** Whoever gives up waiting leaves it going: the next call joins in. */
+  function settle(): Promise<void> {
+    if (settling) return settling;
+    const mine = settleNow().finally(() => {
+      if (settling === mine) settling = undefined;
+    });
+    settling = mine;
+    return mine;
+  }
+
   return {
-    abandon: () => {
-      abandoned = true;
+    async settleAll() {
+      const born = age;
+      while (underWay.length > 0 && age === born) await settle();
+      // What it says is noted by who asked for it.
+      await probing?.then(() => {});
+    },
+    abandon() {
+      age += 1;
+      underWay.length = 0;
+      sectors = 0;
+      probing = undefined;
+      settling = undefined;
     },
     extents: () => underWay.map((read) => read.extent),
     hasRoom(extent) {
@@ -82,21 +118,20 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
       result.catch(() => {});
       underWay.push({ extent, pass, result });
       sectors += extent.count;
+      pace(pass, extent.count * state.plan.sectorBytes);
     },
-    // Whoever gives up waiting leaves it going: the next call joins in.
-    settleOldest() {
-      settling ??= settleNow().finally(() => {
-        settling = undefined;
-      });
-      return settling;
-    },
-    isBusy: () => probing || underWay.length > 0,
+    paceMs: ({ bytesPerSecondMax = 0 }) =>
+      bytesPerSecondMax > 0 ? pacedUntilMs - parts.clock.now() : 0,
+    settleOldest: settle,
+    isBusy: () => probing !== undefined || underWay.length > 0,
     async probe(extent, timeoutMs) {
       batch += 1;
       const stopOn = { fault: true, slow: false, timeout: true };
-      probing = true;
-      const result = await drive.read({ extent, timeoutMs, slowMs: 0, stopOn, batch });
-      probing = false;
+      const born = age;
+      probing = drive.read({ extent, timeoutMs, slowMs: 0, stopOn, batch });
+      const result = await probing;
+      if (age !== born) return;
+      probing = undefined;
       note(readEvent('reference', extent, result));
     },
   };

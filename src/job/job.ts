@@ -1,6 +1,8 @@
 import { reasonOf } from '../errors.js';
+import type { Pass } from '../plan/pass.js';
 import { referenceExtent } from '../plan/reference.js';
 import type { Reach } from '../power/ladder.js';
+import { type Circumstances, createDesk, type Desk } from './control.js';
 import { decide, type JobStep } from './decide.js';
 import type { JobEvent } from './events.js';
 import { createFlight, type Flight } from './flight.js';
@@ -19,13 +21,21 @@ interface Job {
   readonly note: Note;
   readonly flight: Flight;
   readonly remedies: Remedies;
+  readonly desk: Desk;
+  readonly reach: Reach;
   readonly signal: AbortSignal;
+  /** Ends the step that is being done. */
+  halt: AbortController;
 }
 
 /** How long an interrupted job waits for reads under way. */
 const drainLimitMs = 3000;
+/** How long a read under way may go on before a power cycle that was asked for. */
+const graceMs = 1000;
 
 const interrupted: JobEnd = { how: 'interrupted', why: 'interrupted' };
+/** Why a step was ended before its time: somebody asked for something else. */
+const halted = new Error('halted');
 
 /** Images until the plan is finished, the drive hangs beyond policy, or `signal` aborts. The map is saved
  * in every case, also when this throws (broken link, another drive, a failed switch), unless its own
@@ -33,7 +43,7 @@ const interrupted: JobEnd = { how: 'interrupted', why: 'interrupted' };
 export async function runJob(
   parts: JobParts,
   state: JobState,
-  signal: AbortSignal,
+  outerSignal: AbortSignal,
 ): Promise<JobEnd> {
   let over = false;
   const note: Note = (body) => {
@@ -44,11 +54,11 @@ export async function runJob(
     parts.recorder.record(event);
     parts.onEvent(event, state);
   };
-  const flight = createFlight(parts, state, note);
-  const remedies = createRemedies(parts, state, note, signal);
-  const job: Job = { parts, state, note, flight, remedies, signal };
+  const job = createJob(parts, state, note, outerSignal);
+  const { signal, desk } = job;
   parts.drive.onNotice?.((text) => note({ kind: 'noticed', text }));
   note({ kind: 'started', resumed: parts.resumed, ...parts.names });
+  const disconnect = parts.control?.connect((request) => desk.take(request));
   let end: JobEnd | undefined;
   let failure: { readonly error: unknown } | undefined;
   try {
@@ -60,6 +70,8 @@ export async function runJob(
   } catch (error) {
     failure = { error };
   }
+  disconnect?.();
+  desk.close();
   // Who ends in the middle of trouble never learned who was to blame: nobody is.
   if (state.plan.suspect || state.trouble.why !== undefined) {
     note({ kind: 'blamed', on: 'drive', why: 'the job ended before the verdict' });
@@ -75,40 +87,91 @@ export async function runJob(
   return end;
 }
 
+function createJob(parts: JobParts, state: JobState, note: Note, outerSignal: AbortSignal): Job {
+  const stop = new AbortController();
+  const signal = AbortSignal.any([outerSignal, stop.signal]);
+  const job: Job = {
+    parts,
+    state,
+    note,
+    flight: createFlight(parts, state, note),
+    remedies: createRemedies(parts, state, note, () => job.halt.signal),
+    desk: createDesk(state, note, () => stop.abort(new Error('stopped'))),
+    reach: { resets: parts.drive.capabilities.resets, power: parts.powers.length > 0 },
+    signal,
+    halt: new AbortController(),
+  };
+  return job;
+}
+
 /** Asks what to do, does it, and folds what came of it. */
 async function loop(job: Job): Promise<JobEnd> {
-  const { parts, state, flight, signal } = job;
-  const reach: Reach = { resets: parts.drive.capabilities.resets, power: parts.powers.length > 0 };
+  const { parts, state, flight, desk, signal } = job;
   for (;;) {
     if (signal.aborted) return interrupted;
     parts.recorder.tick();
     if (parts.recorder.checkpointDue()) await parts.recorder.checkpoint(state);
+    if (!desk.isEmpty()) {
+      await attendDesk(job);
+      continue;
+    }
     const underWay = flight.extents();
-    const step = decide(state, underWay, reach);
-    if (step.kind === 'read' && flight.hasRoom(step.extent)) {
+    const step = decide(state, underWay, job.reach);
+    const first = step.kind === 'read' ? beforeRead(job, step.pass) : undefined;
+    if (first && underWay.length === 0) {
+      await perform(job, first);
+    } else if (step.kind === 'read' && !first && flight.hasRoom(step.extent)) {
       flight.submit(step.extent, step.pass);
     } else if (underWay.length > 0) {
       // A read may take fifteen seconds; who presses Ctrl-C shall not wait for it.
-      await unlessAborted(flight.settleOldest(), signal);
+      await unlessStirred(job, flight.settleOldest());
     } else {
-      const end = await unlessAborted(act(job, step), signal);
+      const end = await perform(job, step);
       if (end) return end;
     }
   }
 }
 
-/** What the promise becomes, or undefined as soon as the signal aborts. Not a race with one lasting promise:
- * that one would remember every read of the job. */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+/** What must be done before the next read can be sent. */
+function beforeRead({ remedies, flight }: Job, pass: Pass): Act | undefined {
+  if (remedies.mustTune(pass)) return { kind: 'tune-drive', pass };
+  // The first read after the heads were parked takes far longer than its row allows.
+  if (remedies.isParked()) return { kind: 'wake' };
+  const waitMs = flight.paceMs(pass);
+  return waitMs > 0 ? { kind: 'pace', waitMs } : undefined;
+}
+
+/** Gets to what was asked for as soon as nothing is under way. */
+async function attendDesk(job: Job): Promise<void> {
+  const { flight, desk } = job;
+  if (desk.has('power-cycle')) await hurry(job, graceMs);
+  else if (flight.isBusy()) await unlessStirred(job, flight.settleOldest());
+  if (!flight.isBusy()) desk.answerAll(circumstancesOf(job));
+}
+
+function circumstancesOf({ reach, remedies }: Job): Circumstances {
+  return { hasPower: reach.power, isCycling: remedies.isCycling() };
+}
+
+/** What the promise becomes, or undefined as soon as somebody asks for something or the signal aborts. Not a
+ * race with one lasting promise: that one would remember every read of the job. */
+function unlessStirred<T>(
+  { desk, signal }: Job,
+  promise: Promise<T>,
+): Promise<{ value: T } | undefined> {
   return new Promise((resolve, reject) => {
-    const onAbort = () => resolve(undefined);
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    const forget = () => signal.removeEventListener('abort', onAbort);
+    const onStir = () => resolve(undefined);
+    if (signal.aborted) onStir();
+    signal.addEventListener('abort', onStir, { once: true });
+    const unlisten = desk.onStir(onStir);
+    const forget = () => {
+      signal.removeEventListener('abort', onStir);
+      unlisten();
+    };
     promise.then(
       (value) => {
         forget();
-        resolve(value);
+        resolve({ value });
       },
       (error: unknown) => {
         forget();
@@ -118,11 +181,56 @@ function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T |
   });
 }
 
+/** Steps, and what the way to the drive asks for between them. */
+type Act =
+  | JobStep
+  | { readonly kind: 'wake' }
+  | { readonly kind: 'tune-drive'; readonly pass: Pass }
+  | { readonly kind: 'pace'; readonly waitMs: number };
+
+/** Does a step, and meanwhile whatever is asked for; ends it early where that cannot wait. */
+async function perform(job: Job, step: Act): Promise<JobEnd | undefined> {
+  const { desk, signal, flight } = job;
+  const halt = new AbortController();
+  job.halt = halt;
+  const onAbort = () => halt.abort(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  const acting = act(job, step);
+  try {
+    for (;;) {
+      const done = await unlessStirred(job, acting);
+      if (done) return done.value;
+      if (signal.aborted) return undefined;
+      if (!mustHalt(job, step)) {
+        desk.answerAll(circumstancesOf(job));
+        continue;
+      }
+      halt.abort(halted);
+      acting.catch(() => {});
+      if (flight.isBusy()) await hurry(job, graceMs);
+      else await acting.catch(unlessHalted);
+      return undefined;
+    }
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+function unlessHalted(error: unknown): undefined {
+  if (error !== halted) throw error;
+}
+
+/** Whether what was asked for cannot wait until the step is done. */
+function mustHalt({ desk, remedies }: Job, step: Act): boolean {
+  if (step.kind === 'idle' || step.kind === 'pace') return true;
+  if (remedies.isCycling()) return false;
+  if (desk.has('power-cycle')) return true;
+  return (step.kind === 'start-pass' || step.kind === 'row-rest') && desk.has('step-on');
+}
+
 /** Every step but reading; nothing is under way here. */
-async function act(
-  { state, note, flight, remedies }: Job,
-  step: JobStep,
-): Promise<JobEnd | undefined> {
+async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
+  const { state, note, flight, remedies } = job;
   switch (step.kind) {
     case 'read':
     case 'wait':
@@ -137,6 +245,9 @@ async function act(
     case 'price':
       note({ kind: 'priced', price: step.price, lba: step.lba });
       return;
+    case 'go-back':
+      note({ kind: 'went-back', ...step.extent });
+      return;
     case 'classify':
       note({ kind: 'classified', ...step.extent, status: step.status });
       return;
@@ -144,9 +255,19 @@ async function act(
       note({ kind: 'trouble', why: step.why, from: step.from });
       return;
     case 'reference':
-      return flight
-        .probe(referenceExtent(state.plan, step.attempt), step.timeoutMs)
-        .then(() => undefined);
+      remedies.wasWoken();
+      await flight.probe(referenceExtent(state.plan, step.attempt), step.timeoutMs);
+      return;
+    case 'wake': {
+      remedies.wasWoken();
+      const attempt = state.trouble.references;
+      await flight.probe(referenceExtent(state.plan, attempt), state.policy.readyLimitMs);
+      return;
+    }
+    case 'idle':
+      await job.parts.recorder.checkpoint(state);
+      await remedies.idle();
+      return;
     case 'reset':
       await remedies.reset(step.reset);
       return;
@@ -158,6 +279,15 @@ async function act(
       return;
     case 'rest':
       await remedies.rest(step.restMs, step.why, step.powerOff);
+      return;
+    case 'row-rest':
+      await remedies.restParked(step.restMs, step.why);
+      return;
+    case 'pace':
+      await job.parts.clock.sleep(step.waitMs, job.halt.signal);
+      return;
+    case 'tune-drive':
+      await remedies.tuneDrive(step.pass);
       return;
     case 'blame':
       note({ kind: 'blamed', on: step.on, why: step.why });
@@ -187,15 +317,29 @@ async function giveUp(
 }
 
 /** Takes in what reads under way still bring, for a bounded time. */
-async function drain({ parts, flight }: Job): Promise<void> {
+async function drain(job: Job): Promise<void> {
+  await hurry(job, 0);
+  job.flight.abandon();
+}
+
+/** Ends the wait for what is under way: after `waitMs` the reads are aborted, and what has not come back soon
+ * after that is given up. What came back is kept. */
+async function hurry({ parts, flight }: Job, waitMs: number): Promise<void> {
+  if (!flight.isBusy()) return;
+  if (waitMs > 0) await within(parts, flight.settleAll(), waitMs);
   if (!flight.isBusy()) return;
   if (parts.drive.capabilities.resets.has('abort')) await parts.drive.reset('abort');
+  await within(parts, flight.settleAll(), drainLimitMs);
+  if (flight.isBusy()) flight.abandon();
+}
+
+/** Waits for the promise, but no longer than that. */
+async function within({ clock }: JobParts, promise: Promise<void>, limitMs: number): Promise<void> {
   const limit = new AbortController();
-  const settled = (async () => {
-    while (flight.extents().length > 0 && !limit.signal.aborted) await flight.settleOldest();
-  })();
-  settled.catch(() => {});
-  await Promise.race([settled, parts.clock.sleep(drainLimitMs, limit.signal).catch(() => {})]);
-  limit.abort();
-  flight.abandon();
+  promise.catch(() => {});
+  try {
+    await Promise.race([promise, clock.sleep(limitMs, limit.signal).catch(() => {})]);
+  } finally {
+    limit.abort();
+  }
 }

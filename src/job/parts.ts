@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
 import type { Power } from '../power/power.js';
+import type { JobControl } from './control.js';
 import type { JobEvent, JobEventBody } from './events.js';
 import type { Recorder } from './recorder.js';
 import type { JobState } from './state.js';
@@ -19,6 +20,8 @@ export interface JobParts {
   readonly resumed: boolean;
   /** What drive and image are called, for people. */
   readonly names: { readonly drive: string; readonly image: string };
+  /** By which the job can be changed while it runs. */
+  readonly control?: JobControl;
   /** Told of every event after it was folded. Must not throw. */
   readonly onEvent: (event: JobEvent, state: JobState) => void;
 }

@@ -121,6 +121,12 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
       case 'price':
         note({ kind: 'priced', price: step.price, lba: step.lba });
         return;
+      case 'go-back':
+        note({ kind: 'went-back', ...step.extent });
+        return;
+      case 'row-rest':
+        rest(step.restMs, step.why);
+        return;
       case 'classify':
         note({ kind: 'classified', ...step.extent, status: step.status });
         return;
@@ -150,8 +156,9 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
         return giveUp(step.why);
       case 'finished':
         return { how: 'finished', why: 'every pass is done' };
+      case 'idle':
       case 'wait':
-        throw new Error("'wait' with nothing under way");
+        throw new Error(`'${step.kind}' with nothing under way`);
     }
   }
 

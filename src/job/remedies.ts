@@ -1,3 +1,4 @@
+import type { DriveSettings, ParkKind } from '../drive/drive.js';
 import { isLastspinError, reasonOf } from '../errors.js';
 import { statuses } from '../map/status.js';
 import type { Pass } from '../plan/pass.js';
@@ -17,34 +18,75 @@ export interface Remedies {
   rest(restMs: number, why: string, powerOff: boolean): Promise<void>;
   /** Power off and on where there is a switch, ready, settled: says whether the drive is back. */
   revive(): Promise<boolean>;
+  /** A rest during a row: heads off the platters, spindle on. */
+  restParked(restMs: number, why: string): Promise<void>;
+  /** Whether the drive's own settings are other ones than the row wants. */
+  mustTune(pass: Pass): boolean;
+  /** Sets the drive's look-ahead and retries as the row wants them, as far as the drive lets us. */
+  tuneDrive(pass: Pass): Promise<void>;
   /** What a row wants done before its first read. */
   prepare(pass: Pass): Promise<void>;
+  /** Sends nothing, but parks the drive when that lasts. Ends only with the signal. */
+  idle(): Promise<void>;
+  /** Whether a power cycle is under way. */
+  isCycling(): boolean;
+  /** Whether the heads were parked and no read has fetched them since: it takes as long as a spin-up. */
+  isParked(): boolean;
+  wasWoken(): void;
 }
 
 /** How often readiness is asked for while a drive comes back: the wait it adds is at most this. */
 const readinessPollMs = 250;
+const settingNames = ['lookAhead', 'driveRetries'] as const;
 /** A rest at least this long parks the heads. */
 const parkRestMs = 10_000;
 
+/** `currentSignal` ends what takes long, whenever that is asked for. */
 export function createRemedies(
   parts: JobParts,
   state: JobState,
   note: Note,
-  signal: AbortSignal,
+  currentSignal: () => AbortSignal,
 ): Remedies {
   const { drive, powers, clock } = parts;
+  let cycling = false;
+  let parked = false;
+  /** What was set since the drive last forgot its settings, and what it does not let us set. */
+  let inForce: DriveSettings = {};
+  const refused = new Set<keyof DriveSettings>();
 
   /** STANDBY first where the drive still answers: an emergency unload wears like a hundred normal ones. */
-  async function parkIfReady(): Promise<void> {
+  async function parkIfReady(kind: ParkKind): Promise<void> {
     if (!drive.capabilities.park) return;
     if ((await drive.readiness()) !== 'ready') return;
-    await drive.park().catch((error: unknown) => {
+    parked = true;
+    await drive.park(kind).catch((error: unknown) => {
       // A drive that refuses to park is parked by losing its power.
       if (!isLastspinError(error, 'DEVICE_REFUSED')) throw error;
     });
   }
 
+  /** A setting that an earlier row changed and this one does not name goes back to on, as drives come. */
+  function settingsToChange(pass: Pass): [keyof DriveSettings, boolean][] {
+    return settingNames.flatMap((name): [keyof DriveSettings, boolean][] => {
+      const wanted = pass[name] ?? (inForce[name] === undefined ? undefined : true);
+      if (wanted === undefined || wanted === inForce[name] || refused.has(name)) return [];
+      return [[name, wanted]];
+    });
+  }
+
+  async function tuneDrive(pass: Pass): Promise<void> {
+    for (const [name, value] of settingsToChange(pass)) {
+      const why = drive.tune ? await drive.tune({ [name]: value }) : 'its path has no such command';
+      if (why === undefined) inForce = { ...inForce, [name]: value };
+      else refused.add(name);
+      const outcome = why === undefined ? { ok: true } : { ok: false, why };
+      note({ kind: 'drive-tuned', setting: name, value, ...outcome });
+    }
+  }
+
   async function awaitReady(limitMs: number): Promise<boolean> {
+    const signal = currentSignal();
     const fromMs = clock.now();
     for (;;) {
       const readiness = await drive.readiness();
@@ -61,17 +103,25 @@ export function createRemedies(
   }
 
   async function cyclePower(offMs: number): Promise<void> {
-    await parkIfReady();
-    const gained = state.plan.map.countOf(statuses.finished) > state.finishedAtCycle;
-    await cycleWithFirst(powers, offMs, signal, (power, error) => {
-      note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
-    });
-    note({ kind: 'power-cycled', gained });
+    cycling = true;
+    try {
+      await parkIfReady('standby');
+      const gained = state.plan.map.countOf(statuses.finished) > state.finishedAtCycle;
+      await cycleWithFirst(powers, offMs, currentSignal(), (power, error) => {
+        note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
+      });
+      parked = false;
+      inForce = {};
+      note({ kind: 'power-cycled', gained });
+    } finally {
+      cycling = false;
+    }
   }
 
   async function rest(restMs: number, why: string, powerOff: boolean): Promise<void> {
     const holder = powerOff ? powers.find((power) => power.canHold) : undefined;
-    if (restMs >= parkRestMs) await parkIfReady();
+    const signal = currentSignal();
+    if (restMs >= parkRestMs) await parkIfReady('standby');
     if (holder) await holder.set(false, signal);
     await clock.sleep(restMs, signal);
     note({ kind: 'rested', restMs, why });
@@ -85,7 +135,39 @@ export function createRemedies(
     return isBack;
   }
 
+  /** By the stages at which an imager would do so too. */
+  async function idle(): Promise<void> {
+    const signal = currentSignal();
+    const { unloadMs, standbyMs } = state.policy.silent;
+    if (unloadMs > 0) {
+      await clock.sleep(unloadMs, signal);
+      await parkIfReady('unload');
+    }
+    if (standbyMs > 0) {
+      await clock.sleep(Math.max(0, standbyMs - unloadMs), signal);
+      await parkIfReady('standby');
+    }
+    await new Promise((_, reject) => {
+      const end = () => reject(signal.reason);
+      if (signal.aborted) end();
+      else signal.addEventListener('abort', end, { once: true });
+    });
+  }
+
   return {
+    async restParked(restMs, why) {
+      await parkIfReady('unload');
+      await clock.sleep(restMs, currentSignal());
+      note({ kind: 'rested', restMs, why });
+    },
+    mustTune: (pass) => settingsToChange(pass).length > 0,
+    tuneDrive,
+    isCycling: () => cycling,
+    isParked: () => parked,
+    wasWoken: () => {
+      parked = false;
+    },
+    idle,
     async reset(kind) {
       let ok = true;
       try {
@@ -95,6 +177,8 @@ export function createRemedies(
         if (!isLastspinError(error, 'DEVICE_REFUSED')) throw error;
         ok = false;
       }
+      // Settings of the drive are volatile (ACS-3, SET FEATURES).
+      if (kind !== 'abort') inForce = {};
       note({ kind: 'reset', reset: kind, ok });
     },
     awaitReady,

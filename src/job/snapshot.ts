@@ -1,16 +1,21 @@
 import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
+import type { Extent } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import type { StatusCode } from '../map/status.js';
+import { packScope, unpackScope } from '../plan/domain.js';
 import type { Pass } from '../plan/pass.js';
 import { notes } from '../plan/pass.js';
-import { createPlanState } from '../plan/state.js';
+import { passSchema } from '../plan/pass-schema.js';
+import { createPlanState, type PlanState } from '../plan/state.js';
 import type { DriveKind } from '../power/policy.js';
 import { troublePolicies } from '../power/policy.js';
 import { driveIdentitySchema } from './identity.js';
-import { createJobState, type JobState } from './state.js';
+import { createJobState, type Given, type JobState } from './state.js';
 
 const count = z.number().int().nonnegative();
+
+const extent = z.object({ lba: count, count });
 
 /** A read event, as `ReadEvent` has it. */
 const suspectSchema = z.object({
@@ -33,11 +38,20 @@ const snapshotSchema = z.object({
   drive: driveIdentitySchema,
   driveKind: z.enum(Object.keys(troublePolicies) as [DriveKind, ...DriveKind[]]),
   physicalCount: count,
-  /** The rows in force: a resume with other rows starts them from the first, on the same map. */
+  /** The rows in force. */
   passes: z.array(z.unknown()),
+  /** The domain, as `packScope` has it; absent: the whole drive. */
+  scope: z.array(count).exactOptional(),
+  /** Rows and domain as they were given at the start, where they were changed since. */
+  given: z
+    .object({ passes: z.array(z.unknown()), scope: z.array(count).exactOptional() })
+    .exactOptional(),
   passIndex: count,
   passStarted: z.boolean(),
   cursor: count,
+  bounds: extent.exactOptional(),
+  jumpedOver: z.array(extent).exactOptional(),
+  endWanted: z.boolean().exactOptional(),
   skipCount: count,
   skipOrigin: count,
   /** Triples of LBA, count and note. */
@@ -49,6 +63,8 @@ const snapshotSchema = z.object({
   /** Why there was trouble, while there was. */
   trouble: z.string().nullable(),
   finishedAtCycle: count,
+  /** What the row under way is limited by. */
+  row: z.object({ readingMs: z.number(), faults: count, powerCycles: count }).exactOptional(),
   totals: z.object({ reads: count, failingReads: count, powerCycles: count, resets: count }),
 });
 
@@ -61,15 +77,22 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
   plan.notes.forEachRun((lba, runCount, value) => {
     if (value !== notes.none) noted.push(lba, runCount, value);
   });
+  const scope = packScope(plan.scope);
+  const isChanged = state.given.passes !== plan.passes || !isSame(state.given.scope, scope);
   return {
     version: 1,
     drive,
     driveKind,
     physicalCount: plan.physicalCount,
     passes: [...plan.passes],
+    ...(scope && { scope }),
+    ...(isChanged && { given: givenAsData(state.given) }),
     passIndex: plan.passIndex,
     passStarted: plan.passStarted,
     cursor: plan.cursor,
+    bounds: plan.bounds,
+    jumpedOver: [...plan.jumpedOver],
+    endWanted: plan.endWanted,
     skipCount: plan.skipCount,
     skipOrigin: plan.skipOrigin,
     notes: noted,
@@ -82,6 +105,7 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     acquittals: plan.acquittals,
     trouble: state.trouble.why ?? null,
     finishedAtCycle: state.finishedAtCycle,
+    row: { ...state.row },
     totals: { ...state.totals },
   };
 }
@@ -92,39 +116,69 @@ export function parseSnapshot(value: unknown): Snapshot | undefined {
   return parsed.success ? parsed.data : undefined;
 }
 
-/** The state that a snapshot and its map describe. Where `passes` differ from the snapshot's, the map
- * and the notes are kept and the passes begin with the first. `physicalCount` overrides what was known of
- * the physical sector. */
-export function restoreState(
-  snapshot: Snapshot,
-  map: RunMap,
-  passes: readonly Pass[],
-  driveKind: DriveKind,
-  physicalCount = snapshot.physicalCount,
-): JobState {
+function givenAsData({ passes, scope }: Given): NonNullable<Snapshot['given']> {
+  return { passes: [...passes], ...(scope && { scope: [...scope] }) };
+}
+
+function isSame(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+export interface RestoreOptions {
+  readonly map: RunMap;
+  readonly driveKind: DriveKind;
+  /** Overrides what was known of the physical sector. */
+  readonly physicalCount?: number;
+}
+
+/** The state that a snapshot and its map describe, with rows and domain of its own. Rows that this version
+ * does not understand are none: then map and notes are all that is left. */
+export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobState {
   const { drive } = snapshot;
   const { sectorCount, sectorBytes } = drive;
-  const plan = createPlanState({ sectorCount, sectorBytes, physicalCount, passes, map });
+  const { map, driveKind } = options;
+  const physicalCount = options.physicalCount ?? snapshot.physicalCount;
+  const passes = rowsOf(snapshot.passes);
+  const scope = unpackScope(snapshot.scope, sectorCount);
+  const plan = createPlanState({ sectorCount, sectorBytes, physicalCount, passes, map, scope });
   for (const [lba, runCount, value] of triples(snapshot.notes, sectorCount)) {
     plan.notes.set({ lba, count: runCount }, value);
   }
-  if (JSON.stringify(passes) === JSON.stringify(snapshot.passes)) {
-    plan.passIndex = Math.min(snapshot.passIndex, passes.length);
-    plan.passStarted = snapshot.passStarted;
-    plan.cursor = Math.min(snapshot.cursor, sectorCount);
-    plan.skipCount = snapshot.skipCount;
-    plan.skipOrigin = Math.min(snapshot.skipOrigin, sectorCount);
-  }
+  restorePosition(plan, snapshot);
   for (const [lba, runCount, former] of triples(snapshot.blamed, sectorCount)) {
     plan.blamed.push({ lba, count: runCount, former: Math.min(former, 4) as StatusCode });
   }
   plan.suspect = snapshot.suspect ?? undefined;
-  const state = createJobState(plan, troublePolicies[driveKind]);
+  const state = createJobState(plan, troublePolicies[driveKind], givenOf(snapshot, passes));
   plan.acquittals = snapshot.acquittals;
   state.trouble.why = snapshot.trouble ?? undefined;
   Object.assign(state.totals, snapshot.totals);
+  Object.assign(state.row, snapshot.row);
   state.finishedAtCycle = snapshot.finishedAtCycle;
   return state;
+}
+
+function rowsOf(values: readonly unknown[]): readonly Pass[] {
+  const parsed = z.array(passSchema).safeParse(values);
+  return parsed.success ? parsed.data : [];
+}
+
+function givenOf({ given, scope }: Snapshot, passes: readonly Pass[]): Given {
+  if (given) return { passes: rowsOf(given.passes), ...(given.scope && { scope: given.scope }) };
+  return { passes, ...(scope && { scope }) };
+}
+
+function restorePosition(plan: PlanState, snapshot: Snapshot): void {
+  const { sectorCount } = plan;
+  const isInside = ({ lba, count: length }: Extent) => lba + length <= sectorCount;
+  plan.passIndex = Math.min(snapshot.passIndex, plan.passes.length);
+  plan.passStarted = snapshot.passStarted;
+  plan.cursor = Math.min(snapshot.cursor, sectorCount);
+  if (snapshot.bounds && isInside(snapshot.bounds)) plan.bounds = snapshot.bounds;
+  plan.jumpedOver = (snapshot.jumpedOver ?? []).filter(isInside);
+  plan.endWanted = snapshot.endWanted ?? false;
+  plan.skipCount = snapshot.skipCount;
+  plan.skipOrigin = Math.min(snapshot.skipOrigin, sectorCount);
 }
 
 function triples(flat: readonly number[], sectorCount: number): [number, number, number][] {

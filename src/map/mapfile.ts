@@ -53,8 +53,12 @@ const commentBytesMax = 32 * 2 ** 20;
 /** The shortest line that ddrescue writes; the capacity to start with follows from it. */
 const runLineBytes = 26;
 
+/** Takes each block line as it stands, in any order: bytes from 0, rounded above 2^53 - 1. */
+export type BlockSink = (position: number, size: number, code: number, lineNumber: number) => void;
+
 interface ParserState {
   readonly name: string;
+  readonly takeBlock: BlockSink | undefined;
   lineNumber: number;
   starts: Float64Array;
   codes: Uint8Array;
@@ -83,9 +87,12 @@ export function parseMapFile(bytes: Uint8Array, name: string): ParsedMap {
 
 /** Reads a map file piece by piece, so that a big one is never in memory twice.
  * @param name how error messages call the file
- * @param sizeBytes the file's size where known, to reserve memory once */
-export function createMapParser(name: string, sizeBytes = 0): MapParser {
-  const state = createState(name, Math.ceil(sizeBytes / runLineBytes) + 16);
+ * @param sizeBytes the file's size where known, to reserve memory once
+ * @param takeBlock gets the blocks instead of the map, which stays empty; they need not be
+ *   contiguous then (`mapfile-loose.ts`) */
+export function createMapParser(name: string, sizeBytes = 0, takeBlock?: BlockSink): MapParser {
+  const capacity = takeBlock ? 0 : Math.ceil(sizeBytes / runLineBytes) + 16;
+  const state = createState(name, capacity, takeBlock);
   /** Pieces of a line whose end has not come yet: copies, since a Buffer's `slice` is none. */
   let partial: Uint8Array[] = [];
   return {
@@ -123,9 +130,10 @@ export function createMapParser(name: string, sizeBytes = 0): MapParser {
 
 const newline = 0x0a;
 
-function createState(name: string, capacity: number): ParserState {
+function createState(name: string, capacity: number, takeBlock?: BlockSink): ParserState {
   return {
     name,
+    takeBlock,
     lineNumber: 0,
     starts: new Float64Array(capacity),
     codes: new Uint8Array(capacity),
@@ -198,6 +206,10 @@ function parseBlockLine(state: ParserState): void {
   const isSized = size > 0 || (size === 0 && position === 0);
   if (!(position >= 0) || !isSized || code < 0) {
     throw invalid(state, 'bad block line (position, size, status)');
+  }
+  if (state.takeBlock !== undefined) {
+    state.takeBlock(position, size, code, state.lineNumber);
+    return;
   }
   if (positionExact !== undefined || position + size > Number.MAX_SAFE_INTEGER) {
     addHugeBlock(state, positionExact ?? BigInt(position), reader.exact ?? BigInt(size), code);

@@ -1,5 +1,6 @@
 import { type Extent, endOf } from '../map/extent.js';
 import { statuses } from '../map/status.js';
+import { permittedAfter } from './domain.js';
 import { type HeadMap, weakBandFrom } from './heads.js';
 import {
   isLearningDue,
@@ -41,25 +42,29 @@ export function bestStep(
     return last ? { kind: 'wait' } : { kind: 'price', price: state.learned.price, lba: from };
   }
   for (let at = from; ; ) {
-    const gap = gapFrom(state, at, last && at === from);
+    const gap = gapFrom(state, pass, at, last && at === from);
     if (!gap) break;
     const extent = choose(state, pass, gap, state.learned.price);
     if (extent) return { kind: 'read', extent, pass };
     at = endOf(gap);
   }
   if (last) return { kind: 'wait' };
-  const price = nextPrice(state);
+  const price = nextPrice(state, pass);
   return price === undefined ? undefined : { kind: 'price', price, lba: 0 };
 }
 
 /** The next gap that reaches beyond `from`, cut at it. */
 export function gapFrom(
   state: PlanState,
+  pass: Pass,
   from: number,
   assumeGood: boolean | undefined,
 ): Gap | undefined {
   const { map, sectorCount } = state;
   for (let at = from; at < sectorCount; ) {
+    const permitted = permittedAfter(state, pass, at);
+    if (!permitted) return undefined;
+    at = permitted.lba;
     const run = map.runAt(at);
     if (run.value >= statuses['bad-sector']) {
       at = endOf(run);
@@ -77,9 +82,16 @@ export function gapFrom(
     }
     const spot = state.notes.next(at, notes.hung, end);
     if (spot) end = spot.lba;
+    end = Math.min(end, endOf(permitted));
     return describe(state, at, end, tainted, assumeGood === true && at === from);
   }
   return undefined;
+}
+
+/** Whether nothing speaks against the neighbours of a sector: it was read, or it is not for this pass. */
+function isHarmless(state: PlanState, lba: number): boolean {
+  const value = state.map.valueAt(lba);
+  return value === statuses.finished || (isOpen(value) && state.notes.valueAt(lba) !== notes.hung);
 }
 
 function isOpen(value: number): boolean {
@@ -94,8 +106,8 @@ function describe(
   assumeGood: boolean,
 ): Gap {
   const { map, sectorCount } = state;
-  const leftGood = assumeGood || lba === 0 || map.valueAt(lba - 1) === statuses.finished;
-  const rightGood = end === sectorCount || map.valueAt(end) === statuses.finished;
+  const leftGood = assumeGood || lba === 0 || isHarmless(state, lba - 1);
+  const rightGood = end === sectorCount || isHarmless(state, end);
   let leftBad = lba;
   if (!leftGood && map.valueAt(lba - 1) === statuses['non-trimmed']) {
     leftBad = lba - map.runAt(lba - 1).count / 2;
@@ -322,10 +334,10 @@ function readPhysicals(state: PlanState, pass: Pass, gap: Gap, lba: number): num
 }
 
 /** Each round takes what is worth half as much as in the one before, or what there is. */
-function nextPrice(state: PlanState): number | undefined {
+function nextPrice(state: PlanState, pass: Pass): number | undefined {
   let best = -1;
   for (let at = 0; ; ) {
-    const gap = gapFrom(state, at, false);
+    const gap = gapFrom(state, pass, at, false);
     if (!gap) break;
     for (const { worth } of offersOf(state, gap)) best = Math.max(best, worth);
     at = endOf(gap);

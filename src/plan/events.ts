@@ -1,4 +1,6 @@
+import type { Extent } from '../map/extent.js';
 import type { Status } from '../map/status.js';
+import type { Pass } from './pass.js';
 
 /** What a read turned out to be, without its data. `lba` and `count` are what was asked. */
 export interface ReadEvent {
@@ -29,13 +31,26 @@ export interface BlamedEvent {
   readonly why: string;
 }
 
+/** What somebody changed while the job ran. */
+export type ChangeEvent =
+  /** `what` says the change in words. */
+  | { readonly kind: 'rows-changed'; readonly passes: readonly Pass[]; readonly what: string }
+  /** The next read of the pass is at or (backwards) below this LBA. */
+  | { readonly kind: 'jumped'; readonly lba: number }
+  | { readonly kind: 'excluded'; readonly ranges: readonly Extent[] }
+  /** The pass ends as soon as nothing is under way. */
+  | { readonly kind: 'stepped-on'; readonly index: number };
+
 export type PlanEvent =
   | ReadEvent
   | BlamedEvent
+  | ChangeEvent
   | { readonly kind: 'pass-started'; readonly index: number; readonly name: string }
   | { readonly kind: 'pass-ended'; readonly index: number }
   /** A new round of a best-first pass: the least yield worth reading, as a share of healthy reading's. */
   | { readonly kind: 'priced'; readonly price: number; readonly lba: number }
+  /** The pass turns to what a jump had left behind. */
+  | { readonly kind: 'went-back'; readonly lba: number; readonly count: number }
   /** A conclusion without a read: both edges of a trimmed run are known. */
   | {
       readonly kind: 'classified';

@@ -1,6 +1,7 @@
 import { type Extent, endOf } from '../map/extent.js';
 import { statuses } from '../map/status.js';
-import type { BlamedEvent, PlanEvent, ReadEvent } from './events.js';
+import { outside } from './domain.js';
+import type { BlamedEvent, ChangeEvent, PlanEvent, ReadEvent } from './events.js';
 import { firstPrice, foldLearned, learnAreas } from './learned.js';
 import { notes, type Pass, type Reaction } from './pass.js';
 import { type PlanState, toPhysical } from './state.js';
@@ -22,12 +23,22 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
     case 'pass-ended':
       state.passIndex = event.index + 1;
       state.passStarted = false;
+      state.endWanted = false;
       resetCursor(state);
       return;
     case 'priced':
       state.learned.price = event.price;
       learnAreas(state.learned, state.map);
       state.cursor = event.lba;
+      return;
+    case 'went-back':
+      goBack(state, event);
+      return;
+    case 'rows-changed':
+    case 'jumped':
+    case 'excluded':
+    case 'stepped-on':
+      foldChange(state, event);
       return;
     case 'classified':
       state.map.set(event, statuses[event.status]);
@@ -39,7 +50,54 @@ function resetCursor(state: PlanState): void {
   const direction = state.passes[state.passIndex]?.direction ?? 'forward';
   state.cursor = direction === 'backward' ? state.sectorCount : 0;
   state.learned.price = firstPrice;
+  state.bounds = { lba: 0, count: state.sectorCount };
+  state.jumpedOver = [];
   state.skipCount = 0;
+}
+
+function foldChange(state: PlanState, event: ChangeEvent): void {
+  switch (event.kind) {
+    case 'rows-changed':
+      state.passes = event.passes;
+      return;
+    case 'jumped':
+      jump(state, event.lba);
+      return;
+    case 'excluded':
+      for (const range of event.ranges) state.scope.set(range, outside);
+      return;
+    case 'stepped-on':
+      state.endWanted = true;
+      return;
+  }
+}
+
+/** Moves the cursor. What it passes over on its way is kept for the end of the pass; a jump out of what the
+ * pass had come back to keeps the rest of that. */
+function jump(state: PlanState, lba: number): void {
+  const forward = isForward(state);
+  const { bounds, cursor } = state;
+  const target = forward ? lba : lba + 1;
+  const within = target >= bounds.lba && target <= endOf(bounds);
+  const stop = within ? target : forward ? endOf(bounds) : bounds.lba;
+  const left = forward
+    ? { lba: cursor, count: stop - cursor }
+    : { lba: stop, count: cursor - stop };
+  if (left.count > 0) state.jumpedOver = [...state.jumpedOver, left];
+  if (!within) state.bounds = { lba: 0, count: state.sectorCount };
+  state.cursor = target;
+  state.skipCount = 0;
+}
+
+function goBack(state: PlanState, { lba, count }: Extent): void {
+  state.jumpedOver = state.jumpedOver.slice(1);
+  state.bounds = { lba, count };
+  state.cursor = isForward(state) ? lba : lba + count;
+  state.skipCount = 0;
+}
+
+function isForward(state: PlanState): boolean {
+  return (state.passes[state.passIndex]?.direction ?? 'forward') === 'forward';
 }
 
 function foldRead(state: PlanState, event: ReadEvent): void {

@@ -47,19 +47,27 @@ export interface Pass {
   readonly perHead?: readonly PerHead[];
   /** Sectors of one read, rounded up to whole physical sectors; reads are aligned to it. */
   readonly readCount: number;
+  /** Where no more than `readCount` sectors are left of a run, they are one read, though it crosses a
+   * boundary; absent: a read ends at every boundary. */
+  readonly joinsRemainder?: boolean;
   readonly onFault: Reaction;
   readonly onSlow: Reaction;
   /** A read that hung the drive: `defer` notes the spot and goes on behind it; `leave` gives the spot up
    * as bad and leaves the area; `go-on-while-gaining` gives it up too, and leaves the area only when the
    * sector before it was none that could be read; `retry` reads it again in place. */
   readonly onHang: 'defer' | 'leave' | 'go-on-while-gaining' | 'retry';
+  /** With `retry`: how often a place may hang the drive again before it is deferred; absent: as often as the
+   * power-cycle budget bears. */
+  readonly hangRetries?: number;
   /** What an area left on a fault is left for. Absent: as it was. */
   readonly leaveAs?: Exclude<Note, 'none'>;
-  /** Jumps of `skip`, in sectors: the first, the limit, and by what each grows (2 when absent). */
+  /** Jumps of `skip`, in sectors: the first, the limit, and by what each grows (2 when absent).
+   * `withinRun`: no jump leads beyond the run that the read was in, and each run begins with the first. */
   readonly skip: {
     readonly startCount: number;
     readonly maxCount: number;
     readonly growth?: number;
+    readonly withinRun?: boolean;
   };
   readonly timeoutMs: number;
   /** A read that completes later than this is slow; 0 = no limit. */

@@ -1,6 +1,7 @@
 import { type Extent, endOf } from '../map/extent.js';
 import { type Status, type StatusCode, statuses } from '../map/status.js';
 import { bestStep } from './best-first.js';
+import { firstPermitted, lastPermitted } from './domain.js';
 import { notes, type Pass } from './pass.js';
 import type { PlanState } from './state.js';
 
@@ -10,6 +11,7 @@ export type PlanStep =
   | { readonly kind: 'wait' }
   | { readonly kind: 'start-pass'; readonly index: number; readonly pass: Pass }
   | { readonly kind: 'end-pass'; readonly index: number }
+  | { readonly kind: 'go-back'; readonly extent: Extent }
   | { readonly kind: 'classify'; readonly extent: Extent; readonly status: Status }
   /** Best first: nothing is left that is worth the price; this is the next. */
   | { readonly kind: 'price'; readonly price: number; readonly lba: number }
@@ -22,6 +24,7 @@ export function plan(state: PlanState, inFlight: readonly Extent[]): PlanStep {
   const index = state.passIndex;
   const pass = state.passes[index];
   if (!pass) return { kind: 'finished' };
+  if (state.endWanted) return inFlight.length > 0 ? { kind: 'wait' } : { kind: 'end-pass', index };
   if (!state.passStarted) return { kind: 'start-pass', index, pass };
   const step =
     pass.direction === 'best-first'
@@ -30,7 +33,9 @@ export function plan(state: PlanState, inFlight: readonly Extent[]): PlanStep {
         ? trimStep(state, pass, inFlight)
         : sweepStep(state, pass, inFlight);
   if (step) return step;
-  return inFlight.length > 0 ? { kind: 'wait' } : { kind: 'end-pass', index };
+  if (inFlight.length > 0) return { kind: 'wait' };
+  const [left] = state.jumpedOver;
+  return left ? { kind: 'go-back', extent: left } : { kind: 'end-pass', index };
 }
 
 /** Statuses that a pass acts on. */
@@ -69,8 +74,8 @@ function sweepStep(
   const forward = pass.direction === 'forward';
   const cursor = last ? (forward ? endOf(last) : last.lba) : state.cursor;
   const found = forward
-    ? candidateAfter(state, pass, cursor)
-    : candidateBefore(state, pass, cursor);
+    ? firstPermitted(state, pass, cursor, candidateAfter)
+    : lastPermitted(state, pass, cursor, candidateBefore);
   if (!found) return undefined;
   const size = readCountOf(state, pass);
   if (forward) {
@@ -162,7 +167,7 @@ function previousOf(
 /** Trimming derives, it remembers nothing: while what lies before the run is not bad, read its first
  * sector; else while what lies behind is not bad, its last; else its edges are known. */
 function trimStep(state: PlanState, pass: Pass, inFlight: readonly Extent[]): PlanStep | undefined {
-  const run = candidateAfter(state, pass, state.cursor);
+  const run = firstPermitted(state, pass, state.cursor, candidateAfter);
   if (!run) return undefined;
   const count = readCountOf(state, pass);
   const last = inFlight.at(-1);

@@ -12,7 +12,10 @@ export interface PlanState {
   readonly sectorBytes: number;
   /** Logical sectors of one physical sector, at least 1. */
   readonly physicalCount: number;
-  readonly passes: readonly Pass[];
+  /** The rows in force; a change while the job runs replaces them. */
+  passes: readonly Pass[];
+  /** The domain: priority by sector, 0 = never read (`domain.ts`). */
+  scope: RunMap;
   /** Status by sector. */
   readonly map: RunMap;
   /** Why areas were left (`Note` by sector). */
@@ -22,6 +25,12 @@ export interface PlanState {
   passStarted: boolean;
   /** Next LBA to look at going forwards; first LBA not to look at any more going backwards. */
   cursor: number;
+  /** What the cursor is bound to: the whole drive, or what a jump had left behind. */
+  bounds: Extent;
+  /** What jumps went over in this pass: it comes back to these before it ends. */
+  jumpedOver: readonly Extent[];
+  /** Whether the pass is to end before its time. */
+  endWanted: boolean;
   /** Next jump in sectors; 0 = the last read went well. */
   skipCount: number;
   /** Where the run of failing landings began, while `skipCount` > 0. */
@@ -36,10 +45,12 @@ export interface PlanState {
   readonly learned: Learned;
 }
 
-/** A state before the first event. `map` may come from a map file. */
+/** A state before the first event. `map` may come from a map file; without a scope the domain is the whole
+ * drive. */
 export function createPlanState(
   options: Pick<PlanState, 'sectorCount' | 'sectorBytes' | 'physicalCount' | 'passes'> & {
     readonly map?: RunMap;
+    readonly scope?: RunMap;
   },
 ): PlanState {
   return {
@@ -47,11 +58,15 @@ export function createPlanState(
     sectorBytes: options.sectorBytes,
     physicalCount: options.physicalCount,
     passes: options.passes,
+    scope: options.scope ?? createRunMap(options.sectorCount, 1),
     map: options.map ?? createRunMap(options.sectorCount),
     notes: createRunMap(options.sectorCount),
     passIndex: 0,
     passStarted: false,
     cursor: 0,
+    bounds: { lba: 0, count: options.sectorCount },
+    jumpedOver: [],
+    endWanted: false,
     skipCount: 0,
     skipOrigin: 0,
     blamed: [],
@@ -59,6 +74,15 @@ export function createPlanState(
     acquittals: { lba: 0, count: 0 },
     learned: createLearned(options.sectorCount, options.physicalCount),
   };
+}
+
+/** Begins with the first of these rows over this domain; map and notes stay. */
+export function restartPlan(state: PlanState, passes: readonly Pass[], scope: RunMap): void {
+  const fresh = createPlanState({ ...state, passes, scope });
+  const { passIndex, passStarted, cursor, bounds, jumpedOver, endWanted } = fresh;
+  const { skipCount, skipOrigin } = fresh;
+  Object.assign(state, { passes, scope, passIndex, passStarted, cursor, bounds, jumpedOver });
+  Object.assign(state, { endWanted, skipCount, skipOrigin });
 }
 
 /** Widens an extent to whole physical sectors, within the drive. */

@@ -9,7 +9,13 @@ const rungOrder: readonly Rung[] = ['none', 'abort', 'soft', 'hard', 'power'];
 
 /** What the ladder sees of the events. */
 export type TroubleEvent =
-  | { readonly kind: 'trouble'; readonly why: string; readonly from: Rung }
+  | {
+      readonly kind: 'trouble';
+      readonly why: string;
+      readonly from: Rung;
+      /** Somebody asked for the power cycle: no budget holds it up. */
+      readonly asked?: boolean;
+    }
   | { readonly kind: 'reset'; readonly reset: 'abort' | 'soft' | 'hard'; readonly ok: boolean }
   | { readonly kind: 'power-cycled'; readonly gained: boolean }
   | { readonly kind: 'ready'; readonly ok: boolean; readonly waitedMs: number }
@@ -47,6 +53,8 @@ export interface Trouble {
   why: string | undefined;
   rung: Rung;
   stage: Stage;
+  /** Somebody asked for a power cycle, and the drive is not back from it yet. */
+  asked: boolean;
   /** References that answered with a medium error: the drive works, the sector has gone bad. */
   referencesBad: number;
   /** Reference reads ever made: each takes another place. */
@@ -73,6 +81,7 @@ export function createTrouble(): Trouble {
     why: undefined,
     rung: 'none',
     stage: 'reference',
+    asked: false,
     referencesBad: 0,
     references: 0,
     crawls: 0,
@@ -117,6 +126,7 @@ export function foldTrouble(
         why: event.why,
         rung: event.from,
         stage: event.from === 'none' ? 'reference' : 'act',
+        asked: event.asked ?? false,
         referencesBad: 0,
         crawls: 0,
         stalls: 0,
@@ -131,7 +141,8 @@ export function foldTrouble(
     case 'power-cycled':
       trouble.cycles += 1;
       trouble.cyclesAtMs = [...trouble.cyclesAtMs, atMs].slice(-policy.coolDownCycles);
-      trouble.cyclesGainless = event.gained ? 0 : trouble.cyclesGainless + 1;
+      if (event.gained) trouble.cyclesGainless = 0;
+      else if (!trouble.asked) trouble.cyclesGainless += 1;
       trouble.rung = 'power';
       trouble.stage = 'await-ready';
       return;
@@ -144,7 +155,8 @@ export function foldTrouble(
       else trouble.stage = 'reference';
       return;
     case 'read':
-      if (event.role === 'reference') foldReference(trouble, event, policy);
+      if (event.role === 'reference' && trouble.why === undefined) trouble.references += 1;
+      else if (event.role === 'reference') foldReference(trouble, event, policy);
       else foldPassRead(trouble, event);
       return;
     case 'blamed':
@@ -162,6 +174,7 @@ function climb(trouble: Trouble): void {
 }
 
 function foldReady(trouble: Trouble, ok: boolean): void {
+  trouble.asked = false;
   if (ok) {
     trouble.spinUpsFailed = 0;
     trouble.stage = trouble.rung === 'power' ? 'settle' : 'reference';
@@ -234,6 +247,8 @@ export function suspicionOf(trouble: Trouble): string | undefined {
 export interface Reach {
   readonly resets: ReadonlySet<'abort' | 'soft' | 'hard'>;
   readonly power: boolean;
+  /** Why the power may not be cycled although there is a switch; absent: there is none. */
+  readonly powerRefused?: string;
 }
 
 /** What to do about the trouble; undefined while there is none. */
@@ -295,6 +310,7 @@ function actStep(
   policy: TroublePolicy,
   nowMs: number,
 ): TroubleStep {
+  if (trouble.asked) return { kind: 'power-cycle', offMs: policy.offMs, why: trouble.why ?? '' };
   for (const rung of rungOrder.slice(rungOrder.indexOf(trouble.rung))) {
     if (rung === 'none' || rung === 'power') continue;
     if (reach.resets.has(rung)) return { kind: 'reset', reset: rung };
@@ -302,7 +318,7 @@ function actStep(
   if (!reach.power)
     return {
       kind: 'give-up',
-      why: `${trouble.why}; resets did not help and no power switch is given (--power)`,
+      why: `${trouble.why}; resets did not help and ${reach.powerRefused ?? 'no power switch is given (--power)'}`,
     };
   if (trouble.cycles >= policy.cyclesMax)
     return { kind: 'give-up', why: `the budget of ${policy.cyclesMax} power cycles is spent` };

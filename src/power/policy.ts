@@ -1,7 +1,5 @@
 /** How much trouble a kind of drive may be given, as data. */
 export interface TroublePolicy {
-  /** Passes over the bad sectors at the end, unless the user says otherwise. */
-  readonly retries: number;
   /** How long a drive may take until it is ready after power-on, in ms. */
   readonly readyLimitMs: number;
   /** The same after a soft or hard reset: one that has not answered by then stays hung. */
@@ -39,7 +37,6 @@ export interface TroublePolicy {
 }
 
 const hdd: TroublePolicy = {
-  retries: 1,
   readyLimitMs: 60_000,
   resetLimitMs: 5000,
   silent: { stopReadsMs: 5000, unloadMs: 10_000, standbyMs: 600_000, offMs: 3_600_000 },
@@ -62,7 +59,6 @@ export const troublePolicies = {
   hdd,
   ssd: {
     ...hdd,
-    retries: 3,
     silent: { stopReadsMs: 5000, unloadMs: 0, standbyMs: 0, offMs: 60_000 },
     settleMs: 2000,
     offMs: 5000,
@@ -75,7 +71,6 @@ export const troublePolicies = {
   },
   flash: {
     ...hdd,
-    retries: 10,
     silent: { stopReadsMs: 5000, unloadMs: 0, standbyMs: 0, offMs: 10_000 },
     readyLimitMs: 15_000,
     settleMs: 1000,
@@ -92,7 +87,6 @@ export const troublePolicies = {
   /** A plain file: nothing spins, warms up or wears out; what stands behind it keeps its own times. */
   file: {
     ...hdd,
-    retries: 0,
     settleMs: 0,
     offMs: 1000,
     cyclesMax: 200,

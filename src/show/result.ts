@@ -5,6 +5,7 @@ import { driveIdentitySchema } from '../job/identity.js';
 import type { JobEnd } from '../job/job.js';
 import type { JobState } from '../job/state.js';
 import { statuses } from '../map/status.js';
+import { countsWithin, domainCount } from '../plan/domain.js';
 import { formatBytes, formatDuration, formatShare } from './format.js';
 
 const count = z.number().int().nonnegative();
@@ -26,6 +27,9 @@ export const imageResultSchema = z.object({
     bad: count,
     badAreas: count,
   }),
+  /** What was to be read, and how much of that is finished: all of the drive, unless a domain, ranges or
+   * exclusions say otherwise. */
+  domain: z.object({ total: count, finished: count, unread: count }),
   /** Over all runs of the job. */
   reads: count,
   failingReads: count,
@@ -45,7 +49,8 @@ export function imageResult(
   paths: CasePaths,
   elapsedMs: number,
 ): ImageResult {
-  const { map } = state.plan;
+  const { map, scope } = state.plan;
+  const [nonTried = 0, nonTrimmed = 0, nonScraped = 0, , finished = 0] = countsWithin(map, scope);
   return {
     schema: 'lastspin/image-result/1',
     ended: end.how,
@@ -62,6 +67,11 @@ export function imageResult(
       bad: map.countOf(statuses['bad-sector']),
       badAreas: map.runsOf(statuses['bad-sector']),
     },
+    domain: {
+      total: domainCount(scope),
+      finished,
+      unread: nonTried + nonTrimmed + nonScraped,
+    },
     ...state.totals,
     elapsedMs: Math.round(elapsedMs),
   };
@@ -77,11 +87,18 @@ const headlines = {
 export function formatResult(result: ImageResult): string {
   const { sectors, drive } = result;
   const bytes = (sectorCount: number) => formatBytes(sectorCount * drive.sectorBytes);
-  const unread = sectors.nonTried + sectors.nonTrimmed + sectors.nonScraped;
+  const { domain } = result;
+  const outside = sectors.total - domain.total;
+  const { unread } = result.domain;
   const lines = [
     `${headlines[result.ended]}${result.ended === 'gave-up' ? `: ${result.why}` : ''}`,
     `drive        ${drive.model} ${drive.serial}, ${bytes(drive.sectorCount)}`,
     `finished     ${formatShare(sectors.finished, sectors.total)} (${bytes(sectors.finished)})`,
+    ...(outside > 0
+      ? [
+          `domain       ${formatShare(domain.finished, domain.total)} of ${bytes(domain.total)}; ${bytes(outside)} outside are not read`,
+        ]
+      : []),
     `bad          ${sectors.bad} sectors in ${sectors.badAreas} areas (${bytes(sectors.bad)})`,
     ...(unread > 0 ? [`not yet read ${unread} sectors (${bytes(unread)})`] : []),
     `reads        ${result.reads}, ${result.failingReads} failing; ${result.resets} resets, ${result.powerCycles} power cycles`,

@@ -2,6 +2,7 @@ import { styleText } from 'node:util';
 import type { Clock } from '../clock.js';
 import type { JobEvent } from '../job/events.js';
 import type { JobState } from '../job/state.js';
+import type { Extent } from '../map/extent.js';
 import { statuses } from '../map/status.js';
 import { formatBytes, formatDuration, formatShare, formatStrip } from './format.js';
 
@@ -16,6 +17,10 @@ export interface Terminal {
 
 export interface Progress {
   onEvent(event: JobEvent, state: JobState): void;
+  /** A line for the user, above the picture. */
+  say(line: string): void;
+  /** A line below the picture, where one is drawn; empty for none. */
+  footer(text: string): void;
   /** Leaves the last picture standing. */
   end(): void;
 }
@@ -34,6 +39,8 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
   let drawnAtMs = Number.NEGATIVE_INFINITY;
   let lastGoodAtMs = 0;
   let lastReadLba = 0;
+  let footerText = '';
+  let lastState: JobState | undefined;
   const samples: { atMs: number; finished: number }[] = [];
 
   const paint = (style: Parameters<typeof styleText>[0], text: string) =>
@@ -75,6 +82,7 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
     const { map } = plan;
     const pass = plan.passes[plan.passIndex];
     return [
+      ...(state.paused ? ['paused'] : []),
       pass ? `pass ${plan.passIndex + 1}/${plan.passes.length} ${pass.name}` : 'done',
       `${formatShare(map.countOf(statuses.finished), map.size)} finished`,
       `${formatBytes(bytesPerSecond(state))}/s`,
@@ -107,6 +115,8 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
       ` ${[...strip].map(paintStatus).join('')}`,
       paintLetters(` ${counts}`.slice(0, width)),
       ` ${oneLine(state)}`.slice(0, width),
+      // Of a long input its end matters.
+      ...(footerText ? [` ${footerText.slice(-(width - 1))}`] : []),
     ];
   }
 
@@ -120,8 +130,22 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
     return paint(styles[letter as keyof typeof styles], letter);
   }
 
+  function redraw(): void {
+    drawnAtMs = Number.NEGATIVE_INFINITY;
+    if (terminal.live && lastState) draw(lastState);
+  }
+
   return {
+    say(line) {
+      say(line);
+      redraw();
+    },
+    footer(text) {
+      footerText = text;
+      redraw();
+    },
     onEvent(event, state) {
+      lastState = state;
       if (event.kind === 'read') {
         lastReadLba = event.lba;
         if (event.goodCount > 0) lastGoodAtMs = event.atMs;
@@ -132,6 +156,7 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
       draw(state);
     },
     end() {
+      lastState = undefined;
       drawnLines = 0;
     },
   };
@@ -174,6 +199,26 @@ function describeEvent(
       return { style: 'yellow', text: `imager: ${event.text}` };
     case 'gave-up':
       return { style: 'red', text: `gave up: ${event.why}` };
+    case 'paused':
+      return { style: 'yellow', text: 'paused' };
+    case 'resumed':
+      return { style: 'cyan', text: 'resumed' };
+    case 'drive-tuned': {
+      const what = `${settingNames[event.setting]} ${event.value ? 'on' : 'off'}`;
+      return event.ok
+        ? { style: 'cyan', text: what }
+        : { style: 'yellow', text: `${what}: the drive cannot: ${event.why}` };
+    }
+    case 'rows-changed':
+      return { style: 'cyan', text: `changed: ${event.what}` };
+    case 'jumped':
+      return { style: 'cyan', text: `jumped to LBA ${event.lba}` };
+    case 'went-back':
+      return { style: 'cyan', text: `back to what the jump left: LBA ${event.lba}+${event.count}` };
+    case 'excluded':
+      return { style: 'yellow', text: `excluded: ${event.ranges.map(formatRange).join(', ')}` };
+    case 'stepped-on':
+      return { style: 'cyan', text: `pass ${event.index + 1} is ended` };
     case 'read':
     case 'pass-ended':
     case 'priced':
@@ -181,6 +226,13 @@ function describeEvent(
     case 'ended':
       return undefined;
   }
+}
+
+const settingNames = { lookAhead: 'look-ahead', driveRetries: "the drive's own retries" };
+
+/** First and last LBA. */
+function formatRange({ lba, count }: Extent): string {
+  return `LBA ${lba}-${lba + count - 1}`;
 }
 
 const verdicts = {

@@ -5,21 +5,23 @@ import { patternSector } from '../../hardware-sim/media.js';
 import { linkPair, type NoiseRow } from '../../hardware-sim/noisy-link.js';
 import { defineScenario } from '../../hardware-sim/scenario.js';
 import type { ScenarioInput } from '../../hardware-sim/schema.js';
-import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
+import { createVirtualClock, type VirtualClock } from '../../hardware-sim/virtual-clock.js';
 import type { Drive } from '../../src/drive/drive.js';
 import { openImager } from '../../src/drive/imager.js';
 import type { FileLayer } from '../../src/image/file-layer.js';
 import { bringUp } from '../../src/job/bring-up.js';
 import { type Case, casePaths, findCase, openCase } from '../../src/job/case.js';
+import type { JobControl } from '../../src/job/control.js';
 import type { JobEvent } from '../../src/job/events.js';
 import { type JobEnd, runJob } from '../../src/job/job.js';
 import type { JobState } from '../../src/job/state.js';
+import type { RunMap } from '../../src/map/run-map.js';
 import { statuses } from '../../src/map/status.js';
 import type { Pass } from '../../src/plan/pass.js';
-import { standardPreset } from '../../src/plan/presets.js';
 import { troublePolicies } from '../../src/power/policy.js';
 import type { Power } from '../../src/power/power.js';
 import { memoryFiles } from '../image/memory-files.js';
+import { presetRows } from '../presets.js';
 
 export interface WorldOptions {
   readonly files?: FileLayer;
@@ -39,6 +41,13 @@ export interface WorldOptions {
   readonly noPower?: boolean;
   /** Switches of the job, in order; may be made of the imager's own. */
   readonly powers?: readonly Power[] | ((own: readonly Power[]) => readonly Power[]);
+  /** The domain of this run. */
+  readonly scope?: RunMap;
+  /** By which the job is changed while it runs. */
+  readonly control?: JobControl;
+  readonly onEvent?: (event: JobEvent, state: JobState) => void;
+  /** Hands out the world's clock. */
+  readonly clocked?: (clock: VirtualClock) => void;
   /** A look at the case right after it was opened, before the first read of its own. */
   readonly opened?: (rescue: Case) => void;
 }
@@ -59,6 +68,7 @@ export async function imageInWorld(
   options: WorldOptions = {},
 ): Promise<Outcome> {
   const clock = createVirtualClock(options.startMs ?? 0);
+  options.clocked?.(clock);
   const files = options.files ?? memoryFiles();
   const drive = options.drive ?? createSimulatedDrive(defineScenario(input));
   drive.powerOff(clock.now());
@@ -85,14 +95,13 @@ export async function imageInWorld(
       drive: identity,
       driveKind: 'hdd',
       passes: (options.edit ?? ((rows) => rows))(
-        standardPreset({
+        presetRows('standard', {
           sectorCount: identity.sectorCount,
           sectorBytes: identity.sectorBytes,
           retries: options.retries ?? 0,
-          readTimeoutMs: 0,
-          bytesPerSecondMin: 0,
         }),
       ),
+      ...(options.scope && { scope: options.scope }),
       force: false,
       version: 'test',
       clock,
@@ -108,8 +117,10 @@ export async function imageInWorld(
         identity,
         resumed: rescue.resumed,
         names: { drive: 'simulated', image: 'case.img' },
+        ...(options.control && { control: options.control }),
         onEvent: (event, state) => {
           events.push(event);
+          options.onEvent?.(event, state);
           if (options.interruptAfter && state.totals.reads >= options.interruptAfter) {
             interrupt.abort(new Error('interrupted'));
           }

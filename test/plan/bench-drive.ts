@@ -3,8 +3,8 @@ import type { ReadEvent } from '../../src/plan/events.js';
 import { foldPlan } from '../../src/plan/fold.js';
 import type { Pass } from '../../src/plan/pass.js';
 import { type PlanStep, plan } from '../../src/plan/planner.js';
-import { standardPreset } from '../../src/plan/presets.js';
 import { createPlanState, type PlanState } from '../../src/plan/state.js';
+import { presetRows } from '../presets.js';
 
 /** Damage for planner tests: what is bad or slow, by physical sector, and whether errors name an LBA. */
 export interface Damage {
@@ -19,13 +19,7 @@ export interface LoggedRead extends Extent {
 }
 
 export function standardState(sectorCount: number, physicalCount = 1, retries = 0): PlanState {
-  const passes = standardPreset({
-    sectorCount,
-    sectorBytes: 512,
-    retries,
-    readTimeoutMs: 0,
-    bytesPerSecondMin: 0,
-  });
+  const passes = presetRows('standard', { sectorCount, physicalCount, retries });
   return createPlanState({ sectorCount, sectorBytes: 512, physicalCount, passes });
 }
 
@@ -78,6 +72,8 @@ export function runPlan(state: PlanState, damage: Damage, windowMax = 1): Logged
       foldPlan(state, { kind: 'pass-started', index: step.index, name: step.pass.name });
     } else if (step.kind === 'end-pass') {
       foldPlan(state, { kind: 'pass-ended', index: step.index });
+    } else if (step.kind === 'go-back') {
+      foldPlan(state, { kind: 'went-back', ...step.extent });
     } else if (step.kind === 'classify') {
       foldPlan(state, { kind: 'classified', ...step.extent, status: step.status });
     } else {

@@ -1,18 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { slowLimitMs } from '../../src/plan/pass.js';
-import { type PresetOptions, standardPreset } from '../../src/plan/presets.js';
+import type { DriveFacts } from '../../src/plan/presets.js';
+import { presetRows } from '../presets.js';
 
 const groupCount = 128;
 
-function rowsFor(change: Partial<PresetOptions> = {}) {
-  return standardPreset({
-    sectorCount: 2_000_000,
-    sectorBytes: 512,
-    retries: 0,
-    readTimeoutMs: 0,
-    bytesPerSecondMin: 0,
-    ...change,
-  });
+function rowsFor(change: Partial<DriveFacts> = {}) {
+  return presetRows('standard', { sectorCount: 2_000_000, ...change });
 }
 
 /** The jumps of a drive's first pass. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
+import { presetJsonSchema } from '../../src/plan/preset-schema.js';
 import { imageResultSchema } from '../../src/show/result.js';
 
 const published = (name: string) =>
@@ -14,4 +15,8 @@ test('the published schema of `image --json` is the one that results are made by
 
 test('the published schema of scenario files is the one that they are checked by', () => {
   expect(published('scenario.schema.json')).toEqual(scenarioJsonSchema());
+});
+
+test('the published schema of preset files is the one that they are checked by', () => {
+  expect(published('preset.schema.json')).toEqual(presetJsonSchema());
 });

@@ -1,7 +1,8 @@
-/** What is wrong with a scenario, in one line: `demo.yaml:14: faults[2].lba: expected a number`. */
-import { type Document, isMap, isScalar } from 'yaml';
+/** YAML files that people write (scenarios, presets), and what is wrong with one in a line that names the
+ * field: `faults[2].lba: expected a number`. */
+import { type Document, isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
-import { scenarioJsonSchema } from './schema.js';
+import { reasonOf } from './errors.js';
 
 export interface Problem {
   readonly path: readonly PropertyKey[];
@@ -10,18 +11,67 @@ export interface Problem {
   readonly message: string;
 }
 
+/** A problem and where in the text it is; line and column count from 1. */
+export interface PlacedProblem {
+  readonly line: number;
+  readonly column: number;
+  readonly sentence: string;
+}
+
+/** What a check makes of a parsed document: the value wanted, or why not, the likeliest cause first. */
+export type Checked<T> = { readonly value: T } | { readonly problems: readonly Problem[] };
+
+/** Parses YAML and checks it. Never throws for what the text says. */
+export function readYaml<T>(
+  text: string,
+  check: (value: unknown) => Checked<T>,
+): { readonly value: T } | { readonly problems: readonly PlacedProblem[] } {
+  const lineCounter = new LineCounter();
+  const document = parseDocument(text, { lineCounter, prettyErrors: false });
+  const placed = (offset: number, sentence: string): PlacedProblem => {
+    const { line, col } = lineCounter.linePos(offset);
+    return { line, column: col, sentence };
+  };
+  if (document.errors.length > 0) {
+    return { problems: document.errors.map((error) => placed(error.pos[0], reasonOf(error))) };
+  }
+  const checked = check(document.toJS() ?? {});
+  if ('value' in checked) return checked;
+  return {
+    problems: checked.problems.map((problem) =>
+      placed(offsetOf(document, problem), sentenceOf(problem)),
+    ),
+  };
+}
+
 type Issue = z.core.$ZodIssue;
 
-/** The first problem worth telling. A word nobody knows comes before a word that is missing:
- * usually the one is the other, mistyped. `value` is what was checked. */
-export function problemOf(issues: readonly Issue[], value: unknown): Problem {
+/** Every problem that a failed check found, in words. A word nobody knows comes before a word that is
+ * missing: usually the one is the other, mistyped. `value` is what was checked, `schema` by what. */
+export function problemsOf(
+  issues: readonly Issue[],
+  value: unknown,
+  schema: Readonly<Record<string, unknown>>,
+): Problem[] {
+  const unknownFirst = [
+    ...issues.filter((issue) => issue.code === 'unrecognized_keys'),
+    ...issues.filter((issue) => issue.code !== 'unrecognized_keys'),
+  ];
+  return unknownFirst.flatMap((issue) => {
+    if (issue.code !== 'unrecognized_keys') return [problemOf([issue], value, schema)];
+    return issue.keys.map((key) => problemOf([{ ...issue, keys: [key] }], value, schema));
+  });
+}
+
+/** The first problem worth telling. */
+function problemOf(issues: readonly Issue[], value: unknown, schema: JsonSchema): Problem {
   const issue = issues.find((each) => each.code === 'unrecognized_keys') ?? issues[0];
   if (!issue) throw new Error('a failed check without an issue');
   const { path } = issue;
   switch (issue.code) {
     case 'unrecognized_keys': {
       const key = issue.keys[0] as string;
-      const message = `unknown word${didYouMean(key, wordsAt(path, value))}`;
+      const message = `unknown word${didYouMean(key, wordsAt(path, value, schema))}`;
       return { path: [...path, key], isKey: true, message };
     }
     case 'invalid_type':
@@ -38,7 +88,7 @@ export function problemOf(issues: readonly Issue[], value: unknown): Problem {
     case 'not_multiple_of':
       return { path, message: `must be a multiple of ${issue.divisor}` };
     case 'invalid_union':
-      return unionProblem(issue, value);
+      return unionProblem(issue, value, schema);
     default:
       return { path, message: issue.message };
   }
@@ -55,7 +105,7 @@ export function sentenceOf(problem: Problem): string {
 }
 
 /** Where in the text a problem is: its key, its value, or what would have to hold it. */
-export function offsetOf(document: Document, problem: Problem): number {
+function offsetOf(document: Document, problem: Problem): number {
   const parent = document.getIn(problem.path.slice(0, -1), true);
   if (problem.isKey && isMap(parent)) {
     const pair = parent.items.find(({ key }) => isScalar(key) && key.value === problem.path.at(-1));
@@ -70,7 +120,11 @@ export function offsetOf(document: Document, problem: Problem): number {
 }
 
 /** Of the alternatives that failed, the one that the value's own shape chose. */
-function unionProblem(issue: Issue & { code: 'invalid_union' }, value: unknown): Problem {
+function unionProblem(
+  issue: Issue & { code: 'invalid_union' },
+  value: unknown,
+  schema: JsonSchema,
+): Problem {
   const { path } = issue;
   if (issue.discriminator !== undefined) {
     const kind = (issue.input as Record<string, unknown> | undefined)?.[issue.discriminator];
@@ -80,7 +134,7 @@ function unionProblem(issue: Issue & { code: 'invalid_union' }, value: unknown):
   const chosen = inner ?? (isPlainObject(issue.input) ? issue.errors.at(-1) : undefined);
   if (chosen) {
     const deep = chosen.map((each) => ({ ...each, path: [...path, ...each.path] }) as Issue);
-    return problemOf(deep, value);
+    return problemOf(deep, value, schema);
   }
   const shapes = issue.errors.flatMap((each) => (each[0] ? [shapeOf(each[0])] : []));
   return { path, message: missingOr(issue.input, `expected ${shapes.join(' or ')}`) };
@@ -93,7 +147,7 @@ function optionsOf(issue: Issue & { code: 'invalid_union' }): readonly unknown[]
 function shapeOf(issue: Issue): string {
   if (issue.code === 'invalid_value') return listed(issue.values);
   if (issue.code === 'invalid_type') return nounOf(issue.expected);
-  return problemOf([issue], undefined).message.replace(/^expected /, '');
+  return problemOf([issue], undefined, {}).message.replace(/^expected /, '');
 }
 
 function missingOr(input: unknown, message: string): string {
@@ -129,9 +183,9 @@ interface JsonSchema {
   readonly const?: unknown;
 }
 
-/** The words that the schema knows at a place; of a fault row, those of its kind. */
-function wordsAt(path: readonly PropertyKey[], value: unknown): string[] {
-  let schema: JsonSchema | undefined = scenarioJsonSchema() as JsonSchema;
+/** The words that the schema knows at a place; of alternatives that have a `kind`, those of the value's. */
+function wordsAt(path: readonly PropertyKey[], value: unknown, root: JsonSchema): string[] {
+  let schema: JsonSchema | undefined = root;
   let here = value;
   for (const part of path) {
     here = (here as Record<PropertyKey, unknown> | undefined)?.[part];
