@@ -46,6 +46,8 @@ const snapshotSchema = z.object({
   /** Triples of LBA, count and former status. */
   blamed: z.array(count),
   suspect: suspectSchema.nullable(),
+  spent: z.object({ faults: count, readMs: z.number().nonnegative() }),
+  hangs: z.object({ lba: count, count }),
   acquittals: z.object({ lba: count, count }),
   /** Why there was trouble, while there was. */
   trouble: z.string().nullable(),
@@ -80,6 +82,8 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
       former,
     ]),
     suspect: plan.suspect ?? null,
+    spent: { ...plan.spent },
+    hangs: plan.hangs,
     acquittals: plan.acquittals,
     trouble: state.trouble.why ?? null,
     finishedAtCycle: state.finishedAtCycle,
@@ -115,12 +119,14 @@ export function restoreState(
     plan.cursor = Math.min(snapshot.cursor, sectorCount);
     plan.skipCount = snapshot.skipCount;
     plan.skipOrigin = Math.min(snapshot.skipOrigin, sectorCount);
+    Object.assign(plan.spent, snapshot.spent);
   }
   for (const [lba, runCount, former] of triples(snapshot.blamed, sectorCount)) {
     plan.blamed.push({ lba, count: runCount, former: Math.min(former, 4) as StatusCode });
   }
   plan.suspect = snapshot.suspect ?? undefined;
   const state = createJobState(plan, troublePolicies[driveKind]);
+  plan.hangs = snapshot.hangs;
   plan.acquittals = snapshot.acquittals;
   state.trouble.why = snapshot.trouble ?? undefined;
   Object.assign(state.totals, snapshot.totals);

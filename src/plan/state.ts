@@ -29,6 +29,10 @@ export interface PlanState {
   blamed: { lba: number; count: number; former: StatusCode }[];
   /** A read whose failure nobody has been blamed for yet. Nothing is planned until that is settled. */
   suspect: ReadEvent | undefined;
+  /** What the row under way has had: failing reads, and reading in ms. */
+  readonly spent: { faults: number; readMs: number };
+  /** Hangs in a row at one place that is read again. */
+  hangs: { lba: number; count: number };
   /** Verdicts against the drive in a row over one and the same read. */
   acquittals: { lba: number; count: number };
 }
@@ -53,6 +57,8 @@ export function createPlanState(
     skipOrigin: 0,
     blamed: [],
     suspect: undefined,
+    spent: { faults: 0, readMs: 0 },
+    hangs: { lba: 0, count: 0 },
     acquittals: { lba: 0, count: 0 },
   };
 }
