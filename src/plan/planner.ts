@@ -19,10 +19,16 @@ export function plan(state: PlanState, inFlight: readonly Extent[]): PlanStep {
   const index = state.passIndex;
   const pass = state.passes[index];
   if (!pass) return { kind: 'finished' };
-  if (!state.passStarted) return { kind: 'start-pass', index, pass };
+  if (!state.passStarted) return startStep(state, index, pass);
   const step = hasReachedLimit(state, pass) ? undefined : nextStep(state, pass, inFlight);
   if (step) return step;
   return inFlight.length > 0 ? { kind: 'wait' } : { kind: 'end-pass', index };
+}
+
+/** A row that finds nothing to read ends before it began: no power is cycled for it, and nobody rests. */
+function startStep(state: PlanState, index: number, pass: Pass): PlanStep {
+  const hasWork = candidateAfter(state, pass, 0, false) !== undefined;
+  return hasWork ? { kind: 'start-pass', index, pass } : { kind: 'end-pass', index };
 }
 
 /** Whether the row has had all the failing reads or all the time that it may have. */
