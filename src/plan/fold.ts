@@ -195,10 +195,17 @@ function foldBlame(state: PlanState, event: BlamedEvent): void {
   state.suspect = undefined;
   const on =
     suspect && event.on === 'drive' && acquittedTooOften(state, suspect) ? 'hang' : event.on;
-  if (on !== 'place') liftBlame(state, pass);
+  const isLifted = on !== 'place' && liftBlame(state, pass);
+  const liftedTo = state.cursor;
   if (pass && suspect) {
     if (on === 'place') applyFailure(state, pass, suspect);
     else if (on === 'hang') applyHang(state, pass, suspect);
+  }
+  // What was lifted is read again, also where the pass goes on behind a spot that hung the drive. Among hung
+  // spots it is left to the next row: going back would lead into the spots that were just left.
+  if (isLifted && pass?.area !== 'hung') {
+    state.cursor = liftedTo;
+    state.skipCount = 0;
   }
   state.blamed = [];
 }
@@ -210,8 +217,8 @@ function acquittedTooOften(state: PlanState, suspect: ReadEvent): boolean {
 }
 
 /** The drive was to blame: everything since the last good read gets its former status back, and the
- * pass takes it again in place. */
-function liftBlame(state: PlanState, pass: Pass | undefined): void {
+ * pass takes it again in place. Says whether there was any. */
+function liftBlame(state: PlanState, pass: Pass | undefined): boolean {
   for (const { lba, count, former } of state.blamed.reverse()) {
     state.map.set({ lba, count }, former);
     if (!pass) continue;
@@ -219,8 +226,10 @@ function liftBlame(state: PlanState, pass: Pass | undefined): void {
       ? Math.min(state.cursor, lba)
       : Math.max(state.cursor, lba + count);
   }
-  if (state.blamed.length > 0) state.skipCount = 0;
+  const isLifted = state.blamed.length > 0;
+  if (isLifted) state.skipCount = 0;
   state.blamed = [];
+  return isLifted;
 }
 
 /** A read that hung the drive. The first time its spot is only noted, keeps its status, and is left for

@@ -163,6 +163,20 @@ describe('blame', () => {
     expect(plan(state, [])).toMatchObject({ kind: 'read', extent: { lba: 128, count: 128 } });
   });
 
+  test('what was marked before a hang is as before, and is read again although the pass goes on behind it', () => {
+    const state = started();
+    const damage = { bad: spots([128, 256]) };
+    readNext(state, nothing);
+    readNext(state, damage);
+    const hung = timeoutNext(state);
+    foldPlan(state, { kind: 'blamed', on: 'hang', why: '' });
+    expect(plan(state, [])).toMatchObject({ kind: 'read', extent: { lba: 128, count: 128 } });
+    readNext(state, damage);
+    runPlan(state, damage);
+    expect(state.map.countOf(statuses['non-tried'])).toBe(0);
+    expect(state.notes.valueAt(hung.lba)).toBe(notes.hung);
+  });
+
   test('a spot that hung the drive keeps its status and is read last, from both sides', () => {
     const state = started();
     const extent = timeoutNext(state);
