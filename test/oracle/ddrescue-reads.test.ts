@@ -8,7 +8,15 @@ import { createPlanState } from '../../src/plan/state.js';
 import { runPlan } from '../plan/bench-drive.js';
 import { presetRows } from '../presets.js';
 import { needsTool } from '../tools.js';
-import { badSectors, disks, type OracleDisk, readText, runDdrescue } from './ddrescue.js';
+import {
+  badSectors,
+  disks,
+  type OracleDisk,
+  readText,
+  realDisk,
+  realMaps,
+  runDdrescue,
+} from './ddrescue.js';
 
 interface Ours {
   readonly facts?: Partial<DriveFacts>;
@@ -76,6 +84,11 @@ describe.skipIf(needsTool('ddrescue'))('the ddrescue preset reads what GNU ddres
   ];
   test.each(edges)('on %s', (_what, edge) => {
     expectSameReads(edge, ['-r2'], { facts: { retries: 2 } });
+  });
+
+  const maps = realMaps();
+  test.skipIf(maps.length === 0).each(maps)('on the damage of a real drive: %s', (name) => {
+    expectSameReads(realDisk(name), ['-r1'], { facts: { retries: 1 } });
   });
 
   test('on a drive of 9 GB, where the first jump is longer, with a hole of 60 MB in what was read', () => {

@@ -1,7 +1,15 @@
 /** GNU ddrescue as judge of plans: it reads a drive whose damage is a map (`-H`), and logs every read. */
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -148,4 +156,45 @@ function before(sectorCount: number): fc.Arbitrary<RunMap> {
     }
     return map;
   });
+}
+
+const realMapFolder = join(import.meta.dirname, '../../../shared/real-maps');
+
+/** Names of the maps of real drives that lie beside this project; where there are none, says so. */
+export function realMaps(): string[] {
+  if (existsSync(realMapFolder))
+    return readdirSync(realMapFolder).filter((name) => /\.map$/.test(name));
+  console.warn('skipped: damage of real drives: ../shared/real-maps is not beside this project');
+  return [];
+}
+
+/** Sectors around the damage that are left to read; what is further away counts as read before, which
+ * keeps the test short. */
+const aroundCount = 1000;
+/** What of a long bad area is taken for damage, at each end. */
+const badCountMax = 400;
+
+/** What a map calls neither finished nor non-tried is bad; the drive ends soon behind the last of it. */
+export function realDisk(name: string): OracleDisk {
+  const path = join(realMapFolder, name);
+  const parsed = parseMapFile(readFileSync(path), path);
+  const sectorBytes = parsed.starts.every((start) => start % 2048 === 0) ? 2048 : 512;
+  const whole = { sectorBytes, sectorCount: Math.ceil(parsed.end / sectorBytes) };
+  const bad: Extent[] = [];
+  for (const run of sectorMapOf(parsed, whole, path).runs()) {
+    if (run.value === statuses.finished || run.value === statuses['non-tried']) continue;
+    const last = bad.at(-1);
+    const count = Math.min(run.count, badCountMax);
+    if (last && endOf(last) === run.lba)
+      bad[bad.length - 1] = { ...last, count: last.count + count };
+    else bad.push({ lba: run.lba, count });
+  }
+  const sectorCount = Math.min(whole.sectorCount, endOf(bad.at(-1)!)) + aroundCount;
+  const initial = createRunMap(sectorCount, statuses.finished);
+  for (const { lba, count } of bad) {
+    const from = Math.max(0, lba - aroundCount);
+    const end = Math.min(sectorCount, lba + count + aroundCount);
+    initial.set({ lba: from, count: end - from }, statuses['non-tried']);
+  }
+  return { sectorCount, sectorBytes, bad, initial };
 }

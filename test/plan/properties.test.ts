@@ -99,18 +99,24 @@ function mapText(state: PlanState): string {
   return [...state.map.runs()].map(({ lba, value }) => `${lba}:${value}`).join(' ');
 }
 
+const drive: DriveIdentity = {
+  model: 'M',
+  serial: 'S',
+  firmware: '1',
+  sectorCount,
+  sectorBytes: 512,
+  physicalSectorBytes: 512,
+};
+
+/** What a checkpoint keeps of a state, as it comes from a disk. */
+function saved(state: PlanState): { passes: unknown[] } {
+  const snapshot = snapshotOf(createJobState(state, troublePolicies.hdd), drive, 'hdd');
+  return JSON.parse(JSON.stringify(snapshot));
+}
+
 /** The state as a checkpoint brings it back. */
 function throughDisk(state: PlanState): PlanState {
-  const drive: DriveIdentity = {
-    model: 'M',
-    serial: 'S',
-    firmware: '1',
-    sectorCount,
-    sectorBytes: 512,
-    physicalSectorBytes: 512,
-  };
-  const saved = snapshotOf(createJobState(state, troublePolicies.hdd), drive, 'hdd');
-  const read = parseSnapshot(JSON.parse(JSON.stringify(saved)));
+  const read = parseSnapshot(saved(state));
   return restoreState(read!, state.map.clone(), state.passes, 'hdd').plan;
 }
 
@@ -210,4 +216,17 @@ describe.each(bundledPresets())('%s, on random damage', (preset) => {
       { numRuns: 10, seed: 5 },
     );
   });
+});
+
+test('a snapshot whose rows are no rows is none', () => {
+  const state = createPlanState({
+    sectorCount,
+    sectorBytes: 512,
+    physicalCount: 1,
+    passes: presetRows('standard', { sectorCount }),
+  });
+  const snapshot = saved(state);
+  expect(parseSnapshot(snapshot)).toBeDefined();
+  for (const wrong of [{}, { ...state.passes[0]!, onFault: 'jump' }, { ...state.passes[0]!, x: 1 }])
+    expect(parseSnapshot({ ...snapshot, passes: [wrong] })).toBeUndefined();
 });
