@@ -92,6 +92,42 @@ export async function main(argv: readonly string[]): Promise<number> {
       status = await (await import('./sim.js')).sim(scenario, options);
     });
 
+  const presets = program.command('presets').description('the passes, as files to edit');
+  presets
+    .command('list')
+    .description('the presets that come with lastspin')
+    .action(async () => {
+      status = (await import('./presets.js')).presetsList();
+    });
+  presets
+    .command('show')
+    .description('the rows that a drive would get')
+    .argument('<NAME|FILE>')
+    .option('--sectors <N>', 'size of the drive', whole(2 ** 48), 1_953_525_168)
+    .option('--sector-bytes <BYTES>', 'size of a sector', whole(65_536), 512)
+    .option('--kind <KIND>', 'hdd, ssd, flash or file', oneOf('hdd', 'ssd', 'flash', 'file'), 'hdd')
+    .option('--retries <N>', 'passes over bad sectors at the end', whole(1000))
+    .option('--yaml', 'the file itself')
+    .action(async (name, options) => {
+      status = (await import('./presets.js')).presetsShow(name, options);
+    });
+  presets
+    .command('check')
+    .description('ok, or every mistake with line, column and field')
+    .argument('<FILE...>')
+    .action(async (files) => {
+      status = (await import('./presets.js')).presetsCheck(files);
+    });
+  presets
+    .command('new')
+    .description('a commented file to edit')
+    .argument('<FILE>')
+    .option('--from <NAME|FILE>', 'what to begin with', 'standard')
+    .option('--force', 'replace FILE')
+    .action(async (file, options) => {
+      status = (await import('./presets.js')).presetsNew(file, options);
+    });
+
   const map = program.command('map').description('look at ddrescue map files');
   map
     .command('show')
@@ -158,6 +194,14 @@ function whole(most: number): (value: string) => number {
     if (value.trim() !== '' && Number.isSafeInteger(number) && number >= 0 && number <= most)
       return number;
     throw new InvalidArgumentError(`a whole number from 0 to ${most} is needed.`);
+  };
+}
+
+/** One of these words. */
+function oneOf(...words: readonly string[]): (value: string) => string {
+  return (value) => {
+    if (words.includes(value)) return value;
+    throw new InvalidArgumentError(`one of ${words.join(', ')} is needed.`);
   };
 }
 

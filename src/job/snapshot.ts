@@ -1,9 +1,11 @@
+import { deflateSync, inflateSync } from 'node:zlib';
 import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
 import type { Extent } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import type { StatusCode } from '../map/status.js';
 import { packScope, unpackScope } from '../plan/domain.js';
+import { type LearnedData, learnedData, recallLearned } from '../plan/learned.js';
 import type { Pass } from '../plan/pass.js';
 import { notes } from '../plan/pass.js';
 import { passSchema } from '../plan/pass-schema.js';
@@ -59,6 +61,10 @@ const snapshotSchema = z.object({
   /** Triples of LBA, count and former status. */
   blamed: z.array(count),
   suspect: suspectSchema.nullable(),
+  /** What was learned of the drive, `cells` deflated and in base 64; absent in older checkpoints. */
+  learned: z.object({ numbers: z.record(z.string(), z.number()), cells: z.string() }).optional(),
+  spent: z.object({ faults: count, readMs: z.number().nonnegative() }),
+  hangs: z.object({ lba: count, count }),
   acquittals: z.object({ lba: count, count }),
   /** Why there was trouble, while there was. */
   trouble: z.string().nullable(),
@@ -102,6 +108,9 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
       former,
     ]),
     suspect: plan.suspect ?? null,
+    learned: packLearned(plan),
+    spent: { ...plan.spent },
+    hangs: plan.hangs,
     acquittals: plan.acquittals,
     trouble: state.trouble.why ?? null,
     finishedAtCycle: state.finishedAtCycle,
@@ -150,7 +159,9 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   }
   plan.suspect = snapshot.suspect ?? undefined;
   const state = createJobState(plan, troublePolicies[driveKind], givenOf(snapshot, passes));
+  plan.hangs = snapshot.hangs;
   plan.acquittals = snapshot.acquittals;
+  if (snapshot.learned) unpackLearned(plan, snapshot.learned);
   state.trouble.why = snapshot.trouble ?? undefined;
   Object.assign(state.totals, snapshot.totals);
   Object.assign(state.row, snapshot.row);
@@ -168,6 +179,24 @@ function givenOf({ given, scope }: Snapshot, passes: readonly Pass[]): Given {
   return { passes, ...(scope && { scope }) };
 }
 
+function packLearned({ learned }: PlanState): NonNullable<Snapshot['learned']> {
+  const { numbers, cells } = learnedData(learned);
+  return { numbers: { ...numbers }, cells: deflateSync(cells).toString('base64') };
+}
+
+/** What does not fit this drive is not believed: then it is learned anew. */
+function unpackLearned(plan: PlanState, packed: NonNullable<Snapshot['learned']>): void {
+  const { learned, map } = plan;
+  try {
+    const maxOutputLength = learnedData(learned).cells.byteLength;
+    const bytes = inflateSync(Buffer.from(packed.cells, 'base64'), { maxOutputLength });
+    const cells = new Float32Array(new Uint8Array(bytes).buffer);
+    recallLearned(learned, { numbers: packed.numbers as LearnedData['numbers'], cells }, map);
+  } catch {
+    // Damaged or of another size.
+  }
+}
+
 function restorePosition(plan: PlanState, snapshot: Snapshot): void {
   const { sectorCount } = plan;
   const isInside = ({ lba, count: length }: Extent) => lba + length <= sectorCount;
@@ -177,6 +206,7 @@ function restorePosition(plan: PlanState, snapshot: Snapshot): void {
   if (snapshot.bounds && isInside(snapshot.bounds)) plan.bounds = snapshot.bounds;
   plan.jumpedOver = (snapshot.jumpedOver ?? []).filter(isInside);
   plan.endWanted = snapshot.endWanted ?? false;
+  Object.assign(plan.spent, snapshot.spent);
   plan.skipCount = snapshot.skipCount;
   plan.skipOrigin = Math.min(snapshot.skipOrigin, sectorCount);
 }

@@ -3,7 +3,7 @@ import { statuses } from '../map/status.js';
 import { outside } from './domain.js';
 import type { BlamedEvent, ChangeEvent, PlanEvent, ReadEvent } from './events.js';
 import { firstPrice, foldLearned, learnAreas } from './learned.js';
-import { notes, type Pass, type Reaction } from './pass.js';
+import { actsOn, isForward, noteOf, notes, type Pass, type Reaction } from './pass.js';
 import { type PlanState, toPhysical } from './state.js';
 
 /** Applies one event. No I/O, no clock, no chance. */
@@ -47,12 +47,13 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
 }
 
 function resetCursor(state: PlanState): void {
-  const direction = state.passes[state.passIndex]?.direction ?? 'forward';
-  state.cursor = direction === 'backward' ? state.sectorCount : 0;
+  const pass = state.passes[state.passIndex];
+  state.cursor = pass && !isForward(pass) ? state.sectorCount : 0;
   state.learned.price = firstPrice;
   state.bounds = { lba: 0, count: state.sectorCount };
   state.jumpedOver = [];
   state.skipCount = 0;
+  Object.assign(state.spent, { faults: 0, readMs: 0 });
 }
 
 function foldChange(state: PlanState, event: ChangeEvent): void {
@@ -75,7 +76,7 @@ function foldChange(state: PlanState, event: ChangeEvent): void {
 /** Moves the cursor. What it passes over on its way is kept for the end of the pass; a jump out of what the
  * pass had come back to keeps the rest of that. */
 function jump(state: PlanState, lba: number): void {
-  const forward = isForward(state);
+  const forward = goesForward(state);
   const { bounds, cursor } = state;
   const target = forward ? lba : lba + 1;
   const within = target >= bounds.lba && target <= endOf(bounds);
@@ -92,18 +93,20 @@ function jump(state: PlanState, lba: number): void {
 function goBack(state: PlanState, { lba, count }: Extent): void {
   state.jumpedOver = state.jumpedOver.slice(1);
   state.bounds = { lba, count };
-  state.cursor = isForward(state) ? lba : lba + count;
+  state.cursor = goesForward(state) ? lba : lba + count;
   state.skipCount = 0;
 }
 
-function isForward(state: PlanState): boolean {
-  return (state.passes[state.passIndex]?.direction ?? 'forward') === 'forward';
+function goesForward({ passes, passIndex }: PlanState): boolean {
+  return isForward(passes[passIndex] ?? { direction: 'forward' });
 }
 
 function foldRead(state: PlanState, event: ReadEvent): void {
   const pass = state.passes[state.passIndex];
   if (!pass || event.outcome === 'not-attempted') return;
   foldLearned(state.learned, event, state.map);
+  state.spent.readMs += event.elapsedMs;
+  if (event.outcome !== 'good' && event.outcome !== 'slow') state.spent.faults += 1;
   if (event.goodCount > 0) {
     state.map.set({ lba: event.lba, count: event.goodCount }, statuses.finished);
     state.blamed = [];
@@ -123,7 +126,7 @@ function foldRead(state: PlanState, event: ReadEvent): void {
 /** Trimming has no cursor: it takes the first run whose edges are not known. */
 function moveCursor(state: PlanState, pass: Pass, extent: Extent): void {
   if (pass.phase === 'trim') return;
-  state.cursor = pass.direction === 'backward' ? extent.lba : endOf(extent);
+  state.cursor = isForward(pass) ? endOf(extent) : extent.lba;
 }
 
 /** Marks what a failed read left unread, and moves on as the pass says. */
@@ -209,7 +212,7 @@ function blame(state: PlanState, extent: Extent, status: Blamable): void {
 }
 
 function react(state: PlanState, pass: Pass, extent: Extent, how: Reaction, note: number): void {
-  const forward = pass.direction === 'forward';
+  const forward = isForward(pass);
   if (how === 'skip') {
     skip(state, pass, extent, note);
   } else if (how === 'leave') {
@@ -226,23 +229,30 @@ function react(state: PlanState, pass: Pass, extent: Extent, how: Reaction, note
   }
 }
 
-/** Jumps ahead, twice as far as last time, and notes what the run of jumps leaves behind. */
+/** Jumps ahead, further than last time, and notes what the run of jumps leaves behind. */
 function skip(state: PlanState, pass: Pass, extent: Extent, note: number): void {
-  const forward = pass.direction === 'forward';
-  if (state.skipCount === 0) {
-    state.skipCount = pass.skip.startCount;
+  const forward = isForward(pass);
+  const isNewRun = state.cursor !== (forward ? extent.lba : endOf(extent));
+  if (state.skipCount === 0 || (pass.skip.withinRun && isNewRun)) {
+    state.skipCount = Math.min(pass.skip.startCount, pass.skip.maxCount);
     state.skipOrigin = forward ? extent.lba : endOf(extent);
   }
-  const landing = forward
-    ? Math.min(state.sectorCount, endOf(extent) + state.skipCount)
-    : Math.max(0, extent.lba - state.skipCount);
+  const landing = landingOf(state, pass, extent);
   const area = forward
     ? { lba: state.skipOrigin, count: landing - state.skipOrigin }
     : { lba: landing, count: state.skipOrigin - landing };
   noteLeft(state, area, note);
   state.cursor = landing;
-  state.skipCount = Math.min(state.skipCount * 2, pass.skip.maxCount);
+  const grown = Math.ceil(state.skipCount * (pass.skip.growth ?? 2));
+  state.skipCount = Math.min(grown, pass.skip.maxCount);
   state.skipOrigin = landing;
+}
+
+/** Where the next jump from a read ends. */
+function landingOf(state: PlanState, pass: Pass, extent: Extent): number {
+  const run = pass.skip.withinRun ? areaAround(state, pass, extent) : undefined;
+  if (!isForward(pass)) return Math.max(run?.lba ?? 0, extent.lba - state.skipCount);
+  return Math.min(run ? endOf(run) : state.sectorCount, endOf(extent) + state.skipCount);
 }
 
 /** A hung spot stays noted as one, whatever is skipped around it. */
@@ -255,13 +265,14 @@ function noteLeft(state: PlanState, area: Extent, note: number): void {
   }
 }
 
-/** The area that a pass leaves: the noted one, or the untouched run where the pass takes any. */
+/** The area that a pass leaves: the noted one, or the run that it acts on where no note says. */
 function areaAround(state: PlanState, pass: Pass, extent: Extent): Extent {
-  if (pass.area !== 'any') return state.notes.runAt(extent.lba);
-  const forward = pass.direction === 'forward';
+  if (noteOf(pass) !== undefined) return state.notes.runAt(extent.lba);
+  const forward = isForward(pass);
+  const status = actsOn(pass)[0]!;
   const run = forward
-    ? state.map.next(endOf(extent), statuses['non-tried'])
-    : state.map.previous(extent.lba, statuses['non-tried']);
+    ? state.map.next(endOf(extent), status)
+    : state.map.previous(extent.lba, status);
   const touches = run && (forward ? run.lba === endOf(extent) : endOf(run) === extent.lba);
   if (!run || !touches) return extent;
   const lba = Math.min(run.lba, extent.lba);
@@ -277,10 +288,17 @@ function foldBlame(state: PlanState, event: BlamedEvent): void {
   state.suspect = undefined;
   const on =
     suspect && event.on === 'drive' && acquittedTooOften(state, suspect) ? 'hang' : event.on;
-  if (on !== 'place') liftBlame(state, pass);
+  const isLifted = on !== 'place' && liftBlame(state, pass);
+  const liftedTo = state.cursor;
   if (pass && suspect) {
     if (on === 'place') applyFailure(state, pass, suspect);
     else if (on === 'hang') applyHang(state, pass, suspect);
+  }
+  // What was lifted is read again, also where the pass goes on behind a spot that hung the drive. Among hung
+  // spots it is left to the next row: going back would lead into the spots that were just left.
+  if (isLifted && pass?.area !== 'hung') {
+    state.cursor = liftedTo;
+    state.skipCount = 0;
   }
   state.blamed = [];
 }
@@ -292,18 +310,19 @@ function acquittedTooOften(state: PlanState, suspect: ReadEvent): boolean {
 }
 
 /** The drive was to blame: everything since the last good read gets its former status back, and the
- * pass takes it again in place. */
-function liftBlame(state: PlanState, pass: Pass | undefined): void {
+ * pass takes it again in place. Says whether there was any. */
+function liftBlame(state: PlanState, pass: Pass | undefined): boolean {
   for (const { lba, count, former } of state.blamed.reverse()) {
     state.map.set({ lba, count }, former);
     if (!pass) continue;
-    state.cursor =
-      pass.direction === 'forward'
-        ? Math.min(state.cursor, lba)
-        : Math.max(state.cursor, lba + count);
+    state.cursor = isForward(pass)
+      ? Math.min(state.cursor, lba)
+      : Math.max(state.cursor, lba + count);
   }
-  if (state.blamed.length > 0) state.skipCount = 0;
+  const isLifted = state.blamed.length > 0;
+  if (isLifted) state.skipCount = 0;
   state.blamed = [];
+  return isLifted;
 }
 
 /** A read that hung the drive. The first time its spot is only noted, keeps its status, and is left for
@@ -315,10 +334,10 @@ function applyHang(state: PlanState, pass: Pass, suspect: ReadEvent): void {
   };
   switch (pass.onHang) {
     case 'retry':
+      if (hangsAgain(state, pass, suspect)) defer(state, pass, suspect, rest);
       return;
     case 'defer':
-      react(state, pass, suspect, pass.onFault, notes['skipped-bad']);
-      state.notes.set(rest, notes.hung);
+      defer(state, pass, suspect, rest);
       return;
     case 'leave':
       blame(state, rest, statuses['bad-sector']);
@@ -331,9 +350,21 @@ function applyHang(state: PlanState, pass: Pass, suspect: ReadEvent): void {
   }
 }
 
+/** Notes a spot that hung the drive, and goes on behind it as after any failing read. */
+function defer(state: PlanState, pass: Pass, suspect: ReadEvent, rest: Extent): void {
+  react(state, pass, suspect, pass.onFault, notes['skipped-bad']);
+  state.notes.set(rest, notes.hung);
+}
+
+/** Whether a place has hung the drive more often than the pass reads it again. */
+function hangsAgain(state: PlanState, pass: Pass, { lba }: ReadEvent): boolean {
+  state.hangs = { lba, count: state.hangs.lba === lba ? state.hangs.count + 1 : 1 };
+  return pass.hangRetries !== undefined && state.hangs.count > pass.hangRetries;
+}
+
 /** Whether what the pass read just before this was there to be had. */
 function hasGained(state: PlanState, pass: Pass, extent: Extent): boolean {
-  const before = pass.direction === 'forward' ? extent.lba - 1 : endOf(extent);
+  const before = isForward(pass) ? extent.lba - 1 : endOf(extent);
   if (before < 0 || before >= state.sectorCount) return false;
   return state.map.valueAt(before) === statuses.finished;
 }

@@ -373,3 +373,59 @@ export function speedAt(learned: Learned, lba: number): number | undefined {
 }
 
 export type { Extent };
+
+/** What a checkpoint keeps of it: numbers, and what every cell showed. The rest follows from them and the map. */
+export interface LearnedData {
+  readonly numbers: Readonly<Record<(typeof keptNumbers)[number], number>>;
+  /** Milliseconds a sector, physical sectors read and spots hit, for one cell after the other. */
+  readonly cells: Float32Array;
+}
+
+const keptNumbers = [
+  'overheadMs',
+  'sectorMs',
+  'seekMs',
+  'headLba',
+  'headMs',
+  'failMs',
+  'named',
+  'unnamed',
+  'hits',
+  'tried',
+  'news',
+  'newsLearned',
+  'price',
+] as const;
+
+export function learnedData(learned: Learned): LearnedData {
+  const { cellMs } = learned;
+  const cells = new Float32Array(3 * cellMs.length);
+  for (let cell = 0; cell < cellMs.length; cell++) {
+    cells.set([cellMs[cell]!, learned.triedAt[0]![cell]!, learned.hitsAt[0]![cell]!], 3 * cell);
+  }
+  const numbers = Object.fromEntries(keptNumbers.map((name) => [name, learned[name]]));
+  return { numbers: numbers as LearnedData['numbers'], cells };
+}
+
+/** Brings back what a checkpoint kept; says whether it could be: data of another drive or with impossible
+ * numbers changes nothing. */
+export function recallLearned(learned: Learned, data: LearnedData, map: RunMap): boolean {
+  const { cellMs } = learned;
+  const isPossible = (value: unknown) => Number.isFinite(value) && Number(value) >= 0;
+  if (data.cells.length !== 3 * cellMs.length || !data.cells.every(isPossible)) return false;
+  if (!keptNumbers.every((name) => isPossible(data.numbers[name]))) return false;
+  if (!(data.numbers.sectorMs > 0 && data.numbers.price > 0)) return false;
+  for (const name of keptNumbers) learned[name] = data.numbers[name];
+  for (const levels of [learned.triedAt, learned.hitsAt]) {
+    for (const level of levels) level.fill(0);
+  }
+  for (let cell = 0; cell < cellMs.length; cell++) {
+    cellMs[cell] = data.cells[3 * cell]!;
+    addAt(learned.triedAt, cell, data.cells[3 * cell + 1]!);
+    addAt(learned.hitsAt, cell, data.cells[3 * cell + 2]!);
+  }
+  const { newsLearned } = learned;
+  learnAreas(learned, map);
+  learned.newsLearned = newsLearned;
+  return true;
+}

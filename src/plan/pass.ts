@@ -1,4 +1,5 @@
 import type { Extent } from '../map/extent.js';
+import { type StatusCode, statuses } from '../map/status.js';
 
 /** A pass is a row, not code: what to read, in which order, and what to do when a read goes wrong. */
 
@@ -108,4 +109,31 @@ export function slowLimitMs(pass: Pass, count: number, sectorBytes: number): num
     pass.bytesPerSecondMin > 0 ? (count * sectorBytes * 1000) / pass.bytesPerSecondMin : 0;
   if (pass.slowMs === 0 || byRate === 0) return Math.ceil(pass.slowMs + byRate);
   return Math.ceil(Math.min(pass.slowMs, byRate));
+}
+
+/** Whether a row goes from low to high LBAs; `best-first` does where it has nothing better to go by. */
+export function isForward(pass: Pick<Pass, 'direction'>): boolean {
+  return pass.direction !== 'backward';
+}
+
+/** Statuses that a pass acts on. */
+export function actsOn(pass: Pass): readonly StatusCode[] {
+  if (pass.area === 'hung' || pass.direction === 'best-first')
+    return [statuses['non-tried'], statuses['non-trimmed'], statuses['non-scraped']];
+  switch (pass.phase) {
+    case 'copy':
+      return [statuses['non-tried']];
+    case 'trim':
+      return [statuses['non-trimmed']];
+    case 'scrape':
+      return [statuses['non-scraped']];
+    case 'retry':
+      return [statuses['bad-sector']];
+  }
+}
+
+/** The note of the areas that a pass is for; undefined where no note says what it takes. */
+export function noteOf({ area }: Pass): number | undefined {
+  if (area === 'any' || area === 'after-finished' || area === 'before-finished') return undefined;
+  return notes[area];
 }

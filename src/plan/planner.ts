@@ -2,7 +2,7 @@ import { type Extent, endOf } from '../map/extent.js';
 import { type Status, type StatusCode, statuses } from '../map/status.js';
 import { bestStep } from './best-first.js';
 import { firstPermitted, lastPermitted } from './domain.js';
-import { notes, type Pass } from './pass.js';
+import { actsOn, isForward, noteOf, notes, type Pass } from './pass.js';
 import type { PlanState } from './state.js';
 
 /** What to do next. `wait`: nothing more can be said before a read under way has come back. */
@@ -25,39 +25,29 @@ export function plan(state: PlanState, inFlight: readonly Extent[]): PlanStep {
   const pass = state.passes[index];
   if (!pass) return { kind: 'finished' };
   if (state.endWanted) return inFlight.length > 0 ? { kind: 'wait' } : { kind: 'end-pass', index };
-  if (!state.passStarted) return { kind: 'start-pass', index, pass };
-  const step =
-    pass.direction === 'best-first'
-      ? bestStep(state, pass, inFlight)
-      : pass.phase === 'trim'
-        ? trimStep(state, pass, inFlight)
-        : sweepStep(state, pass, inFlight);
+  if (!state.passStarted) return startStep(state, index, pass);
+  const step = hasReachedLimit(state, pass) ? undefined : nextStep(state, pass, inFlight);
   if (step) return step;
   if (inFlight.length > 0) return { kind: 'wait' };
   const [left] = state.jumpedOver;
   return left ? { kind: 'go-back', extent: left } : { kind: 'end-pass', index };
 }
 
-/** Statuses that a pass acts on. */
-function actsOn(pass: Pass): readonly StatusCode[] {
-  if (pass.area === 'hung')
-    return [statuses['non-tried'], statuses['non-trimmed'], statuses['non-scraped']];
-  switch (pass.phase) {
-    case 'copy':
-      return [statuses['non-tried']];
-    case 'trim':
-      return [statuses['non-trimmed']];
-    case 'scrape':
-      return [statuses['non-scraped']];
-    case 'retry':
-      return [statuses['bad-sector']];
-  }
+/** A row that finds nothing to read ends before it began: no power is cycled for it, and nobody rests. */
+function startStep(state: PlanState, index: number, pass: Pass): PlanStep {
+  const hasWork = permittedCandidate(state, pass, 0, false) !== undefined;
+  return hasWork ? { kind: 'start-pass', index, pass } : { kind: 'end-pass', index };
 }
 
-/** The note of the areas that a pass is for; undefined where it takes any. */
-function noteOf({ area }: Pass): number | undefined {
-  if (area === 'any' || area === 'after-finished' || area === 'before-finished') return undefined;
-  return notes[area];
+/** Whether the row has had all the failing reads or all the time that it may have. */
+function hasReachedLimit({ spent }: PlanState, { faultsMax, durationMaxMs }: Pass): boolean {
+  if (faultsMax && spent.faults >= faultsMax) return true;
+  return Boolean(durationMaxMs && spent.readMs >= durationMaxMs);
+}
+
+function nextStep(state: PlanState, pass: Pass, inFlight: readonly Extent[]): PlanStep | undefined {
+  if (pass.direction === 'best-first') return bestStep(state, pass, inFlight);
+  return pass.phase === 'trim' ? trimStep(state, pass, inFlight) : sweepStep(state, pass, inFlight);
 }
 
 /** Sectors of one read of this pass. */
@@ -71,13 +61,17 @@ function sweepStep(
   inFlight: readonly Extent[],
 ): PlanStep | undefined {
   const last = inFlight.at(-1);
-  const forward = pass.direction === 'forward';
+  const forward = isForward(pass);
   const cursor = last ? (forward ? endOf(last) : last.lba) : state.cursor;
+  const goesOn = last !== undefined;
   const found = forward
-    ? firstPermitted(state, pass, cursor, candidateAfter)
-    : lastPermitted(state, pass, cursor, candidateBefore);
+    ? permittedCandidate(state, pass, cursor, goesOn)
+    : lastPermitted(state, pass, cursor, (_state, _pass, before) =>
+        candidateBefore(state, pass, before, goesOn && before === cursor),
+      );
   if (!found) return undefined;
   const size = readCountOf(state, pass);
+  if (pass.joinsRemainder && found.count <= size) return { kind: 'read', extent: found, pass };
   if (forward) {
     const end = Math.min(endOf(found), (Math.floor(found.lba / size) + 1) * size);
     return { kind: 'read', extent: { lba: found.lba, count: end - found.lba }, pass };
@@ -87,8 +81,26 @@ function sweepStep(
   return { kind: 'read', extent: { lba, count: end - lba }, pass };
 }
 
-/** First run at or after `from` that the pass acts on, inside the areas it is for. */
-function candidateAfter(state: PlanState, pass: Pass, from: number): Extent | undefined {
+/** The same inside the domain. */
+function permittedCandidate(
+  state: PlanState,
+  pass: Pass,
+  from: number,
+  goesOn: boolean,
+): Extent | undefined {
+  return firstPermitted(state, pass, from, (_state, _pass, at) =>
+    candidateAfter(state, pass, at, goesOn && at === from),
+  );
+}
+
+/** First run at or after `from` that the pass acts on, inside the areas it is for. `goesOn`: reads under
+ * way, taken to go well, end at `from`. */
+function candidateAfter(
+  state: PlanState,
+  pass: Pass,
+  from: number,
+  goesOn: boolean,
+): Extent | undefined {
   const wanted = actsOn(pass);
   let at = from;
   while (at < state.sectorCount) {
@@ -96,6 +108,10 @@ function candidateAfter(state: PlanState, pass: Pass, from: number): Extent | un
     if (note === undefined) {
       const run = nextOf(state, wanted, at, state.sectorCount);
       if (!run) return undefined;
+      if (!hasNeighbour(state, pass, run) && !(goesOn && run.lba === from)) {
+        at = endOf(run);
+        continue;
+      }
       const spot = state.notes.next(run.lba, notes.hung, endOf(run));
       if (!spot) return run;
       if (spot.lba > run.lba) return { lba: run.lba, count: spot.lba - run.lba };
@@ -112,7 +128,12 @@ function candidateAfter(state: PlanState, pass: Pass, from: number): Extent | un
 }
 
 /** Last run below `before` that the pass acts on, inside the areas it is for. */
-function candidateBefore(state: PlanState, pass: Pass, before: number): Extent | undefined {
+function candidateBefore(
+  state: PlanState,
+  pass: Pass,
+  before: number,
+  goesOn: boolean,
+): Extent | undefined {
   const wanted = actsOn(pass);
   let at = before;
   while (at > 0) {
@@ -120,6 +141,10 @@ function candidateBefore(state: PlanState, pass: Pass, before: number): Extent |
     if (note === undefined) {
       const run = previousOf(state, wanted, at, 0);
       if (!run) return undefined;
+      if (!hasNeighbour(state, pass, run) && !(goesOn && endOf(run) === before)) {
+        at = run.lba;
+        continue;
+      }
       const spot = state.notes.previous(endOf(run), notes.hung, run.lba);
       if (!spot) return run;
       if (endOf(spot) < endOf(run)) return { lba: endOf(spot), count: endOf(run) - endOf(spot) };
@@ -133,6 +158,13 @@ function candidateBefore(state: PlanState, pass: Pass, before: number): Extent |
     }
   }
   return undefined;
+}
+
+/** Whether a run has the finished neighbour that the pass asks for. */
+function hasNeighbour(state: PlanState, { area }: Pass, run: Extent): boolean {
+  if (area !== 'after-finished' && area !== 'before-finished') return true;
+  const lba = area === 'after-finished' ? run.lba - 1 : endOf(run);
+  return lba >= 0 && lba < state.sectorCount && state.map.valueAt(lba) === statuses.finished;
 }
 
 function nextOf(
@@ -167,7 +199,7 @@ function previousOf(
 /** Trimming derives, it remembers nothing: while what lies before the run is not bad, read its first
  * sector; else while what lies behind is not bad, its last; else its edges are known. */
 function trimStep(state: PlanState, pass: Pass, inFlight: readonly Extent[]): PlanStep | undefined {
-  const run = firstPermitted(state, pass, state.cursor, candidateAfter);
+  const run = permittedCandidate(state, pass, state.cursor, false);
   if (!run) return undefined;
   const count = readCountOf(state, pass);
   const last = inFlight.at(-1);

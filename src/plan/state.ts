@@ -39,6 +39,10 @@ export interface PlanState {
   blamed: { lba: number; count: number; former: StatusCode }[];
   /** A read whose failure nobody has been blamed for yet. Nothing is planned until that is settled. */
   suspect: ReadEvent | undefined;
+  /** What the row under way has had: failing reads, and reading in ms. */
+  readonly spent: { faults: number; readMs: number };
+  /** Hangs in a row at one place that is read again. */
+  hangs: { lba: number; count: number };
   /** Verdicts against the drive in a row over one and the same read. */
   acquittals: { lba: number; count: number };
   /** What reads told of the drive besides the map. */
@@ -71,6 +75,8 @@ export function createPlanState(
     skipOrigin: 0,
     blamed: [],
     suspect: undefined,
+    spent: { faults: 0, readMs: 0 },
+    hangs: { lba: 0, count: 0 },
     acquittals: { lba: 0, count: 0 },
     learned: createLearned(options.sectorCount, options.physicalCount),
   };
@@ -83,6 +89,7 @@ export function restartPlan(state: PlanState, passes: readonly Pass[], scope: Ru
   const { skipCount, skipOrigin } = fresh;
   Object.assign(state, { passes, scope, passIndex, passStarted, cursor, bounds, jumpedOver });
   Object.assign(state, { endWanted, skipCount, skipOrigin });
+  Object.assign(state.spent, fresh.spent);
 }
 
 /** Widens an extent to whole physical sectors, within the drive. */

@@ -205,19 +205,31 @@ describe('between passes', () => {
   const onRow = (name: string, change: Partial<Pass>) => (rows: readonly Pass[]) =>
     rows.map((row) => (row.name === name ? { ...row, ...change } : row));
 
+  /** A drive that leaves trimming something to do. */
+  const trimmed: ScenarioInput = {
+    ...base,
+    faults: [{ kind: 'bad', lba: 10_000, count: 8, errorMs: 100, reportsLba: false }],
+  };
+
   test('a row may cycle the power before it starts: STANDBY first, then off, ready, settled', async () => {
     const edit = onRow('trim', { before: { kind: 'power-cycle' } });
-    const outcome = await imageInWorld(base, { edit });
+    const outcome = await imageInWorld(trimmed, { edit });
     expect(outcome.state.totals.powerCycles).toBe(1);
     expect(outcome.drive.counters.emergencyUnloads).toBe(0);
     const decided = decisions(outcome.events);
     expect(decided).toEqual(['started', 'power-cycled', 'ready', 'rested', 'ended']);
-    expect(await falsehoods(outcome, none)).toEqual([]);
+    expect(await falsehoods(outcome, within(10_000, 8))).toEqual([]);
+  });
+
+  test('a row that finds nothing to read costs no power cycle', async () => {
+    const edit = onRow('trim', { before: { kind: 'power-cycle' } });
+    const outcome = await imageInWorld(base, { edit });
+    expect(outcome.state.totals.powerCycles).toBe(0);
   });
 
   test('a row may rest before it starts, and a long rest parks', async () => {
     const edit = onRow('trim', { before: { kind: 'rest', restMs: 600_000 } });
-    const outcome = await imageInWorld(base, { edit });
+    const outcome = await imageInWorld(trimmed, { edit });
     expect(outcome.elapsedMs).toBeGreaterThan(600_000);
     expect(outcome.events.find((event) => event.kind === 'rested')).toMatchObject({
       restMs: 600_000,

@@ -2,8 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { statuses } from '../../src/map/status.js';
 import { foldPlan } from '../../src/plan/fold.js';
-import { notes } from '../../src/plan/pass.js';
+import { notes, type Pass } from '../../src/plan/pass.js';
 import { plan } from '../../src/plan/planner.js';
+import { createPlanState } from '../../src/plan/state.js';
+import { presetRows } from '../presets.js';
 import { answer, type Damage, runPlan, standardState } from './bench-drive.js';
 
 const sectorCount = 40_000;
@@ -163,6 +165,20 @@ describe('blame', () => {
     expect(plan(state, [])).toMatchObject({ kind: 'read', extent: { lba: 128, count: 128 } });
   });
 
+  test('what was marked before a hang is as before, and is read again although the pass goes on behind it', () => {
+    const state = started();
+    const damage = { bad: spots([128, 256]) };
+    readNext(state, nothing);
+    readNext(state, damage);
+    const hung = timeoutNext(state);
+    foldPlan(state, { kind: 'blamed', on: 'hang', why: '' });
+    expect(plan(state, [])).toMatchObject({ kind: 'read', extent: { lba: 128, count: 128 } });
+    readNext(state, damage);
+    runPlan(state, damage);
+    expect(state.map.countOf(statuses['non-tried'])).toBe(0);
+    expect(state.notes.valueAt(hung.lba)).toBe(notes.hung);
+  });
+
   test('a spot that hung the drive keeps its status and is read last, from both sides', () => {
     const state = started();
     const extent = timeoutNext(state);
@@ -175,6 +191,82 @@ describe('blame', () => {
     expect(inSpot[0]!.lba).toBe(0);
     expect(state.map.countOf(statuses.finished)).toBe(sectorCount - 1);
     expect(state.map.valueAt(60)).toBe(statuses['bad-sector']);
+  });
+});
+
+describe('what a row may say', () => {
+  function stateOf(change: Partial<Pass>, more: readonly Pass[] = []) {
+    const passes = [{ ...presetRows('standard', { sectorCount })[0]!, ...change }, ...more];
+    return createPlanState({ sectorCount, sectorBytes: 512, physicalCount: 1, passes });
+  }
+  const goOn = { onFault: 'go-on' } as const;
+
+  test('so many failing reads end the row, and what it did not reach stays as it is', () => {
+    const state = stateOf({ ...goOn, faultsMax: 3 });
+    const log = runPlan(state, { bad: spots([1000, 40_000]) });
+    expect(log.filter((read) => read.outcome === 'fault')).toHaveLength(3);
+    expect(state.map.runAt(39_999)).toMatchObject({
+      lba: 896 + 3 * 128,
+      value: statuses['non-tried'],
+    });
+  });
+
+  test('so much reading ends the row, and the next one begins with a limit of its own', () => {
+    const row = { ...goOn, durationMaxMs: 100 };
+    const state = stateOf(row, [{ ...stateOf(row).passes[0]!, name: 'again' }]);
+    const log = runPlan(state, { bad: new Set() });
+    // The bench drive takes 1 ms a read.
+    expect(log.map((read) => read.pass.name)).toEqual([
+      ...Array.from({ length: 100 }, () => 'good areas'),
+      ...Array.from({ length: 100 }, () => 'again'),
+    ]);
+  });
+
+  test('jumps grow by what the row says', () => {
+    const skip = { startCount: 256, maxCount: 2000, growth: 1.5 };
+    const log = runPlan(stateOf({ skip }), { bad: spots([1000, 40_000]) });
+    const failing = log.filter((read) => read.outcome === 'fault');
+    const jumps = failing
+      .slice(1, 6)
+      .map((read, n) => read.lba - (failing[n]!.lba + failing[n]!.count));
+    expect(jumps).toEqual([256, 384, 576, 864, 1296]);
+  });
+
+  test('a place that hangs the drive is read again so often, then left for last', () => {
+    const state = stateOf({ onHang: 'retry', hangRetries: 2 });
+    foldPlan(state, { kind: 'pass-started', index: 0, name: '' });
+    const places: number[] = [];
+    for (let tries = 0; tries < 4; tries++) {
+      const step = plan(state, []);
+      if (step.kind !== 'read') throw new Error(step.kind);
+      places.push(step.extent.lba);
+      const silent = { outcome: 'timeout', goodCount: 0, elapsedMs: 1000 } as const;
+      foldPlan(state, { kind: 'read', role: 'pass', ...step.extent, ...silent });
+      foldPlan(state, { kind: 'blamed', on: 'hang', why: '' });
+    }
+    expect(places.slice(0, 3)).toEqual([0, 0, 0]);
+    expect(places[3]).toBeGreaterThan(0);
+    expect(state.notes.valueAt(0)).toBe(notes.hung);
+  });
+
+  test('areas that follow a finished sector, with reads under way as one at a time', () => {
+    for (const windowMax of [1, 8]) {
+      const state = stateOf({ area: 'after-finished', onFault: 'leave' });
+      state.map.set({ lba: 1000, count: 24 }, statuses.finished);
+      state.map.set({ lba: 5000, count: 100 }, statuses['bad-sector']);
+      const log = runPlan(state, { bad: spots([3000, 3001]) }, windowMax);
+      expect(log[0]).toMatchObject({ lba: 1024, outcome: 'good' });
+      expect(log.at(-1)).toMatchObject({ lba: 2944, outcome: 'fault' });
+      expect(log).toHaveLength(16);
+    }
+  });
+
+  test('a row that finds nothing is not begun', () => {
+    const state = stateOf({}, [{ ...stateOf({}).passes[0]!, phase: 'retry' }]);
+    runPlan(state, { bad: new Set() });
+    expect(state.passIndex).toBe(2);
+    const untouched = stateOf({ phase: 'scrape' });
+    expect(plan(untouched, [])).toEqual({ kind: 'end-pass', index: 0 });
   });
 });
 
