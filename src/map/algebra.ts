@@ -52,13 +52,19 @@ function rewrite(maps: readonly Runs[], codeOf: (codes: Uint8Array) => number): 
 }
 
 /** For every byte the most processed status that any of the maps gives it, over all that any speaks
- * of; a gap between them is non-tried. What several images of one drive hold together. */
-export function unionOf(maps: readonly Runs[]): Runs {
+ * of; a gap between them is non-tried. What several images of one drive hold together. Outside the
+ * domain only the first map counts. */
+export function unionOf(maps: readonly Runs[], domain: Domain): Runs {
   const builder = runsBuilder(maps[0]?.starts.length);
-  walk(maps, (from, to, codes) => {
-    let best: number = nonTried;
-    for (const code of codes) if (code !== outside && code > best) best = code;
+  let end = -1;
+  walk([...maps, domain], (from, to, codes) => {
+    const count = isInside(codes[maps.length]) ? maps.length : 1;
+    let best = -1;
+    for (let i = 0; i < count; i++) if (codes[i] !== outside && codes[i]! > best) best = codes[i]!;
+    if (best < 0) return;
+    if (end >= 0) builder.append(end, from, nonTried);
     builder.append(from, to, best);
+    end = to;
   });
   return builder.finish();
 }
