@@ -99,24 +99,28 @@ async function mergeSources(
 ): Promise<number> {
   if (operator !== 'union') throw usage('--sources goes with union only');
   requireInside(unionOf(maps, domain), domain, paths[0]!);
-  const lines: string[] = [];
+  const lines = textCollector();
   forEachSource(maps, domain, (from, to, index) => {
-    lines.push(`${from}\t${to - from}\t${paths[index]}\n`);
+    lines.add(`${from}\t${to - from}\t${paths[index]}\n`);
   });
-  for (const piece of joined(lines)) await print(piece);
+  for (const piece of lines.pieces()) await print(piece);
   return 0;
 }
 
-/** Lines in pieces worth a write. */
-function* joined(lines: Iterable<string>): Generator<string, void, undefined> {
+/** Gathers text in pieces worth a write, as bytes: a million strings, or one made of them, would fill
+ * memory. */
+function textCollector() {
+  const pieces: Uint8Array[] = [];
   let piece = '';
-  for (const line of lines) {
-    piece += line;
-    if (piece.length < 1 << 16) continue;
-    yield piece;
-    piece = '';
-  }
-  yield piece;
+  return {
+    add: (text: string): void => {
+      piece += text;
+      if (piece.length < 1 << 16) return;
+      pieces.push(Buffer.from(piece));
+      piece = '';
+    },
+    pieces: (): readonly Uint8Array[] => [...pieces, Buffer.from(piece)],
+  };
 }
 
 /** `lastspin map invert FILE` */
@@ -256,15 +260,6 @@ function deleteMap(path: string): void {
   }
 }
 
-interface Difference {
-  readonly position: number;
-  /** Null where the difference has no end. */
-  readonly size: number | null;
-  /** A letter each, null where the map says nothing. */
-  readonly first: string | null;
-  readonly second: string | null;
-}
-
 /** `lastspin map diff A B`: exit status 0 when they are the same in the domain, 1 when not. */
 export async function mapDiff(
   paths: readonly [string, string],
@@ -280,36 +275,30 @@ export async function mapDiff(
   const domain = domainFrom(options);
   const isLoose = options.loose === true && options.asDomain === true;
   const [first, second] = [loadMap(paths[0], isLoose), loadMap(paths[1], isLoose)];
-  const found: Difference[] = [];
+  const found = textCollector();
   let differing = 0;
   const compared = forEachDifference(
     [first, second],
     domain,
     options.asDomain === true,
     (from, to, code, other) => {
+      const comma = differing > 0 ? ',' : '';
       differing += to - from;
       if (options.quiet) return;
       const size = to === openEnd ? null : to - from;
-      found.push({ position: from, size, first: letterOf(code), second: letterOf(other) });
+      found.add(
+        options.json
+          ? `${comma}${JSON.stringify({ position: from, size, first: letterOf(code), second: letterOf(other) })}`
+          : `${from}\t${size ?? 'open'}\t${letterOf(code) ?? 'nothing'}\t${letterOf(other) ?? 'nothing'}\n`,
+      );
     },
   );
   if (compared === 0) throw usage('nothing to compare: the domain holds nothing of either map');
-  if (options.json && !options.quiet) {
-    const object = {
-      schema: 'lastspin/map-diff/1',
-      files: paths,
-      compared,
-      differing,
-      differences: found,
-    };
-    await print(`${JSON.stringify(object)}\n`);
-  } else {
-    const lines = found.map(
-      ({ position, size, first: one, second: two }) =>
-        `${position}\t${size ?? 'open'}\t${one ?? 'nothing'}\t${two ?? 'nothing'}\n`,
-    );
-    for (const piece of joined(lines)) await print(piece);
-  }
+  const isJson = options.json && !options.quiet;
+  const head = JSON.stringify({ schema: 'lastspin/map-diff/1', files: paths, compared, differing });
+  if (isJson) await print(`${head.slice(0, -1)},"differences":[`);
+  for (const piece of found.pieces()) await print(piece);
+  if (isJson) await print(']}\n');
   return differing > 0 ? exitNo : 0;
 }
 
