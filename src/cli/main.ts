@@ -1,5 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { isLastspinError, reasonOf } from '../errors.js';
+import { addMapCommands } from './map-commands.js';
 import { version } from './version.js';
 
 /** Exit status of a bug, GNU ddrescue's. */
@@ -128,22 +129,9 @@ export async function main(argv: readonly string[]): Promise<number> {
       status = (await import('./presets.js')).presetsNew(file, options);
     });
 
-  const map = program.command('map').description('look at ddrescue map files');
-  map
-    .command('show')
-    .description('print the map, run by run, as lastspin reads it')
-    .argument('<FILE>')
-    .action(async (file) => {
-      status = await (await import('./map.js')).mapShow(file);
-    });
-  map
-    .command('stats')
-    .description('bytes and areas by status')
-    .argument('<FILE>')
-    .option('--json', 'print one JSON object')
-    .action(async (file, options) => {
-      status = await (await import('./map.js')).mapStats(file, options);
-    });
+  addMapCommands(program, (reported) => {
+    status = reported;
+  });
 
   try {
     await program.parseAsync([...argv], { from: 'user' });

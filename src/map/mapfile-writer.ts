@@ -50,7 +50,13 @@ export function* formatMapFile(content: MapFileContent): Generator<Uint8Array, v
 const space = 0x20;
 const newline = 0x0a;
 
-function headerOf(content: MapFileContent): string {
+/** Everything above the first block line. */
+export function headerOf(
+  content: Pick<
+    MapFileContent,
+    'version' | 'comments' | 'currentPosition' | 'currentStatus' | 'currentPass'
+  >,
+): string {
   const { currentPosition, currentStatus, currentPass } = content;
   const comments = (content.comments ?? []).map((text) => `# ${text.replaceAll(/[\r\n]/g, ' ')}`);
   const position = currentPosition.toString(16).toUpperCase().padStart(8, '0');
@@ -67,7 +73,7 @@ function headerOf(content: MapFileContent): string {
 const digits = Uint8Array.from('0123456789ABCDEF', (digit) => digit.charCodeAt(0));
 
 /** C's `0x%08llX` for numbers up to 2^53 - 1. Returns the place behind it. */
-function putHex(into: Uint8Array, at: number, value: number): number {
+export function putHex(into: Uint8Array, at: number, value: number): number {
   into[at++] = 0x30;
   into[at++] = 0x78;
   const high = Math.floor(value / 2 ** 32);

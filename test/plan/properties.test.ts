@@ -222,7 +222,7 @@ describe.each(bundledPresets())('%s, on random damage', (preset) => {
   });
 });
 
-test('a snapshot whose rows are no rows is none', () => {
+test('a snapshot whose rows are no rows has none', () => {
   const state = createPlanState({
     sectorCount,
     sectorBytes: 512,
@@ -231,7 +231,7 @@ test('a snapshot whose rows are no rows is none', () => {
   });
   const snapshot = saved(state);
   expect(parseSnapshot(snapshot)).toBeDefined();
-  for (const wrong of [{}, { ...state.passes[0]!, onFault: 'jump' }, { ...state.passes[0]!, x: 1 }])
+  for (const wrong of [{}, { ...state.passes[0]!, onFault: 'jump' }, { ...state.passes[0]!, x: 1 }]) {
     const restored = restoreState(parseSnapshot({ ...snapshot, passes: [wrong] })!, {
       map: state.map.clone(),
       driveKind: 'hdd',
