@@ -231,11 +231,16 @@ test('a snapshot whose rows are no rows has none', () => {
   });
   const snapshot = saved(state);
   expect(parseSnapshot(snapshot)).toBeDefined();
-  for (const wrong of [{}, { ...state.passes[0]!, onFault: 'jump' }, { ...state.passes[0]!, x: 1 }]) {
+  for (const wrong of [
+    {},
+    { ...state.passes[0]!, onFault: 'jump' },
+    { ...state.passes[0]!, x: 1 },
+  ]) {
     const restored = restoreState(parseSnapshot({ ...snapshot, passes: [wrong] })!, {
       map: state.map.clone(),
       driveKind: 'hdd',
     });
-  // Map, notes and identity stay; rows that say nothing are none.
-  expect(restored.plan.passes).toEqual([]);
+    // Map, notes and identity stay; rows that say nothing are none.
+    expect(restored.plan.passes).toEqual([]);
+  }
 });
