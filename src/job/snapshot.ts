@@ -66,6 +66,8 @@ const snapshotSchema = z.object({
   spent: z.object({ faults: count, readMs: z.number().nonnegative() }),
   hangs: z.object({ lba: count, count }),
   acquittals: z.object({ lba: count, count }),
+  placeVerdicts: count.default(0),
+  unproven: count.default(0),
   /** Why there was trouble, while there was. */
   trouble: z.string().nullable(),
   finishedAtCycle: count,
@@ -112,6 +114,8 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     spent: { ...plan.spent },
     hangs: plan.hangs,
     acquittals: plan.acquittals,
+    placeVerdicts: plan.placeVerdicts,
+    unproven: plan.unproven,
     trouble: state.trouble.why ?? null,
     finishedAtCycle: state.finishedAtCycle,
     row: { ...state.row },
@@ -161,6 +165,8 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   const state = createJobState(plan, troublePolicies[driveKind], givenOf(snapshot, passes));
   plan.hangs = snapshot.hangs;
   plan.acquittals = snapshot.acquittals;
+  plan.placeVerdicts = snapshot.placeVerdicts;
+  plan.unproven = snapshot.unproven;
   if (snapshot.learned) unpackLearned(plan, snapshot.learned);
   state.trouble.why = snapshot.trouble ?? undefined;
   Object.assign(state.totals, snapshot.totals);

@@ -1,11 +1,15 @@
 import { type Extent, endOf } from '../map/extent.js';
 import { statuses } from '../map/status.js';
-import { permittedAfter } from './domain.js';
+import { firstPermitted, permittedAfter } from './domain.js';
 import { type HeadMap, weakBandFrom } from './heads.js';
 import {
+  hope,
+  hopeAt,
+  hopeMin,
   isLearningDue,
   type Learned,
   localSpotRate,
+  sampleHopeMin,
   speedAt,
   spotRate,
   survival,
@@ -36,6 +40,7 @@ export function bestStep(
   pass: Pass,
   inFlight: readonly Extent[],
 ): PlanStep | undefined {
+  if (pass.phase === 'retry') return retryStep(state, pass, inFlight);
   const last = inFlight.at(-1);
   const from = last ? endOf(last) : state.cursor;
   if (isLearningDue(state.learned)) {
@@ -344,4 +349,59 @@ function nextPrice(state: PlanState, pass: Pass): number | undefined {
   }
   if (best < 0) return undefined;
   return Math.min(state.learned.price / Math.SQRT2, best * 0.9);
+}
+
+/** Bad sectors again, round by round over those with hope left. While none has ever come, tries are spread over
+ * the drive: a few that fail everywhere say more than many in one place. */
+function retryStep(
+  state: PlanState,
+  pass: Pass,
+  inFlight: readonly Extent[],
+): PlanStep | undefined {
+  const { learned } = state;
+  const last = inFlight.at(-1);
+  if (learned.retriedGood === 0) return last ? { kind: 'wait' } : sampleStep(state, pass);
+  const from = last ? endOf(last) : state.cursor;
+  const extent = hopefulFrom(state, pass, from);
+  if (extent) return { kind: 'read', extent, pass };
+  if (last) return { kind: 'wait' };
+  const again = from > 0 && hopefulFrom(state, pass, 0) !== undefined;
+  return again ? { kind: 'price', price: learned.price, lba: 0 } : undefined;
+}
+
+function sampleStep(state: PlanState, pass: Pass): PlanStep | undefined {
+  if (hope(state.learned) < sampleHopeMin) return undefined;
+  const place = Math.floor(((state.learned.retried * 0.6180339887498949) % 1) * state.sectorCount);
+  const extent = badFrom(state, pass, place) ?? badFrom(state, pass, 0);
+  return extent && { kind: 'read', extent, pass };
+}
+
+/** The first bad physical sector at or after `from` that there is hope for. */
+function hopefulFrom(state: PlanState, pass: Pass, from: number): Extent | undefined {
+  const { cellCount } = state.learned;
+  for (let at = from; ; ) {
+    const extent = badFrom(state, pass, at);
+    if (!extent || hopeAt(state.learned, extent.lba) >= hopeMin) return extent;
+    at = (Math.floor(extent.lba / cellCount) + 1) * cellCount;
+  }
+}
+
+function badFrom(state: PlanState, pass: Pass, from: number): Extent | undefined {
+  const found = firstPermitted(state, pass, from, (_state, _pass, at) => badNotHung(state, at));
+  if (!found) return undefined;
+  const { physicalCount } = state;
+  const end = (Math.floor(found.lba / physicalCount) + 1) * physicalCount;
+  return { lba: found.lba, count: Math.min(endOf(found), end) - found.lba };
+}
+
+function badNotHung({ map, notes: noted }: PlanState, from: number): Extent | undefined {
+  for (let at = from; ; ) {
+    const bad = map.next(at, statuses['bad-sector']);
+    if (!bad) return undefined;
+    if (noted.valueAt(bad.lba) !== notes.hung) {
+      const spot = noted.next(bad.lba, notes.hung, endOf(bad));
+      return spot ? { lba: bad.lba, count: spot.lba - bad.lba } : bad;
+    }
+    at = Math.min(endOf(bad), endOf(noted.runAt(bad.lba)));
+  }
 }

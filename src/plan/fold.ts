@@ -110,6 +110,7 @@ function foldRead(state: PlanState, event: ReadEvent): void {
   if (event.goodCount > 0) {
     state.map.set({ lba: event.lba, count: event.goodCount }, statuses.finished);
     state.blamed = [];
+    state.unproven = 0;
   }
   if (event.outcome === 'good' || (event.outcome === 'slow' && pass.onSlow === 'go-on')) {
     state.skipCount = 0;
@@ -118,9 +119,30 @@ function foldRead(state: PlanState, event: ReadEvent): void {
     react(state, pass, event, pass.onSlow, notes['skipped-slow']);
   } else if (event.outcome === 'fault' && event.cause === 'medium') {
     applyFailure(state, pass, event);
+  } else if (isFamiliar(state, event)) {
+    state.unproven += 1;
+    applyFailure(state, pass, event);
   } else {
     state.suspect = event;
   }
+}
+
+/** Verdicts of one kind that make the next failure like it believable, and how many are believed before the
+ * drive has to show again that it is well. */
+const verdictsMin = 3;
+const unprovenMax = 8;
+/** How much longer or shorter than usual such a failure may have taken. */
+const familiarFactor = 4;
+
+/** Whether an error that names no cause (a file's EIO) is one more of those that were the place's fault: the drive
+ * was well after each of the last ones, this one took as long as they did, and a good read or a reference
+ * will follow soon. Until then it can be undone, like every blame. */
+function isFamiliar(state: PlanState, event: ReadEvent): boolean {
+  const { learned, unproven, placeVerdicts } = state;
+  if (event.outcome !== 'fault' || placeVerdicts < verdictsMin || unproven >= unprovenMax)
+    return false;
+  const ratio = event.elapsedMs / learned.failMs;
+  return ratio < familiarFactor && ratio > 1 / familiarFactor;
 }
 
 /** Trimming has no cursor: it takes the first run whose edges are not known. */
@@ -288,6 +310,8 @@ function foldBlame(state: PlanState, event: BlamedEvent): void {
   state.suspect = undefined;
   const on =
     suspect && event.on === 'drive' && acquittedTooOften(state, suspect) ? 'hang' : event.on;
+  state.unproven = 0;
+  state.placeVerdicts = on === 'place' ? state.placeVerdicts + 1 : 0;
   const isLifted = on !== 'place' && liftBlame(state, pass);
   const liftedTo = state.cursor;
   if (pass && suspect) {

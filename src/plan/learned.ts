@@ -31,6 +31,11 @@ export interface Learned {
   /** Failing reads that named their LBA, and that did not. */
   named: number;
   unnamed: number;
+  /** By cell, the chance that a bad sector there comes when it is tried again; 0 = as anywhere. */
+  readonly cellHope: Float32Array;
+  /** Bad physical sectors tried again, and those of them that came. */
+  retried: number;
+  retriedGood: number;
   /** Spots hit, and physical sectors read to find them. */
   hits: number;
   tried: number;
@@ -62,6 +67,9 @@ export function createLearned(sectorCount: number, physicalCount: number): Learn
     cellMs: new Float32Array(cells),
     triedAt: levels(cells),
     hitsAt: levels(cells),
+    cellHope: new Float32Array(cells),
+    retried: 0,
+    retriedGood: 0,
     overheadMs: 0.2,
     sectorMs: 0.005,
     seekMs: 8,
@@ -146,12 +154,17 @@ const followRate = 0.2;
 export function foldLearned(learned: Learned, event: ReadEvent, map: RunMap): void {
   if (event.role !== 'pass') return;
   const good = event.outcome === 'good' || event.outcome === 'slow';
-  if (good) foldGood(learned, event);
+  if (map.valueAt(event.lba) === statuses['bad-sector']) {
+    foldRetry(learned, event.lba, event.goodCount > 0);
+    return;
+  }
+  if (good) foldGood(learned, event, map);
   else if (event.outcome === 'fault' || event.outcome === 'timeout')
     foldFailure(learned, event, map);
 }
 
-function foldGood(learned: Learned, event: ReadEvent): void {
+function foldGood(learned: Learned, event: ReadEvent, map: RunMap): void {
+  noteRecovery(learned, event, map);
   const { cellCount, cellMs, physicalCount } = learned;
   const seeks = event.lba !== learned.headLba;
   learned.headLba = endOf(event);
@@ -190,6 +203,13 @@ function foldGood(learned: Learned, event: ReadEvent): void {
   else learned.overheadMs *= 1 + (clamp(ratio, 0.5, 2) - 1) * followRate * 0.1;
 }
 
+/** The last sectors of a failed group that all came singly: what failed there came at the second try. */
+function noteRecovery(learned: Learned, event: ReadEvent, map: RunMap): void {
+  if (map.valueAt(event.lba) !== statuses['non-trimmed']) return;
+  const run = map.runAt(event.lba);
+  if (run.count <= event.count) foldRetry(learned, event.lba, true);
+}
+
 function clamp(value: number, least: number, most: number): number {
   return Math.min(most, Math.max(least, value));
 }
@@ -198,10 +218,15 @@ function foldFailure(learned: Learned, event: ReadEvent, map: RunMap): void {
   learned.failMs =
     learned.failMs === 0
       ? event.elapsedMs
-      : learned.failMs + (event.elapsedMs - learned.failMs) * followRate;
+      : learned.failMs +
+        (Math.min(event.elapsedMs, 2 * learned.failMs) - learned.failMs) * followRate;
   if (event.faultLba !== undefined) learned.named += 1;
   else if (event.count > learned.physicalCount) learned.unnamed += 1;
   const at = event.faultLba ?? event.lba;
+  if (event.count <= learned.physicalCount && map.valueAt(at) === statuses['non-trimmed']) {
+    // It failed in its group, and now by itself.
+    foldRetry(learned, at, false);
+  }
   const before = at - 1;
   const isInside = before >= 0 && map.valueAt(before) === statuses['bad-sector'];
   const tainted = map.valueAt(Math.min(at, map.size - 1)) === statuses['non-trimmed'];
@@ -389,6 +414,8 @@ const keptNumbers = [
   'headMs',
   'failMs',
   'named',
+  'retried',
+  'retriedGood',
   'unnamed',
   'hits',
   'tried',
@@ -428,4 +455,31 @@ export function recallLearned(learned: Learned, data: LearnedData, map: RunMap):
   learnAreas(learned, map);
   learned.newsLearned = newsLearned;
   return true;
+}
+
+/** Tries again are worth this many tries of experience, one of which helped, before any was made. */
+const hopePrior = 12;
+/** How fast a cell's hope follows what its tries bring. */
+const hopeRate = 0.08;
+/** With less hope than this a sector is left as bad: once some came, and while none ever did. */
+export const hopeMin = 0.015;
+export const sampleHopeMin = 0.06;
+
+/** The chance that a bad sector comes when it is tried again: on the whole drive, or in its cell once something
+ * is known of that. */
+export function hopeAt(learned: Learned, lba: number): number {
+  return learned.cellHope[Math.floor(lba / learned.cellCount)] || hope(learned);
+}
+
+export function hope({ retried, retriedGood }: Learned): number {
+  return (retriedGood + 1) / (retried + hopePrior);
+}
+
+/** Takes in what became of a bad sector that was tried again. */
+function foldRetry(learned: Learned, lba: number, came: boolean): void {
+  learned.retried += 1;
+  if (came) learned.retriedGood += 1;
+  const cell = Math.floor(lba / learned.cellCount);
+  const former = hopeAt(learned, lba);
+  learned.cellHope[cell] = former + ((came ? 1 : 0) - former) * hopeRate;
 }

@@ -50,6 +50,7 @@ export const passSchema: z.ZodType<Pass> = z.strictObject({
   onSlow: z.enum(rowWords.reaction),
   onHang: z.enum(rowWords.onHang),
   hangRetries: count.exactOptional(),
+  keepAwayCount: count.exactOptional(),
   leaveAs: z.enum(rowWords.leaveAs).exactOptional(),
   skip: z.strictObject({
     startCount: count,

@@ -60,6 +60,9 @@ export interface Pass {
   /** With `retry`: how often a place may hang the drive again before it is deferred; absent: as often as the
    * power-cycle budget bears. */
   readonly hangRetries?: number;
+  /** Sectors next to a spot that hung the drive by itself, rounded up to whole physical sectors, that are not
+   * read: a spot is often wider than one. They stay unread. */
+  readonly keepAwayCount?: number;
   /** What an area left on a fault is left for. Absent: as it was. */
   readonly leaveAs?: Exclude<Note, 'none'>;
   /** Jumps of `skip`, in sectors: the first, the limit, and by what each grows (2 when absent).
@@ -118,7 +121,7 @@ export function isForward(pass: Pick<Pass, 'direction'>): boolean {
 
 /** Statuses that a pass acts on. */
 export function actsOn(pass: Pass): readonly StatusCode[] {
-  if (pass.area === 'hung' || pass.direction === 'best-first')
+  if (pass.area === 'hung' || (pass.direction === 'best-first' && pass.phase !== 'retry'))
     return [statuses['non-tried'], statuses['non-trimmed'], statuses['non-scraped']];
   switch (pass.phase) {
     case 'copy':

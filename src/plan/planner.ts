@@ -120,8 +120,9 @@ function candidateAfter(
       const area = state.notes.next(at, note);
       if (!area) return undefined;
       const run = nextOf(state, wanted, area.lba, endOf(area));
-      if (run) return run;
-      at = endOf(area);
+      const clear = run && awayFromHung(state, pass, run);
+      if (clear) return clear;
+      at = run ? endOf(run) : endOf(area);
     }
   }
   return undefined;
@@ -153,11 +154,29 @@ function candidateBefore(
       const area = state.notes.previous(at, note);
       if (!area) return undefined;
       const run = previousOf(state, wanted, endOf(area), area.lba);
-      if (run) return run;
-      at = area.lba;
+      const clear = run && awayFromHung(state, pass, run);
+      if (clear) return clear;
+      at = run ? run.lba : area.lba;
     }
   }
   return undefined;
+}
+
+/** A run without what lies too near to a spot that hung the drive by itself. */
+function awayFromHung(state: PlanState, pass: Pass, run: Extent): Extent | undefined {
+  const size = state.physicalCount;
+  const away = Math.ceil((pass.keepAwayCount ?? 0) / size) * size;
+  if (away === 0) return run;
+  const lba = run.lba + (isHungSpot(state, run.lba - 1) ? away : 0);
+  const end = endOf(run) - (isHungSpot(state, endOf(run)) ? away : 0);
+  return end > lba ? { lba, count: end - lba } : undefined;
+}
+
+function isHungSpot(state: PlanState, lba: number): boolean {
+  if (lba < 0 || lba >= state.sectorCount) return false;
+  return (
+    state.map.valueAt(lba) === statuses['bad-sector'] && state.notes.valueAt(lba) === notes.hung
+  );
 }
 
 /** Whether a run has the finished neighbour that the pass asks for. */

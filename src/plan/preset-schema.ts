@@ -106,6 +106,9 @@ const rowFields = {
   hangRetries: count.describe(
     'With onHang: retry, how often a place may hang the drive again before it is deferred.',
   ),
+  keepAwayCount: count.describe(
+    'Sectors next to a spot that hung the drive by itself that are not read, in whole physical sectors: a spot is often wider than one, and each touch is a power cycle. They stay unread.',
+  ),
   leaveAs: z.enum(rowWords.leaveAs).describe('What an area left on a bad read is left for.'),
   skip: z
     .strictObject({

@@ -43,6 +43,9 @@ export interface PlanState {
   readonly spent: { faults: number; readMs: number };
   /** Hangs in a row at one place that is read again. */
   hangs: { lba: number; count: number };
+  /** Verdicts against places in a row, and failures believed since without a new one. */
+  placeVerdicts: number;
+  unproven: number;
   /** Verdicts against the drive in a row over one and the same read. */
   acquittals: { lba: number; count: number };
   /** What reads told of the drive besides the map. */
@@ -77,6 +80,8 @@ export function createPlanState(
     suspect: undefined,
     spent: { faults: 0, readMs: 0 },
     hangs: { lba: 0, count: 0 },
+    placeVerdicts: 0,
+    unproven: 0,
     acquittals: { lba: 0, count: 0 },
     learned: createLearned(options.sectorCount, options.physicalCount),
   };
