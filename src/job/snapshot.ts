@@ -62,7 +62,13 @@ const snapshotSchema = z.object({
   blamed: z.array(count),
   suspect: suspectSchema.nullable(),
   /** What was learned of the drive, `cells` deflated and in base 64; absent in older checkpoints. */
-  learned: z.object({ numbers: z.record(z.string(), z.number()), cells: z.string() }).optional(),
+  learned: z
+    .object({
+      numbers: z.record(z.string(), z.number()),
+      typicalMs: z.array(z.number()),
+      cells: z.string(),
+    })
+    .optional(),
   spent: z.object({ faults: count, readMs: z.number().nonnegative() }),
   hangs: z.object({ lba: count, count }),
   acquittals: z.object({ lba: count, count }),
@@ -186,8 +192,12 @@ function givenOf({ given, scope }: Snapshot, passes: readonly Pass[]): Given {
 }
 
 function packLearned({ learned }: PlanState): NonNullable<Snapshot['learned']> {
-  const { numbers, cells } = learnedData(learned);
-  return { numbers: { ...numbers }, cells: deflateSync(cells).toString('base64') };
+  const { numbers, cells, typicalMs } = learnedData(learned);
+  return {
+    numbers: { ...numbers },
+    typicalMs: [...typicalMs],
+    cells: deflateSync(cells).toString('base64'),
+  };
 }
 
 /** What does not fit this drive is not believed: then it is learned anew. */
@@ -197,7 +207,11 @@ function unpackLearned(plan: PlanState, packed: NonNullable<Snapshot['learned']>
     const maxOutputLength = learnedData(learned).cells.byteLength;
     const bytes = inflateSync(Buffer.from(packed.cells, 'base64'), { maxOutputLength });
     const cells = new Float32Array(new Uint8Array(bytes).buffer);
-    recallLearned(learned, { numbers: packed.numbers as LearnedData['numbers'], cells }, map);
+    recallLearned(
+      learned,
+      { ...packed, numbers: packed.numbers as LearnedData['numbers'], cells },
+      map,
+    );
   } catch {
     // Damaged or of another size.
   }

@@ -10,7 +10,7 @@ import {
   type Learned,
   localSpotRate,
   sampleHopeMin,
-  speedAt,
+  slownessAt,
   spotRate,
   survival,
 } from './learned.js';
@@ -18,6 +18,7 @@ import { notes, type Pass } from './pass.js';
 import { type Expected, nextExpected } from './pitch.js';
 import type { PlanStep } from './planner.js';
 import type { PlanState } from './state.js';
+import { healthySectorMs, typicalMs } from './typical.js';
 
 /** Unread sectors between two things that are known. */
 interface Gap extends Extent {
@@ -161,8 +162,8 @@ interface Offer {
 /** What may be read in a gap, from its left end on. */
 export function offersOf(state: PlanState, gap: Gap): Offer[] {
   const { learned, physicalCount } = state;
-  const healthyMs = learned.sectorMs;
-  const failMs = Math.max(learned.failMs, 100 * (learned.overheadMs + 64 * learned.sectorMs));
+  const healthyMs = healthySectorMs(learned.typical);
+  const failMs = Math.max(learned.failMs, 100 * typicalMs(learned.typical, 64));
   if (gap.tainted) {
     const physicals = Math.max(1, gap.count / physicalCount);
     const gain = gap.leftGood ? gap.count / 2 : gap.count / 4;
@@ -215,7 +216,8 @@ function contiguousWorth(state: PlanState, gap: Gap, failMs: number): number {
       ? physicalCount / Math.max(physicalCount, gap.expected.to - gap.lba)
       : 0;
   const sectorMs = contiguousMs(learned, gap.lba);
-  return learned.sectorMs / (sectorMs + ((rate + edge + expected) * failMs) / physicalCount);
+  const healthyMs = healthySectorMs(learned.typical);
+  return healthyMs / (sectorMs + ((rate + edge + expected) * failMs) / physicalCount);
 }
 
 /** Spots a physical sector beyond what is usual on this drive. */
@@ -269,10 +271,10 @@ function reach(learned: Learned, count: number, least: number, limit: number): n
   return Math.min(1, Math.max(0, p) / Math.max(1e-6, known));
 }
 
+/** Milliseconds a sector where the last read ended. */
 function contiguousMs(learned: Learned, lba: number): number {
-  const weak = weakAt(learned, lba);
-  if (weak) return Math.max(weak.sectorMs, speedAt(learned, lba) ?? 0);
-  return speedAt(learned, lba) ?? speedAt(learned, Math.max(0, lba - 1)) ?? learned.sectorMs;
+  const known = slownessAt(learned, lba) ?? slownessAt(learned, Math.max(0, lba - 1)) ?? 1;
+  return Math.max(known, weakAt(learned, lba)?.slowness ?? 1) * healthySectorMs(learned.typical);
 }
 
 /** The weak head, where an LBA is in one of its bands. */
@@ -281,21 +283,21 @@ function weakAt(learned: Learned, lba: number): HeadMap | undefined {
   return band && band.lba <= lba ? learned.heads : undefined;
 }
 
+/** Milliseconds a sector at a place further in, as far as the sides of the gap tell. */
 function landingMs(learned: Learned, gap: Gap, lba: number): number {
-  const weak = weakAt(learned, lba);
-  if (weak) return Math.max(weak.sectorMs, speedAt(learned, lba) ?? 0);
-  const known = speedAt(learned, lba);
-  if (known !== undefined) return Math.max(known, learned.sectorMs);
-  const { sectorMs, physicalCount, slowSurvival } = learned;
+  return landingSlowness(learned, gap, lba) * healthySectorMs(learned.typical);
+}
+
+function landingSlowness(learned: Learned, gap: Gap, lba: number): number {
+  const known = slownessAt(learned, lba) ?? weakAt(learned, lba)?.slowness;
+  if (known !== undefined) return known;
+  const { physicalCount, slowSurvival } = learned;
   const from = Math.max(0, gap.lba - 1);
-  const leftMs = speedAt(learned, from) ?? sectorMs;
-  const rightMs = speedAt(learned, endOf(gap)) ?? sectorMs;
-  const left =
-    Math.max(0, leftMs - 2 * sectorMs) * survival(slowSurvival, (lba - from) / physicalCount);
-  const right =
-    Math.max(0, rightMs - 2 * sectorMs) *
-    survival(slowSurvival, (endOf(gap) - lba) / physicalCount);
-  return sectorMs + Math.max(left, right);
+  const excess = (at: number) => Math.max(0, (slownessAt(learned, at) ?? 1) - 2);
+  const still = (count: number) => survival(slowSurvival, count / physicalCount);
+  const left = excess(from) * still(lba - from);
+  const right = excess(endOf(gap)) * still(endOf(gap) - lba);
+  return 1 + Math.max(left, right);
 }
 
 /** A failing read wears the drive like so many good ones. */

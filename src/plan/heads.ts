@@ -7,8 +7,8 @@ export interface HeadMap {
   readonly weak: readonly Extent[];
   /** How many heads take turns, as far as the distances tell. */
   readonly heads: number;
-  /** Milliseconds a sector in there, and bad spots a physical sector. */
-  readonly sectorMs: number;
+  /** How many times longer than is typical reads take in there, and bad spots a physical sector. */
+  readonly slowness: number;
   readonly spotRate: number;
 }
 
@@ -19,7 +19,7 @@ export interface PoorArea extends Extent {
   readonly to: number;
   readonly hits: number;
   readonly tried: number;
-  readonly sectorMs: number;
+  readonly slowness: number;
 }
 
 /** An edge is known when what is unsure is at most this share of the area. */
@@ -54,7 +54,7 @@ export function inferHeads(
   return {
     weak,
     heads: Math.max(2, Math.round(period / length)),
-    sectorMs: Math.max(...bands.map((area) => area.sectorMs)),
+    slowness: Math.max(1, ...bands.map((area) => area.slowness)),
     spotRate:
       sum((area) => area.hits) /
       Math.max(

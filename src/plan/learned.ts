@@ -4,6 +4,7 @@ import { statuses } from '../map/status.js';
 import type { ReadEvent } from './events.js';
 import { areMostlyPoor, type HeadMap, inferHeads, type PoorArea } from './heads.js';
 import { findPitches, type Pitch } from './pitch.js';
+import { createTypical, foldTypical, type Typical, typicalMs } from './typical.js';
 
 /** What reads have told of the drive besides the map: how fast it is where, how often and how widely it is
  * damaged, what a failing read costs. Folded from read events; the same events give the same. Distances
@@ -12,20 +13,19 @@ export interface Learned {
   readonly physicalCount: number;
   /** Sectors of one cell. */
   readonly cellCount: number;
-  /** By cell: milliseconds a sector of recent reads (0 = none yet), physical sectors read, and spots hit. */
-  readonly cellMs: Float32Array;
-  /** The same by scale, each eight times as coarse as the one before. */
+  /** By cell, how many times longer than is typical the last reads took; 0 = none yet. */
+  readonly cellSlow: Float32Array;
+  /** Physical sectors read and spots hit, by cell, then by scale, each eight times as coarse as the one before. */
   readonly triedAt: readonly Float32Array[];
   readonly hitsAt: readonly Float32Array[];
-  /** Milliseconds of a command besides its sectors, and of a sector, where the drive is well. */
-  overheadMs: number;
-  sectorMs: number;
+  /** How long reads take where the drive is well. */
+  readonly typical: Typical;
   /** Milliseconds to get to another place. */
   seekMs: number;
   /** Where the last read that went well ended. */
   headLba: number;
-  /** Milliseconds a sector there. */
-  headMs: number;
+  /** How many times longer than is typical reads took there. */
+  headSlow: number;
   /** Milliseconds of a failing read. */
   failMs: number;
   /** Failing reads that named their LBA, and that did not. */
@@ -64,17 +64,16 @@ export function createLearned(sectorCount: number, physicalCount: number): Learn
   return {
     physicalCount,
     cellCount,
-    cellMs: new Float32Array(cells),
+    cellSlow: new Float32Array(cells),
     triedAt: levels(cells),
     hitsAt: levels(cells),
     cellHope: new Float32Array(cells),
     retried: 0,
     retriedGood: 0,
-    overheadMs: 0.2,
-    sectorMs: 0.005,
+    typical: createTypical(),
     seekMs: 8,
     headLba: 0,
-    headMs: 0.005,
+    headSlow: 1,
     failMs: 0,
     named: 0,
     unnamed: 0,
@@ -146,7 +145,7 @@ export function survival(table: Float64Array, d: number): number {
 /** A read this long tells of its place even when the heads had to move, in sectors. */
 const measuredMin = 64;
 /** How much slower one read may make a place look. */
-const surpriseMax = 5;
+const surpriseMax = 3;
 /** How fast estimates follow. */
 const followRate = 0.2;
 
@@ -165,42 +164,49 @@ export function foldLearned(learned: Learned, event: ReadEvent, map: RunMap): vo
 
 function foldGood(learned: Learned, event: ReadEvent, map: RunMap): void {
   noteRecovery(learned, event, map);
-  const { cellCount, cellMs, physicalCount } = learned;
+  const { typical, physicalCount } = learned;
+  const expectedMs = typicalMs(typical, event.count);
   const seeks = event.lba !== learned.headLba;
   learned.headLba = endOf(event);
   if (seeks) {
-    learned.headMs = learned.sectorMs;
-    const seekMs = Math.max(
-      0,
-      event.elapsedMs - learned.overheadMs - learned.sectorMs * event.count,
-    );
-    learned.seekMs += (Math.min(seekMs, 4 * learned.seekMs) - learned.seekMs) * followRate;
-  }
-  const approachMs = learned.overheadMs + (seeks ? 2 * learned.seekMs : 0);
-  const perSectorMs = Math.max(0, event.elapsedMs - approachMs) / event.count;
-  for (let at = event.lba; at < endOf(event); ) {
-    const cell = Math.floor(at / cellCount);
-    const end = Math.min(endOf(event), (cell + 1) * cellCount);
-    const weight = 1;
-    const former = cellMs[cell] || learned.headMs;
-    addAt(learned.triedAt, cell, (end - at) / physicalCount);
-    at = end;
-    // A short read at another place tells of the way there, not of the place.
-    if (seeks && event.count < measuredMin) continue;
-    // One slow read is a retry of the drive's; the next one tells whether the place is slow.
-    const ms = clamp(perSectorMs, learned.sectorMs / 2, surpriseMax * former);
-    cellMs[cell] = former + (ms - former) * weight;
-    learned.headMs = cellMs[cell]!;
-    if (isSlow(learned, cellMs[cell]!) && !isSlow(learned, former)) learned.news += 1;
-  }
+    const seekMs = clamp(event.elapsedMs - expectedMs, 0, 4 * learned.seekMs);
+    learned.seekMs += (seekMs - learned.seekMs) * followRate;
+    learned.headSlow = 1;
+  } else foldTypical(typical, event.count, event.elapsedMs);
   learned.tried += event.count / physicalCount;
-  // What is well: reads that took no more than a few times what was expected.
-  if (seeks) return;
-  const expectedMs = learned.overheadMs + learned.sectorMs * event.count;
-  const ratio = event.elapsedMs / expectedMs;
-  if (ratio > 4 && learned.tried > 256) return;
-  if (event.count >= 64) learned.sectorMs *= 1 + (clamp(ratio, 0.5, 2) - 1) * followRate;
-  else learned.overheadMs *= 1 + (clamp(ratio, 0.5, 2) - 1) * followRate * 0.1;
+  // A short read at another place tells of the way there, not of the place.
+  if (seeks && event.count < measuredMin) countTried(learned, event);
+  else foldSlowness(learned, event, (event.elapsedMs - (seeks ? learned.seekMs : 0)) / expectedMs);
+}
+
+function countTried(learned: Learned, event: ReadEvent): void {
+  forEachCell(learned, event, (cell, count) => {
+    addAt(learned.triedAt, cell, count / learned.physicalCount);
+  });
+}
+
+function foldSlowness(learned: Learned, event: ReadEvent, slowness: number): void {
+  countTried(learned, event);
+  forEachCell(learned, event, (cell) => {
+    const former = learned.cellSlow[cell] || learned.headSlow;
+    // One slow read is a retry of the drive's; the next one tells whether the place is slow.
+    learned.headSlow = clamp(slowness, 1, surpriseMax * former);
+    learned.cellSlow[cell] = learned.headSlow;
+    if (learned.headSlow > slowFactor && former <= slowFactor) learned.news += 1;
+  });
+}
+
+function forEachCell(
+  { cellCount }: Learned,
+  extent: Extent,
+  visit: (cell: number, count: number) => void,
+): void {
+  for (let at = extent.lba; at < endOf(extent); ) {
+    const cell = Math.floor(at / cellCount);
+    const end = Math.min(endOf(extent), (cell + 1) * cellCount);
+    visit(cell, end - at);
+    at = end;
+  }
 }
 
 /** The last sectors of a failed group that all came singly: what failed there came at the second try. */
@@ -306,21 +312,18 @@ export function isLearningDue({ news, newsLearned }: Learned): boolean {
 }
 const newsMin = 3;
 
-/** Slower than this many times healthy reading is a slow place. */
+/** Slower than this many times the typical is a slow place; between well and slow lies what one slow read
+ * alone has told. */
 const slowFactor = 8;
-function isSlow(learned: Learned, ms: number): boolean {
-  return ms > slowFactor * learned.sectorMs;
-}
+const wellFactor = 2.5;
 
-/** Between well and slow lies what one slow read alone has told. */
-const wellFactor = 3;
 function isWell(learned: Learned, cell: number): boolean {
-  const ms = learned.cellMs[cell]!;
-  return ms > 0 && ms < wellFactor * learned.sectorMs;
+  const slowness = learned.cellSlow[cell]!;
+  return slowness > 0 && slowness < wellFactor;
 }
 
 function isPoor(learned: Learned, cell: number): boolean {
-  return learned.hitsAt[0]![cell]! > 0 || isSlow(learned, learned.cellMs[cell]!);
+  return learned.hitsAt[0]![cell]! > 0 || learned.cellSlow[cell]! > slowFactor;
 }
 
 /** Whether most of the cells that were read in an extent read well. */
@@ -339,22 +342,22 @@ function readsWell(learned: Learned, { lba, count }: Extent): boolean | undefine
 
 /** Stretches of cells with damage or slowness between cells that read well. Single cells are spots. */
 export function poorAreas(learned: Learned, map: RunMap): PoorArea[] {
-  const { cellCount, cellMs } = learned;
+  const { cellCount, cellSlow } = learned;
   const hitsAt = learned.hitsAt[0]!;
   const triedAt = learned.triedAt[0]!;
   const areas: PoorArea[] = [];
   let [good, first, last] = [0, -1, -1];
-  let [hits, tried, ms] = [0, 0, 0];
+  let [hits, tried, slowness] = [0, 0, 0];
   const close = (next: number) => {
     if (last > first) {
       const lba = edgeOf(map, first * cellCount, cellCount);
       const end = Math.min(map.size, (last + 1) * cellCount);
       const from = Math.min(lba, good * cellCount);
       const to = Math.min(map.size, next * cellCount);
-      areas.push({ lba, count: end - lba, from, to, hits, tried, sectorMs: ms });
+      areas.push({ lba, count: end - lba, from, to, hits, tried, slowness });
     }
     first = last = -1;
-    [hits, tried, ms] = [0, 0, 0];
+    [hits, tried, slowness] = [0, 0, 0];
   };
   for (let cell = 0; cell < hitsAt.length; cell++) {
     if (isPoor(learned, cell)) {
@@ -362,7 +365,7 @@ export function poorAreas(learned: Learned, map: RunMap): PoorArea[] {
       last = cell;
       hits += hitsAt[cell]!;
       tried += triedAt[cell]!;
-      ms = Math.max(ms, cellMs[cell]!);
+      slowness = Math.max(slowness, cellSlow[cell]!);
     } else if (isWell(learned, cell)) {
       close(cell);
       good = cell + 1;
@@ -391,27 +394,23 @@ function thinned(lengths: readonly number[]): readonly number[] {
   return step <= 1 ? lengths : lengths.filter((_, index) => index % step === 0);
 }
 
-/** Milliseconds a sector at an LBA that was read, or nothing. */
-export function speedAt(learned: Learned, lba: number): number | undefined {
-  const ms = learned.cellMs[Math.floor(lba / learned.cellCount)];
-  return ms === undefined || ms === 0 ? undefined : ms;
+/** How many times longer than is typical reads take at an LBA, or nothing where none was made. */
+export function slownessAt(learned: Learned, lba: number): number | undefined {
+  return learned.cellSlow[Math.floor(lba / learned.cellCount)] || undefined;
 }
-
-export type { Extent };
 
 /** What a checkpoint keeps of it: numbers, and what every cell showed. The rest follows from them and the map. */
 export interface LearnedData {
   readonly numbers: Readonly<Record<(typeof keptNumbers)[number], number>>;
-  /** Milliseconds a sector, physical sectors read and spots hit, for one cell after the other. */
+  /** Slowness, physical sectors read and spots hit, for one cell after the other. */
   readonly cells: Float32Array;
+  readonly typicalMs: readonly number[];
 }
 
 const keptNumbers = [
-  'overheadMs',
-  'sectorMs',
   'seekMs',
   'headLba',
-  'headMs',
+  'headSlow',
   'failMs',
   'named',
   'retried',
@@ -425,29 +424,32 @@ const keptNumbers = [
 ] as const;
 
 export function learnedData(learned: Learned): LearnedData {
-  const { cellMs } = learned;
-  const cells = new Float32Array(3 * cellMs.length);
-  for (let cell = 0; cell < cellMs.length; cell++) {
-    cells.set([cellMs[cell]!, learned.triedAt[0]![cell]!, learned.hitsAt[0]![cell]!], 3 * cell);
+  const { cellSlow } = learned;
+  const cells = new Float32Array(3 * cellSlow.length);
+  for (let cell = 0; cell < cellSlow.length; cell++) {
+    cells.set([cellSlow[cell]!, learned.triedAt[0]![cell]!, learned.hitsAt[0]![cell]!], 3 * cell);
   }
   const numbers = Object.fromEntries(keptNumbers.map((name) => [name, learned[name]]));
-  return { numbers: numbers as LearnedData['numbers'], cells };
+  return { numbers: numbers as LearnedData['numbers'], cells, typicalMs: [...learned.typical.ms] };
 }
 
 /** Brings back what a checkpoint kept; says whether it could be: data of another drive or with impossible
  * numbers changes nothing. */
 export function recallLearned(learned: Learned, data: LearnedData, map: RunMap): boolean {
-  const { cellMs } = learned;
+  const { cellSlow } = learned;
   const isPossible = (value: unknown) => Number.isFinite(value) && Number(value) >= 0;
-  if (data.cells.length !== 3 * cellMs.length || !data.cells.every(isPossible)) return false;
+  if (data.cells.length !== 3 * cellSlow.length || !data.cells.every(isPossible)) return false;
   if (!keptNumbers.every((name) => isPossible(data.numbers[name]))) return false;
-  if (!(data.numbers.sectorMs > 0 && data.numbers.price > 0)) return false;
+  const { ms } = learned.typical;
+  if (data.typicalMs.length !== ms.length || !data.typicalMs.every(isPossible)) return false;
+  if (!(data.numbers.price > 0)) return false;
+  ms.set(data.typicalMs);
   for (const name of keptNumbers) learned[name] = data.numbers[name];
   for (const levels of [learned.triedAt, learned.hitsAt]) {
     for (const level of levels) level.fill(0);
   }
-  for (let cell = 0; cell < cellMs.length; cell++) {
-    cellMs[cell] = data.cells[3 * cell]!;
+  for (let cell = 0; cell < cellSlow.length; cell++) {
+    cellSlow[cell] = data.cells[3 * cell]!;
     addAt(learned.triedAt, cell, data.cells[3 * cell + 1]!);
     addAt(learned.hitsAt, cell, data.cells[3 * cell + 2]!);
   }
