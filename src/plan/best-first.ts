@@ -4,14 +4,14 @@ import { firstPermitted, permittedAfter } from './domain.js';
 import { type HeadMap, weakBandFrom } from './heads.js';
 import {
   hope,
-  hopeAt,
-  hopeMin,
+  isHopeful,
   isLearningDue,
   type Learned,
   localSpotRate,
   sampleHopeMin,
   slownessAt,
   spotRate,
+  spotRateBeyond,
   survival,
 } from './learned.js';
 import { notes, type Pass } from './pass.js';
@@ -179,6 +179,7 @@ export function offersOf(state: PlanState, gap: Gap): Offer[] {
     const lba = Math.ceil((gap.lba + Math.floor(d)) / physicalCount) * physicalCount;
     const at = Math.max(lba, gap.lba);
     if (at >= endOf(gap)) break;
+    if ((landings.at(-1)?.lba ?? -1) >= at) continue;
     landings.push(landing(state, gap, at, failMs));
     // The end of a weak band is a place of its own.
     const band = weakBandFrom(learned.heads, at);
@@ -252,7 +253,8 @@ function landing(state: PlanState, gap: Gap, lba: number, failMs: number) {
     ? 0
     : reach(learned, gap.rightBad - lba, 0, gap.leftGood ? gap.rightBad - gap.lba : 0);
   const weak = weakAt(learned, lba);
-  const rate = Math.max(localSpotRate(learned, lba), weak ? weak.spotRate : 0);
+  const beyond = gap.lba > 0 ? spotRateBeyond(learned, gap.lba - 1, lba) : 0;
+  const rate = Math.max(localSpotRate(learned, lba), weak ? weak.spotRate : 0, beyond);
   const risk = 1 - (1 - left) * (1 - right) * (1 - (weak ? weak.spotRate : 0));
   const whole = endOf(gap) - lba;
   const run = Math.min(gap.rightGood ? whole : whole / 2, physicalCount / rate);
@@ -353,6 +355,9 @@ function nextPrice(state: PlanState, pass: Pass): number | undefined {
   return Math.min(state.learned.price / Math.SQRT2, best * 0.9);
 }
 
+/** So many must have come at another try before the others are tried in turn. */
+const cameMin = 2;
+
 /** Bad sectors again, round by round over those with hope left. While none has ever come, tries are spread over
  * the drive: a few that fail everywhere say more than many in one place. */
 function retryStep(
@@ -362,7 +367,7 @@ function retryStep(
 ): PlanStep | undefined {
   const { learned } = state;
   const last = inFlight.at(-1);
-  if (learned.retriedGood === 0) return last ? { kind: 'wait' } : sampleStep(state, pass);
+  if (learned.retriedGood < cameMin) return last ? { kind: 'wait' } : sampleStep(state, pass);
   const from = last ? endOf(last) : state.cursor;
   const extent = hopefulFrom(state, pass, from);
   if (extent) return { kind: 'read', extent, pass };
@@ -383,7 +388,7 @@ function hopefulFrom(state: PlanState, pass: Pass, from: number): Extent | undef
   const { cellCount } = state.learned;
   for (let at = from; ; ) {
     const extent = badFrom(state, pass, at);
-    if (!extent || hopeAt(state.learned, extent.lba) >= hopeMin) return extent;
+    if (!extent || isHopeful(state.learned, extent.lba)) return extent;
     at = (Math.floor(extent.lba / cellCount) + 1) * cellCount;
   }
 }

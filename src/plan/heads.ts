@@ -1,4 +1,5 @@
 import { type Extent, endOf } from '../map/extent.js';
+import type { Pitch } from './pitch.js';
 
 /** What is known of a weak head: the bands it reads, and what reading there costs. A drive lays its LBAs on one
  * head for a band, then on the next, so that a head's bands come back at a regular distance. */
@@ -62,6 +63,36 @@ export function inferHeads(
         sum((area) => area.hits + area.tried),
       ),
   };
+}
+
+/** Regular damage that is too loose for a scratch is a head: its spots lie anywhere in its bands, so a band is
+ * √12 times as long as the spots spread (uniform distribution). `read` gives the spots hit and the physical
+ * sectors read in an extent. */
+export function headsOfPitches(
+  pitches: readonly Pitch[],
+  sectorCount: number,
+  read: (extent: Extent) => { readonly hits: number; readonly tried: number },
+): HeadMap | undefined {
+  const weak: Extent[] = [];
+  let heads = 2;
+  let [hits, tried] = [0, 0];
+  for (const { from, to, pitch, phase, spread } of pitches) {
+    const count = Math.min(pitch * shareMax, Math.sqrt(12) * spread);
+    heads = Math.max(heads, Math.round(pitch / count));
+    let place = phase + pitch * Math.ceil((Math.max(from, 0) - phase) / pitch);
+    for (; place < Math.min(to, sectorCount); place += pitch) {
+      const lba = Math.max(0, Math.floor(place - count / 2));
+      const end = Math.min(sectorCount, Math.ceil(place + count / 2));
+      if (end <= lba || lba < (weak.length > 0 ? endOf(weak.at(-1)!) : 0)) continue;
+      const band = { lba, count: end - lba };
+      weak.push(band);
+      const seen = read(band);
+      hits += seen.hits;
+      tried += seen.tried;
+    }
+  }
+  if (weak.length === 0) return undefined;
+  return { weak, heads, slowness: 1, spotRate: hits / Math.max(1, hits + tried) };
 }
 
 /** Whether the bands of a head map are still poor wherever they were read. */

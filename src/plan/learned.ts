@@ -2,7 +2,7 @@ import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import type { ReadEvent } from './events.js';
-import { areMostlyPoor, type HeadMap, inferHeads, type PoorArea } from './heads.js';
+import { areMostlyPoor, type HeadMap, headsOfPitches, inferHeads, type PoorArea } from './heads.js';
 import { findPitches, type Pitch } from './pitch.js';
 import { createTypical, foldTypical, type Typical, typicalMs } from './typical.js';
 
@@ -31,7 +31,8 @@ export interface Learned {
   /** Failing reads that named their LBA, and that did not. */
   named: number;
   unnamed: number;
-  /** By cell, the chance that a bad sector there comes when it is tried again; 0 = as anywhere. */
+  /** By cell, the chance that a bad sector there comes when it is tried again; 0 = as anywhere. Negative where
+   * none ever came. */
   readonly cellHope: Float32Array;
   /** Bad physical sectors tried again, and those of them that came. */
   retried: number;
@@ -209,11 +210,25 @@ function forEachCell(
   }
 }
 
-/** The last sectors of a failed group that all came singly: what failed there came at the second try. */
+/** What came although it had failed, or nearly did: the last sectors of a failed group that all came singly, and
+ * a single sector beside damage that took the drive a good part of the time in which it gives up. */
 function noteRecovery(learned: Learned, event: ReadEvent, map: RunMap): void {
-  if (map.valueAt(event.lba) !== statuses['non-trimmed']) return;
-  const run = map.runAt(event.lba);
-  if (run.count <= event.count) foldRetry(learned, event.lba, true);
+  if (event.count > learned.physicalCount) return;
+  const isTainted = map.valueAt(event.lba) === statuses['non-trimmed'];
+  const cameLast = isTainted && map.runAt(event.lba).count <= event.count;
+  const tookLong = learned.failMs > 0 && event.elapsedMs > learned.failMs / 3;
+  if (cameLast || (tookLong && isNearDamage(learned, event, map))) {
+    foldRetry(learned, event.lba, true);
+  }
+}
+
+function isNearDamage({ physicalCount }: Learned, { lba, count }: Extent, map: RunMap): boolean {
+  const from = Math.max(0, lba - 4 * physicalCount);
+  const limit = Math.min(map.size, lba + count + 4 * physicalCount);
+  return (
+    map.next(from, statuses['bad-sector'], limit) !== undefined ||
+    map.next(from, statuses['non-trimmed'], limit) !== undefined
+  );
 }
 
 function clamp(value: number, least: number, most: number): number {
@@ -265,6 +280,23 @@ export function localSpotRate(learned: Learned, lba: number): number {
   return rate;
 }
 
+/** What the density of spots left of a gap makes of a place further in: the density of each scale around the gap's
+ * edge, falling off with the distance in units of that scale. */
+export function spotRateBeyond(learned: Learned, edge: number, lba: number): number {
+  const { hitsAt, triedAt, cellCount } = learned;
+  let rate = 0;
+  for (let level = 0; level < hitsAt.length - 1; level++) {
+    const size = cellCount * 2 ** (levelShift * level);
+    const cell = Math.floor(edge / size);
+    const more = hitsAt[level]![cell]! - 1;
+    if (more <= 0) continue;
+    const beyond = Math.max(0, lba - (cell + 1) * size);
+    const own = more / (triedAt[level]![cell]! + more + priorTried);
+    rate = Math.max(rate, own / (1 + beyond / size));
+  }
+  return rate;
+}
+
 /** Physical sectors of evidence that a coarser scale's rate is worth in a finer one. */
 const priorTried = 64;
 
@@ -298,11 +330,20 @@ export function learnAreas(learned: Learned, map: RunMap): void {
   });
   close();
   learned.badSurvival.set(survivalOf(thinned(lengths), badPrior));
-  learned.pitches = findPitches(spots, map);
+  const pitches = findPitches(spots, map);
+  const isTight = (pitch: Pitch) => Math.sqrt(12) * pitch.spread < looseMin * learned.physicalCount;
+  learned.pitches = pitches.filter(isTight);
   const isGood = (extent: Extent) => readsWell(learned, extent);
   const inferred = inferHeads(poorAreas(learned, map), map.size, isGood);
   const former = learned.heads;
-  learned.heads = inferred ?? (former && areMostlyPoor(former.weak, isGood) ? former : undefined);
+  learned.heads =
+    inferred ??
+    (former && areMostlyPoor(former.weak, isGood) ? former : undefined) ??
+    headsOfPitches(
+      pitches.filter((pitch) => !isTight(pitch)),
+      map.size,
+      (extent) => seenIn(learned, extent),
+    );
   learned.newsLearned = learned.news;
 }
 
@@ -386,6 +427,18 @@ function edgeOf(map: RunMap, lba: number, cellCount: number): number {
 }
 
 const apartCount = 16;
+/** Places of a scratch lie closer to where they should be than this, in physical sectors. */
+const looseMin = 64;
+
+/** Spots hit and physical sectors read in the cells of an extent. */
+function seenIn(learned: Learned, extent: Extent): { hits: number; tried: number } {
+  let [hits, tried] = [0, 0];
+  forEachCell(learned, extent, (cell) => {
+    hits += learned.hitsAt[0]![cell]!;
+    tried += learned.triedAt[0]![cell]!;
+  });
+  return { hits, tried };
+}
 
 /** At most so many lengths say what there is to say. */
 const lengthsMax = 200;
@@ -464,13 +517,15 @@ const hopePrior = 12;
 /** How fast a cell's hope follows what its tries bring. */
 const hopeRate = 0.08;
 /** With less hope than this a sector is left as bad: once some came, and while none ever did. */
-export const hopeMin = 0.015;
+const hopeMin = 0.015;
 export const sampleHopeMin = 0.06;
 
-/** The chance that a bad sector comes when it is tried again: on the whole drive, or in its cell once something
- * is known of that. */
-export function hopeAt(learned: Learned, lba: number): number {
-  return learned.cellHope[Math.floor(lba / learned.cellCount)] || hope(learned);
+/** Whether a bad sector is worth another try: where some came, down to a small hope; elsewhere while the drive as
+ * a whole gives reason to. */
+export function isHopeful(learned: Learned, lba: number): boolean {
+  const own = learned.cellHope[Math.floor(lba / learned.cellCount)]!;
+  if (own > 0) return own >= hopeMin;
+  return hope(learned) >= sampleHopeMin && (own === 0 || -own >= sampleHopeMin);
 }
 
 export function hope({ retried, retriedGood }: Learned): number {
@@ -479,9 +534,11 @@ export function hope({ retried, retriedGood }: Learned): number {
 
 /** Takes in what became of a bad sector that was tried again. */
 function foldRetry(learned: Learned, lba: number, came: boolean): void {
+  const cell = Math.floor(lba / learned.cellCount);
+  const own = learned.cellHope[cell]!;
+  const former = Math.abs(own) || hope(learned);
+  const next = former + ((came ? 1 : 0) - former) * hopeRate;
+  learned.cellHope[cell] = came || own > 0 ? next : -next;
   learned.retried += 1;
   if (came) learned.retriedGood += 1;
-  const cell = Math.floor(lba / learned.cellCount);
-  const former = hopeAt(learned, lba);
-  learned.cellHope[cell] = former + ((came ? 1 : 0) - former) * hopeRate;
 }
