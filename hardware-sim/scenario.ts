@@ -5,7 +5,13 @@ import { fileURLToPath } from 'node:url';
 import { LineCounter, parseDocument } from 'yaml';
 import { LastspinError, reasonOf } from '../src/errors.js';
 import { offsetOf, type Problem, problemOf, sentenceOf } from './scenario-problem.js';
-import { type FaultRow, type ScenarioFile, type ScenarioInput, scenarioSchema } from './schema.js';
+import {
+  type FaultRow,
+  isPlaced,
+  type ScenarioFile,
+  type ScenarioInput,
+  scenarioSchema,
+} from './schema.js';
 
 /** A checked scenario: every default filled in, sizes that fit each other, the image file found. */
 export interface Scenario extends Omit<ScenarioFile, 'contents'> {
@@ -135,7 +141,7 @@ function faultsProblem(scenario: Scenario): Problem | undefined {
 }
 
 function faultProblem(row: FaultRow, scenario: Scenario): Problem | undefined {
-  if (row.kind === 'spin-up' || row.kind === 'alias') return undefined;
+  if (!isPlaced(row)) return undefined;
   const chosen = (['lba', 'scattered', 'head', 'everywhere'] as const).filter(
     (word) => row[word] !== undefined,
   );

@@ -6,8 +6,10 @@ import { nodeFiles } from '../image/node-files.js';
 import { bringUp } from '../job/bring-up.js';
 import { casePaths, findCase, openCase } from '../job/case.js';
 import { runJob } from '../job/job.js';
+import { chooseKind, guardSilence } from '../job/kind.js';
+import { parseSnapshot } from '../job/snapshot.js';
 import { standardPreset } from '../plan/presets.js';
-import { troublePolicies } from '../power/policy.js';
+import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, type Progress } from '../show/terminal.js';
 import { type OpenedDrive, openPowered, openPowers } from './drives.js';
@@ -25,6 +27,9 @@ export interface ImageOptions {
   readonly json?: boolean;
   readonly strict?: boolean;
   readonly force?: boolean;
+  /** Instead of what the drive says of itself. */
+  readonly kind?: DriveKind;
+  readonly sameDrive?: boolean;
 }
 
 const exitUnread = 4;
@@ -89,7 +94,7 @@ async function imageOpened(
   interrupt: Interrupt,
   progress: Progress,
 ): Promise<ImageResult> {
-  const { drive, kind, clock } = opened;
+  const { drive, clock } = opened;
   const powers = openPowers(options.power, opened);
   const paths = casePaths(path);
   if (opened.path !== undefined) refuseToTouchSource(opened.path, paths);
@@ -98,15 +103,23 @@ async function imageOpened(
     const force = options.force ?? false;
     // Before the drive is powered: it may not survive a start for nothing.
     const found = await findCase(nodeFiles(), paths, force);
-    const policy = troublePolicies[kind];
-    const identity = await bringUp(drive, powers, policy, clock, interrupt.signal, say);
+    const atFirst = troublePolicies[options.kind ?? opened.kind ?? 'hdd'];
+    const identity = await bringUp(drive, powers, atFirst, clock, interrupt.signal, say);
+    const kind = chooseKind({
+      asked: options.kind,
+      saved: parseSnapshot(found.saved?.state)?.driveKind,
+      opened: opened.kind,
+      identity,
+    });
+    if (opened.guard) await guardSilence(opened.guard, kind);
     const rescue = await openCase({
       found,
       drive: identity,
       driveKind: kind,
-      passes: passesFor(identity, options, policy.retries),
+      passes: passesFor(identity, options, troublePolicies[kind].retries),
       ...physicalCountFor(identity, options),
       force,
+      sameDrive: options.sameDrive ?? false,
       version,
       clock,
     });
@@ -130,7 +143,7 @@ async function imageOpened(
         interrupt.signal,
       );
       if (drive.capabilities.park) await drive.park().catch(() => {});
-      return imageResult(end, state, identity, paths, clock.now() - startedAtMs);
+      return imageResult(end, state, identity, kind, paths, clock.now() - startedAtMs);
     } finally {
       await rescue.close();
     }

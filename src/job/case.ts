@@ -8,15 +8,15 @@ import { checkSpace, openImage } from '../image/image-file.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
 import { endOf } from '../map/extent.js';
-import { sectorMapOf } from '../map/mapfile.js';
+import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
-import type { Pass } from '../plan/pass.js';
+import { notes, type Pass } from '../plan/pass.js';
 import { createPlanState } from '../plan/state.js';
 import { createTrouble } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { JobEvent } from './events.js';
-import { refuseOther } from './identity.js';
+import { isOtherIdentity, refuseFailedFirmware, refuseOther } from './identity.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, snapshotOf } from './snapshot.js';
 import { createJobState, foldJob, type JobState } from './state.js';
@@ -89,6 +89,8 @@ export interface CaseOptions {
   /** Logical sectors of one physical sector, where the user says so; else what an earlier run knew, or
    * what the drive says. */
   readonly physicalCount?: number;
+  /** The user says that it is the same drive, although it has another name or another sector size. */
+  readonly sameDrive?: boolean;
   /** Take an image that has no map as empty, and do not insist on disk space. */
   readonly force: boolean;
   readonly version: string;
@@ -106,10 +108,11 @@ export interface Case {
 }
 
 /** Opens a new case or goes on with one. Old bytes are kept in every case.
- * Throws IMAGE_MISMATCH, IMAGE_SPACE, MAP_MISMATCH, DRIVE_CHANGED, FILE_FAILED. */
+ * Throws IMAGE_MISMATCH, IMAGE_SPACE, MAP_MISMATCH, DRIVE_CHANGED, FIRMWARE_FAILED, FILE_FAILED. */
 export async function openCase(options: CaseOptions): Promise<Case> {
   const { found, drive } = options;
   const { files, paths, saved } = found;
+  refuseFailedFirmware(drive);
   const notices: string[] = [];
   const restored = saved ? await restore(options, saved, notices) : undefined;
   const state = restored ?? freshState(options);
@@ -225,14 +228,17 @@ async function restore(
   const { files, paths } = found;
   refuseOtherSize(options, saved);
   const snapshot = parseSnapshot(saved.state);
-  if (snapshot) refuseOther(snapshot.drive, drive);
-  const map = sectorMapOf(saved.map, drive, paths.map);
   if (!snapshot) {
+    const map = sectorMapOf(saved.map, drive, paths.map);
     notices.push(
       `${paths.map} was written by another program: its statuses are kept, the passes start anew`,
     );
     return freshState(options, map);
   }
+  const isOther = options.sameDrive === true && isOtherIdentity(snapshot.drive, drive);
+  if (!isOther) refuseOther(snapshot.drive, drive);
+  // Notes and journal count in the sectors of the drive that they were made with.
+  const map = sectorMapOf(saved.map, snapshot.drive, paths.map);
   const state = restoreState(snapshot, map, passes, driveKind, options.physicalCount);
   const journal = await loadJournal(files, paths.journal);
   if (journal && journal.base === saved.number) {
@@ -240,7 +246,35 @@ async function restore(
     notices.push(...journalNotices(journal));
   }
   settleTrouble(state);
-  return state;
+  return isOther ? takeOver(options, state, snapshot.drive, notices) : state;
+}
+
+/** Goes on with what was learned of a drive under its new identity, which is recorded. The byte map holds;
+ * where sectors have another size the passes start anew on it. */
+function takeOver(
+  options: CaseOptions,
+  state: JobState,
+  former: DriveIdentity,
+  notices: string[],
+): JobState {
+  const { drive, found } = options;
+  notices.push(
+    `--same-drive: ${drive.model} ${drive.serial} is taken for ${former.model} ${former.serial}`,
+  );
+  const scale = former.sectorBytes / drive.sectorBytes;
+  const physicalCount =
+    options.physicalCount ??
+    Math.max(physicalCountOf(drive), Math.round(state.plan.physicalCount * scale));
+  const map = sectorMapOf(byteMapOf(state.plan.map, former.sectorBytes), drive, found.paths.map);
+  const fresh = freshState({ ...options, physicalCount }, map);
+  state.plan.notes.forEachRun((lba, count, value) => {
+    const from = Math.floor(lba * scale);
+    const end = Math.min(drive.sectorCount, Math.ceil((lba + count) * scale));
+    if (value !== notes.none) fresh.plan.notes.set({ lba: from, count: end - from }, value);
+  });
+  Object.assign(fresh.totals, state.totals);
+  fresh.formerDrives = [...state.formerDrives, former];
+  return fresh;
 }
 
 /** Neither loses a claim that the map makes: what was not replayed is read again. */

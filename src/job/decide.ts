@@ -5,6 +5,7 @@ import {
   nextTroubleStep,
   type Reach,
   type Rung,
+  sessionRest,
   suspicionOf,
   type TroubleStep,
 } from '../power/ladder.js';
@@ -21,6 +22,9 @@ export type JobStep =
 export function decide(state: JobState, inFlight: readonly Extent[], reach: Reach): JobStep {
   const step = troubleStep(state, reach);
   if (step) return inFlight.length > 0 ? { kind: 'wait' } : step;
+  const underWayCount = inFlight.reduce((sum, { count }) => sum + count, 0);
+  const rest = sessionRest(state.trouble, state.policy, underWayCount);
+  if (rest) return inFlight.length > 0 ? { kind: 'wait' } : rest;
   const planned = plan(state.plan, inFlight);
   // Verdicts reach back to the last good read, but not past the end of a pass: they come before it.
   if (planned.kind === 'end-pass' && state.plan.blamed.length > 0) {

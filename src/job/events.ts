@@ -13,6 +13,8 @@ export type JobEvent = { readonly atMs: number } & (
       readonly drive: string;
       readonly image: string;
     }
+  /** For good: the drive would only wear. */
+  | { readonly kind: 'powered-off' }
   | { readonly kind: 'power-failed'; readonly power: string; readonly why: string }
   /** What the imager said unasked. */
   | { readonly kind: 'noticed'; readonly text: string }

@@ -1,4 +1,4 @@
-import { reasonOf } from '../errors.js';
+import { isLastspinError, reasonOf } from '../errors.js';
 import { referenceExtent } from '../plan/reference.js';
 import type { Reach } from '../power/ladder.js';
 import { decide, type JobStep } from './decide.js';
@@ -54,6 +54,8 @@ export async function runJob(
   try {
     end = await loop(job).catch((error: unknown) => {
       if (signal.aborted) return interrupted;
+      if (isLastspinError(error, 'FIRMWARE_FAILED'))
+        return stopForGood(note, remedies, reasonOf(error));
       throw error;
     });
     if (end.how === 'interrupted') await drain(job);
@@ -141,6 +143,7 @@ async function act(
       note({ kind: 'trouble', why: step.why, from: step.from });
       return;
     case 'reference':
+      await remedies.checkIdentity();
       return flight
         .probe(referenceExtent(state.plan, step.attempt), step.timeoutMs)
         .then(() => undefined);
@@ -160,10 +163,19 @@ async function act(
       note({ kind: 'blamed', on: step.on, why: step.why });
       return;
     case 'give-up':
+      if (step.powerOff) return stopForGood(note, remedies, step.why);
       return giveUp(state, note, remedies, step.why);
     case 'finished':
       return { how: 'finished', why: 'every pass is done' };
   }
+}
+
+/** A drive that would only wear ends the job, and its power stays off. */
+async function stopForGood(note: Note, remedies: Remedies, why: string): Promise<JobEnd> {
+  note({ kind: 'gave-up', why });
+  note({ kind: 'blamed', on: 'drive', why });
+  await remedies.powerOff();
+  return { how: 'gave-up', why };
 }
 
 /** A drive that stays hung ends the job, or only the pass where its row says so and a last power cycle

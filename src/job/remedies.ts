@@ -12,11 +12,16 @@ export interface Remedies {
   /** Polls until the drive answers, and makes sure that it is the same one.
    * Says whether it did. Throws DRIVE_CHANGED when another drive answers. */
   awaitReady(limitMs: number): Promise<boolean>;
+  /** Asks a drive that seems to answer who it is: one that came back without its firmware reads nothing
+   * that is worth having. Throws DRIVE_CHANGED, FIRMWARE_FAILED. */
+  checkIdentity(): Promise<void>;
   /** Cuts and restores the power with the first switch that works. Throws POWER_FAILED when none does. */
   cyclePower(offMs: number): Promise<void>;
   rest(restMs: number, why: string, powerOff: boolean): Promise<void>;
   /** Power off and on where there is a switch, ready, settled: says whether the drive is back. */
   revive(): Promise<boolean>;
+  /** Leaves the drive without power where a switch can hold it off. */
+  powerOff(): Promise<void>;
   /** What a row wants done before its first read. */
   prepare(pass: Pass): Promise<void>;
 }
@@ -98,9 +103,21 @@ export function createRemedies(
       note({ kind: 'reset', reset: kind, ok });
     },
     awaitReady,
+    async checkIdentity() {
+      if ((await drive.readiness()) !== 'ready') return;
+      const identity = await drive.identify(signal);
+      if (identity) refuseOther(parts.identity, identity);
+    },
     cyclePower,
     rest,
     revive,
+    async powerOff() {
+      const holder = powers.find((power) => power.canHold);
+      if (!holder) return;
+      await parkIfReady();
+      await holder.set(false, signal);
+      note({ kind: 'powered-off' });
+    },
     async prepare({ before, name }) {
       if (before.kind === 'rest') await rest(before.restMs, `before ${name}`, false);
       if (before.kind === 'power-cycle' && powers.length > 0) await revive();

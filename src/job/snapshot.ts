@@ -46,9 +46,11 @@ const snapshotSchema = z.object({
   blamed: z.array(count),
   suspect: suspectSchema.nullable(),
   acquittals: z.object({ lba: count, count }),
+  hangs: z.object({ lba: count, count }).default({ lba: 0, count: 0 }),
   /** Why there was trouble, while there was. */
   trouble: z.string().nullable(),
   finishedAtCycle: count,
+  formerDrives: z.array(driveIdentitySchema).default([]),
   totals: z.object({ reads: count, failingReads: count, powerCycles: count, resets: count }),
 });
 
@@ -80,8 +82,10 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     ]),
     suspect: plan.suspect ?? null,
     acquittals: plan.acquittals,
+    hangs: plan.hangs,
     trouble: state.trouble.why ?? null,
     finishedAtCycle: state.finishedAtCycle,
+    formerDrives: [...state.formerDrives],
     totals: { ...state.totals },
   };
 }
@@ -121,9 +125,11 @@ export function restoreState(
   plan.suspect = snapshot.suspect ?? undefined;
   const state = createJobState(plan, troublePolicies[driveKind]);
   plan.acquittals = snapshot.acquittals;
+  plan.hangs = snapshot.hangs;
   state.trouble.why = snapshot.trouble ?? undefined;
   Object.assign(state.totals, snapshot.totals);
   state.finishedAtCycle = snapshot.finishedAtCycle;
+  state.formerDrives = snapshot.formerDrives;
   return state;
 }
 

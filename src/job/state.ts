@@ -1,3 +1,4 @@
+import type { DriveIdentity } from '../drive/drive.js';
 import { statuses } from '../map/status.js';
 import { foldPlan } from '../plan/fold.js';
 import type { PlanState } from '../plan/state.js';
@@ -15,6 +16,8 @@ export interface JobState {
   /** Time of the last event. */
   atMs: number;
   readonly totals: Totals;
+  /** Other identities that this drive had, by the user's word (`--same-drive`), oldest first. */
+  formerDrives: readonly DriveIdentity[];
 }
 
 /** Counted over all runs of the job. */
@@ -33,6 +36,7 @@ export function createJobState(plan: PlanState, policy: TroublePolicy): JobState
     finishedAtCycle: plan.map.countOf(statuses.finished),
     atMs: 0,
     totals: { reads: 0, failingReads: 0, powerCycles: 0, resets: 0 },
+    formerDrives: [],
   };
 }
 
@@ -70,6 +74,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
       foldPlan(state.plan, event);
       return;
     case 'started':
+    case 'powered-off':
     case 'power-failed':
     case 'noticed':
     case 'gave-up':

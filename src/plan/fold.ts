@@ -220,7 +220,7 @@ function applyHang(state: PlanState, pass: Pass, suspect: ReadEvent): void {
     lba: suspect.lba + suspect.goodCount,
     count: suspect.count - suspect.goodCount,
   };
-  switch (pass.onHang) {
+  switch (reactionToHang(state, pass, suspect)) {
     case 'retry':
       return;
     case 'defer':
@@ -236,6 +236,21 @@ function applyHang(state: PlanState, pass: Pass, suspect: ReadEvent): void {
       blame(state, rest, statuses['bad-sector']);
       return;
   }
+}
+
+/** Hangs at one LBA that `retry` bears: on first touch, and where the spot is pinned down sector by sector. */
+const hangRetriesMax = 2;
+const hungRetriesMax = 1;
+
+/** What the row says; a spot that `retry` has read often enough is deferred, and where it was deferred before,
+ * given up. */
+function reactionToHang(state: PlanState, pass: Pass, { lba }: ReadEvent): Pass['onHang'] {
+  state.hangs = { lba, count: state.hangs.lba === lba ? state.hangs.count + 1 : 1 };
+  if (pass.onHang !== 'retry') return pass.onHang;
+  const isHung = pass.area === 'hung';
+  if (state.hangs.count <= (isHung ? hungRetriesMax : hangRetriesMax)) return 'retry';
+  state.hangs = { lba, count: 0 };
+  return isHung ? 'leave' : 'defer';
 }
 
 /** Whether what the pass read just before this was there to be had. */

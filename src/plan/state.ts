@@ -31,6 +31,8 @@ export interface PlanState {
   suspect: ReadEvent | undefined;
   /** Verdicts against the drive in a row over one and the same read. */
   acquittals: { lba: number; count: number };
+  /** Hangs in a row at one and the same LBA. */
+  hangs: { lba: number; count: number };
 }
 
 /** A state before the first event. `map` may come from a map file. */
@@ -54,6 +56,7 @@ export function createPlanState(
     blamed: [],
     suspect: undefined,
     acquittals: { lba: 0, count: 0 },
+    hangs: { lba: 0, count: 0 },
   };
 }
 

@@ -5,6 +5,7 @@ import { driveIdentitySchema } from '../job/identity.js';
 import type { JobEnd } from '../job/job.js';
 import type { JobState } from '../job/state.js';
 import { statuses } from '../map/status.js';
+import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { formatBytes, formatDuration, formatShare } from './format.js';
 
 const count = z.number().int().nonnegative();
@@ -15,6 +16,10 @@ export const imageResultSchema = z.object({
   ended: z.enum(['finished', 'gave-up', 'interrupted']),
   why: z.string(),
   drive: driveIdentitySchema,
+  /** What its policies went by. */
+  kind: z.enum(Object.keys(troublePolicies) as [DriveKind, ...DriveKind[]]),
+  /** Other identities of the drive, by the user's word (`--same-drive`). */
+  formerDrives: z.array(driveIdentitySchema),
   image: z.string(),
   map: z.string(),
   sectors: z.object({
@@ -42,6 +47,7 @@ export function imageResult(
   end: JobEnd,
   state: JobState,
   drive: DriveIdentity,
+  kind: DriveKind,
   paths: CasePaths,
   elapsedMs: number,
 ): ImageResult {
@@ -51,6 +57,8 @@ export function imageResult(
     ended: end.how,
     why: end.why,
     drive,
+    kind,
+    formerDrives: [...state.formerDrives],
     image: paths.image,
     map: paths.map,
     sectors: {
@@ -80,7 +88,7 @@ export function formatResult(result: ImageResult): string {
   const unread = sectors.nonTried + sectors.nonTrimmed + sectors.nonScraped;
   const lines = [
     `${headlines[result.ended]}${result.ended === 'gave-up' ? `: ${result.why}` : ''}`,
-    `drive        ${drive.model} ${drive.serial}, ${bytes(drive.sectorCount)}`,
+    `drive        ${drive.model} ${drive.serial}, ${result.kind}, ${bytes(drive.sectorCount)}`,
     `finished     ${formatShare(sectors.finished, sectors.total)} (${bytes(sectors.finished)})`,
     `bad          ${sectors.bad} sectors in ${sectors.badAreas} areas (${bytes(sectors.bad)})`,
     ...(unread > 0 ? [`not yet read ${unread} sectors (${bytes(unread)})`] : []),

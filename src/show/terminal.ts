@@ -158,6 +158,8 @@ function describeEvent(
       };
     case 'power-cycled':
       return { style: 'red', text: 'power cycled' };
+    case 'powered-off':
+      return { style: 'red', text: 'the power is left off' };
     case 'power-failed':
       return { style: 'red', text: `power switch failed: ${event.power}: ${event.why}` };
     case 'ready':
