@@ -6,7 +6,7 @@ import { nodeFiles } from '../image/node-files.js';
 import { bringUp } from '../job/bring-up.js';
 import { casePaths, findCase, openCase } from '../job/case.js';
 import { runJob } from '../job/job.js';
-import { chooseKind, guardSilence } from '../job/kind.js';
+import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
 import { parseSnapshot } from '../job/snapshot.js';
 import { standardPreset } from '../plan/presets.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
@@ -30,6 +30,10 @@ export interface ImageOptions {
   /** Instead of what the drive says of itself. */
   readonly kind?: DriveKind;
   readonly sameDrive?: boolean;
+  /** Percent of what was read that is read again in the end. */
+  readonly compare?: number;
+  /** Looks for no made-up data. */
+  readonly trustData?: boolean;
 }
 
 const exitUnread = 4;
@@ -125,6 +129,8 @@ async function imageOpened(
     });
     rescue.notices.forEach(say);
     const { state } = rescue;
+    state.compare.percent = options.compare ?? state.compare.percent;
+    const detector = detectorFor(kind, identity, opened.guard !== undefined, state.mediaRate);
     const startedAtMs = clock.now();
     try {
       const end = await runJob(
@@ -136,6 +142,8 @@ async function imageOpened(
           clock,
           identity,
           resumed: rescue.resumed,
+          isTrusted: options.trustData ?? false,
+          ...(detector && !options.trustData && { detector }),
           names: { drive: `${identity.model} ${identity.serial} (${spec})`, image: path },
           onEvent: progress.onEvent,
         },

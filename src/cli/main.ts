@@ -56,6 +56,12 @@ export async function main(argv: readonly string[]): Promise<number> {
       ).choices(['hdd', 'ssd', 'flash']),
     )
     .option('--same-drive', 'go on although the drive has another name behind another adapter')
+    .option(
+      '--compare <PERCENT>',
+      'share of what was read that is read again to find sectors that change; by default 100 on a stick',
+      whole(100),
+    )
+    .option('--trust-data', 'go on although the drive seems to make data up')
     .option('--json', 'print one JSON object as the result')
     .option('--strict', 'exit with 4 when sectors remain unread')
     .option('--force', 'take an existing image that has no map; go on with little disk space')

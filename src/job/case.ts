@@ -3,20 +3,21 @@ import type { Clock } from '../clock.js';
 import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
-import type { FileLayer } from '../image/file-layer.js';
-import { checkSpace, openImage } from '../image/image-file.js';
+import type { FileLayer, OpenFile } from '../image/file-layer.js';
+import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
 import { endOf } from '../map/extent.js';
 import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
-import { notes, type Pass } from '../plan/pass.js';
+import type { Pass } from '../plan/pass.js';
 import { createPlanState } from '../plan/state.js';
 import { createTrouble } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { JobEvent } from './events.js';
 import { isOtherIdentity, refuseFailedFirmware, refuseOther } from './identity.js';
+import type { JobParts } from './parts.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, snapshotOf } from './snapshot.js';
 import { createJobState, foldJob, type JobState } from './state.js';
@@ -27,6 +28,8 @@ export interface CasePaths {
   readonly map: string;
   readonly journal: string;
   readonly lock: string;
+  /** What the readings of sectors that change were; made where there are any. */
+  readonly versions: string;
 }
 
 const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
@@ -38,7 +41,13 @@ export function casePaths(image: string): CasePaths {
     ? basename(image, extension)
     : basename(image);
   const beside = (suffix: string) => join(dirname(image), stem + suffix);
-  return { image, map: beside('.map'), journal: beside('.journal'), lock: beside('.lock') };
+  return {
+    image,
+    map: beside('.map'),
+    journal: beside('.journal'),
+    lock: beside('.lock'),
+    versions: beside('.versions'),
+  };
 }
 
 /** What lies at a case's paths before the job begins. */
@@ -100,7 +109,7 @@ export interface CaseOptions {
 export interface Case {
   readonly state: JobState;
   readonly resumed: boolean;
-  readonly image: ImageWriter;
+  readonly image: JobParts['image'];
   readonly recorder: Recorder;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
@@ -138,6 +147,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     claimedCount: claimedCount(state.plan.map),
   });
   const writer = createImageWriter(image, drive.sectorBytes);
+  const versions = lineFile(files, paths.versions);
   const journal = await createJournal(files, paths.journal, number);
   const recorder = createRecorder(
     {
@@ -158,13 +168,47 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   return {
     state,
     resumed: saved !== undefined,
-    image: writer,
+    image: { ...readable(image, writer), keepVersions: versions.append },
     recorder,
     notices,
     async close() {
+      await versions.close();
       await journal.close();
       await image.close();
     },
+  };
+}
+
+/** The image for writing and for reading what was written. */
+function readable(image: ImageFile, writer: ImageWriter): Omit<JobParts['image'], 'keepVersions'> {
+  let isBehind = false;
+  return {
+    async write(lba, data) {
+      isBehind = true;
+      await writer.write(lba, data);
+    },
+    async read(extent) {
+      if (isBehind) await writer.sync();
+      isBehind = false;
+      return image.read(extent);
+    },
+  };
+}
+
+/** A file of lines that is made with the first of them; each is durable when `append` resolves. */
+function lineFile(files: FileLayer, path: string) {
+  let file: OpenFile | undefined;
+  let sizeBytes = 0;
+  return {
+    async append(line: string): Promise<void> {
+      file ??= await files.open(path, { create: true });
+      sizeBytes ||= await file.size();
+      const bytes = Buffer.from(line);
+      await file.write(bytes, sizeBytes);
+      sizeBytes += bytes.length;
+      await file.sync();
+    },
+    close: async () => file?.close(),
   };
 }
 
@@ -267,11 +311,15 @@ function takeOver(
     Math.max(physicalCountOf(drive), Math.round(state.plan.physicalCount * scale));
   const map = sectorMapOf(byteMapOf(state.plan.map, former.sectorBytes), drive, found.paths.map);
   const fresh = freshState({ ...options, physicalCount }, map);
-  state.plan.notes.forEachRun((lba, count, value) => {
-    const from = Math.floor(lba * scale);
-    const end = Math.min(drive.sectorCount, Math.ceil((lba + count) * scale));
-    if (value !== notes.none) fresh.plan.notes.set({ lba: from, count: end - from }, value);
-  });
+  const copyRuns = (from: RunMap, to: RunMap) =>
+    from.forEachRun((lba, count, value) => {
+      const first = Math.floor(lba * scale);
+      const end = Math.min(drive.sectorCount, Math.ceil((lba + count) * scale));
+      if (value !== 0) to.set({ lba: first, count: end - first }, value);
+    });
+  copyRuns(state.plan.notes, fresh.plan.notes);
+  copyRuns(state.compare.unstable, fresh.compare.unstable);
+  fresh.mediaRate = state.mediaRate;
   Object.assign(fresh.totals, state.totals);
   fresh.formerDrives = [...state.formerDrives, former];
   return fresh;
@@ -296,6 +344,8 @@ function settleTrouble(state: JobState): void {
     });
   }
   Object.assign(state.trouble, createTrouble());
+  // The next run sees for itself.
+  state.doubt = undefined;
 }
 
 /** ddrescue's status line: the position, and a letter for what the pass is after. */

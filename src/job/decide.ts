@@ -9,18 +9,23 @@ import {
   suspicionOf,
   type TroubleStep,
 } from '../power/ladder.js';
+import { nextToCompare } from './compare.js';
 import type { JobState } from './state.js';
 
 /** What the job does next. */
 export type JobStep =
   | PlanStep
   | TroubleStep
+  /** Everything is read: this once more. */
+  | { readonly kind: 'compare'; readonly extent: Extent }
+  /** The job ends, whatever its rows say. */
+  | { readonly kind: 'stop'; readonly why: string }
   | { readonly kind: 'trouble'; readonly why: string; readonly from: Rung };
 
 /** Pure: the same state and reads under way give the same step. Trouble comes before the plan, and
  * waits for what is under way. */
 export function decide(state: JobState, inFlight: readonly Extent[], reach: Reach): JobStep {
-  const step = troubleStep(state, reach);
+  const step = doubtStep(state) ?? troubleStep(state, reach);
   if (step) return inFlight.length > 0 ? { kind: 'wait' } : step;
   const underWayCount = inFlight.reduce((sum, { count }) => sum + count, 0);
   const rest = sessionRest(state.trouble, state.policy, underWayCount);
@@ -30,13 +35,24 @@ export function decide(state: JobState, inFlight: readonly Extent[], reach: Reac
   if (planned.kind === 'end-pass' && state.plan.blamed.length > 0) {
     return { kind: 'trouble', why: 'the last reads of the pass failed', from: 'none' };
   }
+  if (planned.kind === 'finished') {
+    const extent = nextToCompare(state.compare, state.plan);
+    if (extent) return { kind: 'compare', extent };
+  }
   return planned;
+}
+
+function doubtStep({ doubt }: JobState): JobStep | undefined {
+  if (doubt === undefined) return undefined;
+  const advice =
+    'what came of it is not claimed; leave the power off for a minute and run the same command again, or, where that is what the drive holds, with --trust-data';
+  return { kind: 'stop', why: `${doubt}: it may be made up; ${advice}` };
 }
 
 function troubleStep(state: JobState, reach: Reach): JobStep | undefined {
   const step = nextTroubleStep(state.trouble, reach, state.policy, state.atMs);
   if (step) return step;
-  const { suspect } = state.plan;
+  const suspect = state.plan.suspect ?? state.compare.suspect;
   if (suspect) return { kind: 'trouble', why: whyOf(suspect), from: rungFor(suspect) };
   const why = suspicionOf(state.trouble);
   return why === undefined ? undefined : { kind: 'trouble', why, from: 'none' };

@@ -3,6 +3,8 @@ import { describeFault } from '../drive/fault.js';
 import type { Extent } from '../map/extent.js';
 import type { ReadEvent } from '../plan/events.js';
 import { type Pass, slowLimitMs } from '../plan/pass.js';
+import { type Comparison, createComparison, type Varying, versionsLine } from './compare.js';
+import type { JobEventBody } from './events.js';
 import type { JobParts, Note } from './parts.js';
 import type { JobState } from './state.js';
 
@@ -20,7 +22,12 @@ export interface Flight {
   abandon(): void;
   /** Reads one extent by itself, for its answer only. Nothing else may be under way. */
   probe(extent: Extent, timeoutMs: number): Promise<void>;
+  /** Reads one extent once more, and settles what its sectors hold as soon as enough readings tell. Nothing
+   * else may be under way. */
+  compare(extent: Extent, timeoutMs: number): Promise<void>;
 }
+
+type DoubtedEvent = Extract<JobEventBody, { kind: 'doubted' }>;
 
 interface UnderWay {
   readonly extent: Extent;
@@ -45,15 +52,52 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
   let submitted = 0;
   let probing = false;
   let settling: Promise<void> | undefined;
+  /** What was read again of one group so far. */
+  let comparison: Comparison | undefined;
+
+  function findDoubt(extent: Extent, result: ReadResult): DoubtedEvent | undefined {
+    const doubt = parts.detector?.look(extent, result, parts.clock.now());
+    if (!doubt) return undefined;
+    const extents = doubt.extents.flatMap(({ lba, count }) => [lba, count]);
+    return { kind: 'doubted', why: doubt.why, extents, mediaRate: doubt.bestRate };
+  }
+
+  async function readAlone(extent: Extent, timeoutMs: number): Promise<ReadResult> {
+    batch += 1;
+    const stopOn = { fault: true, slow: false, timeout: true };
+    probing = true;
+    const result = await drive.read({ extent, timeoutMs, slowMs: 0, stopOn, batch });
+    probing = false;
+    return result;
+  }
+
+  /** All versions are kept before one of them replaces another in the image. */
+  async function settle(varying: readonly Varying[]): Promise<void> {
+    for (const sector of varying) {
+      const { lba, versions } = sector;
+      await image.keepVersions(versionsLine(sector));
+      const [chosen] = versions;
+      if (!chosen) continue;
+      await image.write(lba, chosen.data);
+      const agreeing = chosen.readings;
+      note({ kind: 'varied', lba, count: 1, versions: versions.length, agreeing });
+    }
+  }
 
   async function settleNow(): Promise<void> {
     const oldest = underWay[0];
     if (!oldest) return;
     const result = await oldest.result;
-    if (result.goodCount > 0 && !abandoned) await image.write(oldest.extent.lba, result.data);
+    if (abandoned) return;
+    const doubt = state.doubt === undefined ? findDoubt(oldest.extent, result) : undefined;
+    const isTaken = state.doubt === undefined && !doubt;
+    if (isTaken && result.goodCount > 0) await image.write(oldest.extent.lba, result.data);
     if (abandoned) return;
     underWay.shift();
     sectors -= oldest.extent.count;
+    if (doubt) note(doubt);
+    // What was under way when the doubt came is as doubtful.
+    if (!isTaken) return;
     const event = readEvent('pass', oldest.extent, result);
     if (endsBatch(event, oldest.pass)) stopped = true;
     note(event);
@@ -92,12 +136,20 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     },
     isBusy: () => probing || underWay.length > 0,
     async probe(extent, timeoutMs) {
-      batch += 1;
-      const stopOn = { fault: true, slow: false, timeout: true };
-      probing = true;
-      const result = await drive.read({ extent, timeoutMs, slowMs: 0, stopOn, batch });
-      probing = false;
-      note(readEvent('reference', extent, result));
+      note(readEvent('reference', extent, await readAlone(extent, timeoutMs)));
+    },
+    async compare(extent, timeoutMs) {
+      if (comparison?.extent.lba !== extent.lba || comparison.extent.count !== extent.count)
+        comparison = createComparison(extent, await image.read(extent));
+      const result = await readAlone(extent, timeoutMs);
+      if (abandoned) return;
+      note(readEvent('compare', extent, result));
+      const isWhole = result.kind === 'good' || result.kind === 'slow';
+      const varying = isWhole ? comparison.add(result.data) : undefined;
+      if (!varying) return;
+      await settle(varying);
+      comparison = undefined;
+      note({ kind: 'compared', ...extent });
     },
   };
 }

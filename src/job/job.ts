@@ -49,6 +49,7 @@ export async function runJob(
   const job: Job = { parts, state, note, flight, remedies, signal };
   parts.drive.onNotice?.((text) => note({ kind: 'noticed', text }));
   note({ kind: 'started', resumed: parts.resumed, ...parts.names });
+  if (parts.isTrusted) note({ kind: 'noticed', text: 'data is taken as it comes (--trust-data)' });
   let end: JobEnd | undefined;
   let failure: { readonly error: unknown } | undefined;
   try {
@@ -165,6 +166,11 @@ async function act(
     case 'give-up':
       if (step.powerOff) return stopForGood(note, remedies, step.why);
       return giveUp(state, note, remedies, step.why);
+    case 'compare':
+      return flight.compare(step.extent, state.policy.patientTimeoutMs).then(() => undefined);
+    case 'stop':
+      note({ kind: 'gave-up', why: step.why });
+      return { how: 'gave-up', why: step.why };
     case 'finished':
       return { how: 'finished', why: 'every pass is done' };
   }

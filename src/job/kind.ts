@@ -1,3 +1,4 @@
+import { createDataDetector, type DataDetector } from '../drive/detectors.js';
 import type { DriveIdentity } from '../drive/drive.js';
 import { isLastspinError } from '../errors.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
@@ -20,6 +21,19 @@ export function chooseKind({ asked, saved, opened, identity }: KindSources): Dri
   if (opened === 'file') return 'file';
   if (saved && saved !== 'file') return saved;
   return opened ?? identity.kind ?? 'hdd';
+}
+
+/** What looks for made-up data on such a drive; undefined where nobody can tell: behind an operating system
+ * stand caches and virtual disks. */
+export function detectorFor(
+  kind: DriveKind,
+  drive: DriveIdentity,
+  isDirect: boolean,
+  bestRate: number,
+): DataDetector | undefined {
+  if (!isDirect || kind === 'file') return undefined;
+  const { sectorBytes, sectorCount } = drive;
+  return createDataDetector({ turns: kind === 'hdd', sectorBytes, sectorCount, bestRate });
 }
 
 /** Whatever can look after the drive when the laptop falls silent. */

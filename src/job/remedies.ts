@@ -1,10 +1,9 @@
 import { isLastspinError, reasonOf } from '../errors.js';
-import { statuses } from '../map/status.js';
 import type { Pass } from '../plan/pass.js';
 import { cycleWithFirst } from '../power/power.js';
 import { refuseOther } from './identity.js';
 import type { JobParts, Note } from './parts.js';
-import type { JobState } from './state.js';
+import { type JobState, progressOf } from './state.js';
 
 /** What can be done about a drive besides reading. Each is noted as an event when it is done. */
 export interface Remedies {
@@ -67,7 +66,7 @@ export function createRemedies(
 
   async function cyclePower(offMs: number): Promise<void> {
     await parkIfReady();
-    const gained = state.plan.map.countOf(statuses.finished) > state.finishedAtCycle;
+    const gained = progressOf(state) > state.progressAtCycle;
     await cycleWithFirst(powers, offMs, signal, (power, error) => {
       note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
     });

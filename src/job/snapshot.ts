@@ -8,14 +8,14 @@ import { createPlanState } from '../plan/state.js';
 import type { DriveKind } from '../power/policy.js';
 import { troublePolicies } from '../power/policy.js';
 import { driveIdentitySchema } from './identity.js';
-import { createJobState, type JobState } from './state.js';
+import { createJobState, type JobState, unstableOf } from './state.js';
 
 const count = z.number().int().nonnegative();
 
 /** A read event, as `ReadEvent` has it. */
 const suspectSchema = z.object({
   kind: z.literal('read'),
-  role: z.enum(['pass', 'reference']),
+  role: z.enum(['pass', 'reference', 'compare']),
   lba: count,
   count,
   outcome: z.enum(['good', 'slow', 'fault', 'timeout', 'not-attempted', 'gone']),
@@ -50,6 +50,10 @@ const snapshotSchema = z.object({
   /** Why there was trouble, while there was. */
   trouble: z.string().nullable(),
   finishedAtCycle: count,
+  compareCursor: count.default(0),
+  /** Pairs of LBA and count. */
+  unstable: z.array(count).default([]),
+  mediaRate: z.number().nonnegative().default(0),
   formerDrives: z.array(driveIdentitySchema).default([]),
   totals: z.object({ reads: count, failingReads: count, powerCycles: count, resets: count }),
 });
@@ -84,7 +88,10 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     acquittals: plan.acquittals,
     hangs: plan.hangs,
     trouble: state.trouble.why ?? null,
-    finishedAtCycle: state.finishedAtCycle,
+    finishedAtCycle: state.progressAtCycle,
+    compareCursor: state.compare.cursor,
+    unstable: unstableOf(state).flatMap((area) => [area.lba, area.count]),
+    mediaRate: state.mediaRate,
     formerDrives: [...state.formerDrives],
     totals: { ...state.totals },
   };
@@ -128,7 +135,13 @@ export function restoreState(
   plan.hangs = snapshot.hangs;
   state.trouble.why = snapshot.trouble ?? undefined;
   Object.assign(state.totals, snapshot.totals);
-  state.finishedAtCycle = snapshot.finishedAtCycle;
+  state.progressAtCycle = snapshot.finishedAtCycle;
+  state.compare.cursor = Math.min(snapshot.compareCursor, sectorCount);
+  for (let at = 0; at + 1 < snapshot.unstable.length; at += 2) {
+    const [lba, runCount] = snapshot.unstable.slice(at, at + 2) as [number, number];
+    if (lba + runCount <= sectorCount) state.compare.unstable.set({ lba, count: runCount }, 1);
+  }
+  state.mediaRate = snapshot.mediaRate;
   state.formerDrives = snapshot.formerDrives;
   return state;
 }

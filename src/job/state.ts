@@ -1,9 +1,17 @@
 import type { DriveIdentity } from '../drive/drive.js';
+import type { Extent } from '../map/extent.js';
 import { statuses } from '../map/status.js';
 import { foldPlan } from '../plan/fold.js';
 import type { PlanState } from '../plan/state.js';
 import { createTrouble, foldTrouble, type Trouble } from '../power/ladder.js';
 import type { TroublePolicy } from '../power/policy.js';
+import {
+  type CompareState,
+  createCompareState,
+  foldCompareBlame,
+  foldCompareRead,
+  moveOn,
+} from './compare.js';
 import type { JobEvent } from './events.js';
 
 /** The whole state of a job: what the planner knows, and how the drive is. */
@@ -11,11 +19,17 @@ export interface JobState {
   readonly plan: PlanState;
   readonly policy: TroublePolicy;
   readonly trouble: Trouble;
-  /** Finished sectors when the power was last cycled: what the next cycle must have gained on. */
-  finishedAtCycle: number;
+  /** Reading again what was read. */
+  readonly compare: CompareState;
+  /** Progress when the power was last cycled: what the next cycle must have gained on. */
+  progressAtCycle: number;
   /** Time of the last event. */
   atMs: number;
   readonly totals: Totals;
+  /** Why the drive's data is not believed any more; undefined while it is. */
+  doubt: string | undefined;
+  /** Bytes a second that the media gave before that, for the next run to compare with; 0 = unknown. */
+  mediaRate: number;
   /** Other identities that this drive had, by the user's word (`--same-drive`), oldest first. */
   formerDrives: readonly DriveIdentity[];
 }
@@ -33,10 +47,13 @@ export function createJobState(plan: PlanState, policy: TroublePolicy): JobState
     plan,
     policy,
     trouble: createTrouble(),
-    finishedAtCycle: plan.map.countOf(statuses.finished),
+    compare: createCompareState(plan.sectorCount, policy.comparePercent),
+    progressAtCycle: plan.map.countOf(statuses.finished),
     atMs: 0,
     totals: { reads: 0, failingReads: 0, powerCycles: 0, resets: 0 },
     formerDrives: [],
+    doubt: undefined,
+    mediaRate: 0,
   };
 }
 
@@ -48,15 +65,23 @@ export function foldJob(state: JobState, event: JobEvent): void {
       if (event.outcome !== 'not-attempted') state.totals.reads += 1;
       if (isFailing(event.outcome)) state.totals.failingReads += 1;
       foldPlan(state.plan, event);
+      if (event.role === 'compare') foldCompareRead(state.compare, event);
       foldTrouble(state.trouble, event, event.atMs, state.policy);
+      return;
+    case 'compared':
+      moveOn(state.compare, event);
+      return;
+    case 'varied':
+      state.compare.unstable.set(event, 1);
       return;
     case 'blamed':
       foldPlan(state.plan, event);
+      foldCompareBlame(state.compare, event);
       foldTrouble(state.trouble, event, event.atMs, state.policy);
       return;
     case 'power-cycled':
       state.totals.powerCycles += 1;
-      state.finishedAtCycle = state.plan.map.countOf(statuses.finished);
+      state.progressAtCycle = progressOf(state);
       foldTrouble(state.trouble, event, event.atMs, state.policy);
       return;
     case 'reset':
@@ -67,6 +92,11 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'ready':
     case 'rested':
       foldTrouble(state.trouble, event, event.atMs, state.policy);
+      return;
+    case 'doubted':
+      state.doubt = event.why;
+      state.mediaRate = Math.max(state.mediaRate, event.mediaRate);
+      foldPlan(state.plan, event);
       return;
     case 'pass-started':
     case 'pass-ended':
@@ -81,6 +111,20 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'ended':
       return;
   }
+}
+
+/** Sectors finished, and sectors compared behind that. */
+export function progressOf({ plan, compare }: JobState): number {
+  return plan.map.countOf(statuses.finished) + compare.cursor;
+}
+
+/** Areas whose sectors were read with different contents. */
+export function unstableOf({ compare }: JobState): Extent[] {
+  const areas: Extent[] = [];
+  compare.unstable.forEachRun((lba, count, value) => {
+    if (value !== 0) areas.push({ lba, count });
+  });
+  return areas;
 }
 
 function isFailing(outcome: string): boolean {

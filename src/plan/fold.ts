@@ -13,6 +13,9 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
     case 'blamed':
       foldBlame(state, event);
       return;
+    case 'doubted':
+      foldDoubt(state, event.extents);
+      return;
     case 'pass-started':
       state.passIndex = event.index;
       state.passStarted = true;
@@ -27,6 +30,17 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
       state.map.set(event, statuses[event.status]);
       return;
   }
+}
+
+/** What was made up is as if it had never been read, and the passes begin anew for it. */
+function foldDoubt(state: PlanState, extents: readonly number[]): void {
+  for (let at = 0; at + 1 < extents.length; at += 2) {
+    const extent = { lba: extents[at] as number, count: extents[at + 1] as number };
+    state.map.setWhere(extent, statuses.finished, statuses['non-tried']);
+  }
+  state.passIndex = 0;
+  state.passStarted = false;
+  resetCursor(state);
 }
 
 function resetCursor(state: PlanState): void {

@@ -16,7 +16,7 @@ export type TroubleEvent =
   | { readonly kind: 'rested'; readonly restMs: number; readonly why: string }
   | {
       readonly kind: 'read';
-      readonly role: 'pass' | 'reference';
+      readonly role: 'pass' | 'reference' | 'compare';
       readonly outcome: string;
       readonly cause?: 'medium' | 'unexplained';
       readonly goodCount: number;
@@ -80,8 +80,13 @@ export interface Trouble {
 interface Session {
   count: number;
   hungAt: number[];
-  /** Hangs that came sooner than was expected. */
-  tooLate: number;
+  /** The same since power-on, and whether a rest lay in between. */
+  sincePowerCount: number;
+  rested: boolean;
+  /** The most that it read from power-on to a hang when no rest had helped it. */
+  longestCount: number;
+  /** Hangs in a row that rests did not put off. */
+  restsInVain: number;
 }
 
 export function createTrouble(): Trouble {
@@ -103,7 +108,14 @@ export function createTrouble(): Trouble {
     crawled: false,
     saysReady: false,
     restedLast: false,
-    session: { count: 0, hungAt: [], tooLate: 0 },
+    session: {
+      count: 0,
+      hungAt: [],
+      sincePowerCount: 0,
+      rested: false,
+      longestCount: 0,
+      restsInVain: 0,
+    },
   };
 }
 
@@ -161,7 +173,7 @@ export function foldTrouble(
       trouble.rung = 'power';
       trouble.stage = 'await-ready';
       trouble.restedLast = false;
-      trouble.session.count = 0;
+      Object.assign(trouble.session, { count: 0, sincePowerCount: 0, rested: false });
       return;
     case 'ready':
       foldReady(trouble, event.ok);
@@ -169,7 +181,7 @@ export function foldTrouble(
     case 'rested':
       if (trouble.stage === 'stall') trouble.restedLast = true;
       if (policy.sessionRestMs > 0 && event.restMs >= policy.sessionRestMs)
-        trouble.session.count = 0;
+        Object.assign(trouble.session, { count: 0, rested: true });
       if (trouble.stage === 'spin-up-rest') trouble.stage = 'act';
       else if (trouble.stage === 'act' && trouble.stalls === 0) trouble.cyclesAtMs = [];
       else trouble.stage = 'reference';
@@ -207,6 +219,7 @@ function foldReady(trouble: Trouble, ok: boolean): void {
 
 function foldPassRead(trouble: Trouble, event: Extract<TroubleEvent, { kind: 'read' }>): void {
   trouble.session.count += event.goodCount;
+  trouble.session.sincePowerCount += event.goodCount;
   if (event.goodCount > 0) {
     trouble.faultsInRow = 0;
     trouble.fastFaultsInRow = 0;
@@ -281,20 +294,22 @@ export function suspicionOf(trouble: Trouble): string | undefined {
 const sessionsMax = 4;
 const sessionsMin = 2;
 const sessionShare = 0.75;
-/** Hangs in spite of rests that show that rests do not help. */
-const sessionsTooLateMax = 4;
+/** Hangs in spite of rests, in a row, that show that rests do not help. */
+const restsInVainMax = 4;
 
 /** Sectors that a session may read before the drive is likely to hang; Infinity while nobody knows. */
-function sessionLimit({ hungAt, tooLate }: Session): number {
-  if (hungAt.length < sessionsMin || tooLate >= sessionsTooLateMax) return Number.POSITIVE_INFINITY;
-  return Math.floor(Math.min(...hungAt) * sessionShare);
+function sessionLimit({ hungAt, restsInVain }: Session): number {
+  if (hungAt.length < sessionsMin || restsInVain >= restsInVainMax) return Number.POSITIVE_INFINITY;
+  return Math.max(1, Math.floor(Math.min(...hungAt) * sessionShare));
 }
 
-/** The drive fell silent: the session is over. A hang before the first sector tells nothing of its length. */
+/** The drive fell silent: the session is over. A hang before the first sector tells nothing of its length.
+ * Rests help when a drive outlasts by far what it did without them. */
 function noteSession(session: Session): void {
-  if (session.count === 0) return;
-  if (session.count < sessionLimit(session)) session.tooLate += 1;
-  session.hungAt = [...session.hungAt, session.count].slice(-sessionsMax);
+  const helped = session.rested && session.sincePowerCount > 2 * session.longestCount;
+  if (session.rested) session.restsInVain = helped ? 0 : session.restsInVain + 1;
+  if (!helped) session.longestCount = Math.max(session.longestCount, session.sincePowerCount);
+  if (session.count > 0) session.hungAt = [...session.hungAt, session.count].slice(-sessionsMax);
   session.count = 0;
 }
 
@@ -306,7 +321,7 @@ export function sessionRest(
   underWayCount: number,
 ): Extract<TroubleStep, { kind: 'rest' }> | undefined {
   const { session } = trouble;
-  if (policy.sessionRestMs === 0 || session.count === 0) return undefined;
+  if (policy.sessionRestMs === 0) return undefined;
   if (session.count + underWayCount < sessionLimit(session)) return undefined;
   return {
     kind: 'rest',

@@ -41,6 +41,8 @@ export interface TroublePolicy {
   readonly stallRestMs: number;
   /** Resets worth trying; a stick that hangs hears none of them and only loses time. */
   readonly resets: readonly ('abort' | 'soft' | 'hard')[];
+  /** Share of what was read that is read again in the end, to find sectors that change. */
+  readonly comparePercent: number;
   /** Rest that keeps a session shorter than the drive has been seen to last; 0 = none. */
   readonly sessionRestMs: number;
 }
@@ -65,6 +67,7 @@ const hdd: TroublePolicy = {
   stallRestMs: 60_000,
   resets: ['abort', 'soft', 'hard'],
   sessionRestMs: 0,
+  comparePercent: 0,
 };
 
 /** Defaults by kind of drive, from bench practice. */
@@ -102,6 +105,7 @@ export const troublePolicies = {
     stallRestMs: 5000,
     resets: ['abort'],
     sessionRestMs: 8000,
+    comparePercent: 100,
   },
   /** A plain file: nothing spins, warms up or wears out; what stands behind it keeps its own times. */
   file: {

@@ -3,7 +3,7 @@ import type { DriveIdentity } from '../drive/drive.js';
 import type { CasePaths } from '../job/case.js';
 import { driveIdentitySchema } from '../job/identity.js';
 import type { JobEnd } from '../job/job.js';
-import type { JobState } from '../job/state.js';
+import { type JobState, unstableOf } from '../job/state.js';
 import { statuses } from '../map/status.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { formatBytes, formatDuration, formatShare } from './format.js';
@@ -31,6 +31,13 @@ export const imageResultSchema = z.object({
     bad: count,
     badAreas: count,
   }),
+  /** Sectors that were read with different contents; the image has what most readings agree on. */
+  unstable: z.object({
+    sectors: count,
+    areas: count,
+    /** The first thousand. */
+    extents: z.array(z.object({ lba: count, count })),
+  }),
   /** Over all runs of the job. */
   reads: count,
   failingReads: count,
@@ -42,6 +49,8 @@ export const imageResultSchema = z.object({
 
 export type ImageResult = z.infer<typeof imageResultSchema>;
 
+const extentsMax = 1000;
+
 /** The end of a job as plain data. */
 export function imageResult(
   end: JobEnd,
@@ -52,6 +61,7 @@ export function imageResult(
   elapsedMs: number,
 ): ImageResult {
   const { map } = state.plan;
+  const unstable = unstableOf(state);
   return {
     schema: 'lastspin/image-result/1',
     ended: end.how,
@@ -69,6 +79,11 @@ export function imageResult(
       nonScraped: map.countOf(statuses['non-scraped']),
       bad: map.countOf(statuses['bad-sector']),
       badAreas: map.runsOf(statuses['bad-sector']),
+    },
+    unstable: {
+      sectors: unstable.reduce((sum, area) => sum + area.count, 0),
+      areas: unstable.length,
+      extents: unstable.slice(0, extentsMax),
     },
     ...state.totals,
     elapsedMs: Math.round(elapsedMs),
@@ -92,6 +107,9 @@ export function formatResult(result: ImageResult): string {
     `finished     ${formatShare(sectors.finished, sectors.total)} (${bytes(sectors.finished)})`,
     `bad          ${sectors.bad} sectors in ${sectors.badAreas} areas (${bytes(sectors.bad)})`,
     ...(unread > 0 ? [`not yet read ${unread} sectors (${bytes(unread)})`] : []),
+    ...(result.unstable.sectors > 0
+      ? [`unstable     ${result.unstable.sectors} sectors read differently from time to time`]
+      : []),
     `reads        ${result.reads}, ${result.failingReads} failing; ${result.resets} resets, ${result.powerCycles} power cycles`,
     `time         ${formatDuration(result.elapsedMs)}`,
     `image        ${result.image}`,

@@ -176,6 +176,14 @@ function describeEvent(
       return { style: 'yellow', text: `imager: ${event.text}` };
     case 'gave-up':
       return { style: 'red', text: `gave up: ${event.why}` };
+    case 'doubted':
+      return { style: 'red', text: `doubtful data: ${event.why}` };
+    case 'varied':
+      return {
+        style: 'yellow',
+        text: `LBA ${event.lba} reads differently: ${event.versions} versions, ${event.agreeing} readings agree`,
+      };
+    case 'compared':
     case 'read':
     case 'pass-ended':
     case 'classified':

@@ -11,7 +11,7 @@ import { bringUp } from '../../src/job/bring-up.js';
 import { type Case, casePaths, findCase, openCase } from '../../src/job/case.js';
 import type { JobEvent } from '../../src/job/events.js';
 import { type JobEnd, runJob } from '../../src/job/job.js';
-import { chooseKind, guardSilence } from '../../src/job/kind.js';
+import { chooseKind, detectorFor, guardSilence } from '../../src/job/kind.js';
 import { parseSnapshot } from '../../src/job/snapshot.js';
 import type { JobState } from '../../src/job/state.js';
 import { statuses } from '../../src/map/status.js';
@@ -115,6 +115,9 @@ async function runOnce(
     version: 'test',
     clock,
   });
+  const { compare } = rescue.state;
+  compare.percent = options.comparePercent ?? compare.percent;
+  const detector = detectorFor(kind, identity, true, rescue.state.mediaRate);
   try {
     const end = await runJob(
       {
@@ -125,6 +128,8 @@ async function runOnce(
         clock,
         identity,
         resumed: rescue.resumed,
+        isTrusted: options.trustData ?? false,
+        ...(detector && !options.trustData && { detector }),
         names: { drive: 'simulated', image: 'case.img' },
         onEvent(event) {
           events.push(event);
