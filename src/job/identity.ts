@@ -35,7 +35,7 @@ export function refuseFailedFirmware(found: DriveIdentity, expected?: DriveIdent
   if (!isShrunk && !isNamed && bytes > 0) return;
   throw new LastspinError(
     'FIRMWARE_FAILED',
-    `the drive's firmware has failed: it answers as ${found.model} ${found.serial} with ${bytes / 1e6} MB; leave its power off for a while and run the same command again; if it stays so, it needs a laboratory`,
+    `the drive's firmware has failed: it answers as ${found.model} ${found.serial} with ${Math.floor(bytes / 1e5) / 10} MB; leave its power off for a while and run the same command again; if it stays so, it needs a laboratory`,
   );
 }
 

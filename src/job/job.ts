@@ -179,7 +179,7 @@ async function act(
 /** A drive that would only wear ends the job, and its power stays off. */
 async function stopForGood(note: Note, remedies: Remedies, why: string): Promise<JobEnd> {
   note({ kind: 'gave-up', why });
-  note({ kind: 'blamed', on: 'drive', why });
+  note({ kind: 'blamed', on: 'drive', why: 'the job ends here' });
   await remedies.powerOff();
   return { how: 'gave-up', why };
 }
