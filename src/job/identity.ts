@@ -21,7 +21,7 @@ export const driveIdentitySchema = z.object({
 const failedNames = [/^SATAFIRM/i, /^SandForce\{/i, /BAD_CTX/];
 /** A drive that comes back smaller than this is its controller's own memory: 0, 8, 20.9 and 32 MB are
  * known. */
-const failedBytesMax = 64 * 1024 ** 2;
+const failedBytesMax = 32 * 1024 ** 2;
 
 /** Throws FIRMWARE_FAILED when what answers is the drive's controller without its firmware. It can be
  * told by its name, by having no capacity, and, where another capacity is known, by a tiny one. */
