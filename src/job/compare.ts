@@ -83,7 +83,7 @@ export function moveOn(compare: CompareState, extent: Extent): void {
 
 /** Readings of a group that varies: at least five, and more while no three of them agree. */
 const readingsMin = 5;
-const readingsMax = 9;
+const readingsMax = 15;
 const agreeingMin = 3;
 
 /** One sector whose readings differ. */
@@ -123,6 +123,8 @@ function varyingSectors(
   readings: readonly Uint8Array[],
   sectorBytes: number,
 ): Varying[] {
+  const [first] = readings;
+  if (readings.every((reading) => Buffer.compare(reading, first!) === 0)) return [];
   const found: Varying[] = [];
   for (let index = 0; index < extent.count; index++) {
     const versions: { data: Uint8Array; readings: number }[] = [];

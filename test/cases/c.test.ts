@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import type { Pass } from '../../src/plan/pass.js';
 import {
   benchWith,
   count,
@@ -7,22 +6,8 @@ import {
   eventsOf,
   falseClaims,
   isOff,
-  type Rows,
   type RunOutcome,
 } from './bench.js';
-
-/** An SSD's rows: a page that takes the drive down is jumped over by 128 KiB, and looked at last, from both
- * sides, on fresh power, singly and more than once. */
-const rows: Rows = (standard) =>
-  standard.map((row, index): Pass => {
-    const isFirstHung = row.area === 'hung' && standard[index - 1]?.area !== 'hung';
-    return {
-      ...row,
-      skip: { startCount: 256, maxCount: 2048 },
-      ...(row.area === 'hung' && row.onHang === 'leave' && { onHang: 'retry' }),
-      ...(isFirstHung && { before: { kind: 'power-cycle' } }),
-    };
-  });
 
 /** LBAs of reads of the hung rows that took the drive down. */
 const lostAt = (outcome: RunOutcome) =>
@@ -32,7 +17,7 @@ const lostAt = (outcome: RunOutcome) =>
 
 describe.concurrent('case C: an SSD that drops off the bus at a bad page', () => {
   const bench = benchWith('case-c');
-  const running = bench.run({ rows });
+  const running = bench.run();
 
   test('is told to be one by its own word, and costs no sector but the bad pages', async () => {
     const outcome = await running;
@@ -77,7 +62,7 @@ describe.concurrent('case C: an SSD that drops off the bus at a bad page', () =>
         { kind: 'vanish', lba: 30_040, count: 1, returns: 'power-cycle', times: 1 },
       ],
     });
-    const outcome = await other.run({ rows });
+    const outcome = await other.run();
     expect(count(outcome, 'finished')).toBe(98_304);
   });
 
@@ -86,7 +71,7 @@ describe.concurrent('case C: an SSD that drops off the bus at a bad page', () =>
     'case-c-lost',
   ])('%s: a drive that comes back without its firmware ends the job, map saved, power off', async (name) => {
     const bench = benchWith(name);
-    const outcome = await bench.run({ rows });
+    const outcome = await bench.run();
     expect(outcome.end.how).toBe('gave-up');
     expect(outcome.end.why).toMatch(/firmware has failed: .*SATAFIRM.* 20\.9\d* MB/);
     expect(outcome.end.why).not.toContain('another drive');
@@ -98,8 +83,8 @@ describe.concurrent('case C: an SSD that drops off the bus at a bad page', () =>
 
   test('the alias that shows once: run again, the job goes on where it was', async () => {
     const bench = benchWith('case-c-alias');
-    const first = await bench.run({ rows });
-    const second = await bench.run({ rows });
+    const first = await bench.run();
+    const second = await bench.run();
     expect(second.events[0]).toMatchObject({ kind: 'started', resumed: true });
     expect(second.end.how).toBe('finished');
     expect(count(second, 'finished')).toBeGreaterThan(count(first, 'finished'));
@@ -108,9 +93,9 @@ describe.concurrent('case C: an SSD that drops off the bus at a bad page', () =>
 
   test('the alias for ever: run again, it is refused by name and the map stays', async () => {
     const bench = benchWith('case-c-lost');
-    await bench.run({ rows });
+    await bench.run();
     const before = Buffer.from(await bench.files.readAll('case.map'));
-    await expect(bench.run({ rows })).rejects.toMatchObject({ code: 'FIRMWARE_FAILED' });
+    await expect(bench.run()).rejects.toMatchObject({ code: 'FIRMWARE_FAILED' });
     expect(Buffer.compare(before, await bench.files.readAll('case.map'))).toBe(0);
   });
 });

@@ -2,17 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { placeFaults } from '../../hardware-sim/faults.js';
 import type { Scenario } from '../../hardware-sim/scenario.js';
 import { unstableOf } from '../../src/job/state.js';
-import type { Pass } from '../../src/plan/pass.js';
-import { benchWith, count, eventsOf, falseClaims, type Rows } from './bench.js';
-
-/** A stick's rows: nothing is slow, nothing is jumped over, and what hangs is read again in place. */
-const rows: Rows = (standard) =>
-  standard.map((row): Pass => {
-    const timeoutMs = { copy: 3000, trim: 10_000, scrape: 15_000, retry: 30_000 }[row.phase];
-    const skip = { startCount: 128, maxCount: 128 };
-    const patient = { onFault: 'go-on', onSlow: 'go-on', onHang: 'retry', slowMs: 0 } as const;
-    return { ...row, ...patient, skip, timeoutMs };
-  });
+import { benchWith, count, eventsOf, falseClaims } from './bench.js';
 
 const nothing = () => false;
 
@@ -28,7 +18,7 @@ function withoutPauses(scenario: Scenario): Scenario {
 
 describe.concurrent('case D: a stick that hangs anywhere and reads differently', () => {
   const bench = benchWith('case-d');
-  const running = bench.run({ rows });
+  const running = bench.run();
   const { sectorCount } = bench.drive.scenario;
 
   test('is told by its own word, and all of it is read within 80 power cycles', async () => {
@@ -93,7 +83,7 @@ describe.concurrent('case D: a stick that hangs anywhere and reads differently',
   test('where rests do not help they are given up, and it is read all the same', async () => {
     const small = { ...withoutPauses(bench.drive.scenario), sectorCount: 40_960 };
     const other = benchWith(small);
-    const outcome = await other.run({ rows, comparePercent: 0 });
+    const outcome = await other.run({ comparePercent: 0 });
     expect(count(outcome, 'finished')).toBe(40_960);
     expect(outcome.state.totals.powerCycles).toBeLessThanOrEqual(60);
     const rests = eventsOf(outcome.events, 'rested').filter(({ why }) =>
@@ -104,17 +94,17 @@ describe.concurrent('case D: a stick that hangs anywhere and reads differently',
 
   test('interrupted while it reads again, the comparison goes on where it was', async () => {
     const stable = benchWith({ ...bench.drive.scenario, sectorCount: 12_800, faults: [] });
-    const first = await stable.run({ rows, interruptAfter: 150 });
+    const first = await stable.run({ interruptAfter: 150 });
     expect(first.end.how).toBe('interrupted');
     expect(count(first, 'finished')).toBe(12_800);
-    const second = await stable.run({ rows });
+    const second = await stable.run();
     expect(second.end.how).toBe('finished');
     expect(stable.drive.counters.reads).toBeLessThanOrEqual(201);
   });
 
   test('a share of what was read may be read again instead of all', async () => {
     const stable = benchWith({ ...bench.drive.scenario, sectorCount: 12_800, faults: [] });
-    await stable.run({ rows, comparePercent: 10 });
+    await stable.run({ comparePercent: 10 });
     expect(stable.drive.counters.reads).toBe(100 + 10);
   });
 });
