@@ -14,7 +14,6 @@ test.concurrent.each([
   ['demo', [], 'hdd', 'standard'],
   ['ssd', [], 'ssd', 'ssd'],
   ['stick', [], 'flash', 'flash'],
-  ['ssd', ['--kind', 'flash'], 'flash', 'flash'],
   ['stick', ['--preset', 'gentle'], 'flash', 'gentle'],
 ] as const)('a drive behind an imager is read by the preset of its kind: %s %j as %s by %s', async (scenario, options, kind, preset) => {
   const folder = temporaryFolder();
