@@ -81,6 +81,7 @@ export function read(state: DriveState, request: Request, nowMs: number): DriveR
     });
   }
   if (state.stall && startMs >= state.stall.untilMs) state.stall = undefined;
+  noticePause(state, startMs);
   const walk = walkPlatters(state, request, startMs);
   if (state.stall) {
     const topic = faultTopic(state.stall.index, 'duration');
@@ -255,6 +256,42 @@ function countSectors(state: DriveState, { lba, count }: Request, walk: Walk): v
   }
 }
 
+/** A pause lets some drives come to themselves: what counts reads starts anew. */
+function noticePause(state: DriveState, startMs: number): void {
+  const pausedMs = startMs - state.busyUntilMs;
+  for (const { fault, index } of state.rows) {
+    if (fault.pauseMs === undefined || pausedMs < fault.pauseMs) continue;
+    const drawn = state.counters.powerOns * 65_536 + 32_768 + ++state.pauses;
+    const topic = faultTopic(index, 'threshold');
+    const moreReads = drawFrom(fault.afterReads ?? 0, state.scenario.seed, topic, drawn);
+    state.armedAtReads[index] = state.readsSincePowerOn + moreReads;
+  }
+}
+
+/** Never answers, until its power is cut. */
+const clicking: FaultOf<'hang'> = {
+  kind: 'hang',
+  until: 'power-cycle',
+  answering: 'nothing',
+  errorMs: 0,
+};
+
+/** After so many errors the heads no longer find their tracks. */
+function countTowardsClicks(state: DriveState): void {
+  const { faults, seed } = state.scenario;
+  const index = faults.findIndex(({ kind }) => kind === 'clicks');
+  const row = faults[index];
+  if (row?.kind !== 'clicks' || state.clicked >= (row.times ?? Number.POSITIVE_INFINITY)) return;
+  state.errorsSinceClicks++;
+  const topic = faultTopic(index, 'threshold');
+  if (state.errorsSinceClicks < drawFrom(row.afterErrors, seed, topic, state.clicked)) return;
+  state.clicked++;
+  state.errorsSinceClicks = 0;
+  state.clicksLeft = row.fails;
+  state.clicksRestMs = row.restMs;
+  state.hang = clicking;
+}
+
 /** The time that a read took and what it brings. */
 function finish(
   state: DriveState,
@@ -267,6 +304,7 @@ function finish(
   const { lba } = request;
   const { stop } = walk;
   if (stop) counters.failingReads++;
+  if (stop?.kind === 'fault') countTowardsClicks(state);
   const serviceMs =
     mechanics.approachMs(state.positionLba, lba, state.lookAhead) +
     Math.max(0, mechanics.transferMs(lba, walk.goodCount) + walk.extraMs) +

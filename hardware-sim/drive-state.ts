@@ -34,6 +34,13 @@ export interface DriveState {
   spinsUntilMs: number;
   busyUntilMs: number;
   spinUpFailed: boolean;
+  /** Errors since the drive last began to click, and power-ons that still fail because of it. */
+  errorsSinceClicks: number;
+  clicksLeft: number;
+  /** How often it has clicked, and after how long without power it stops. */
+  clicked: number;
+  clicksRestMs: number | undefined;
+  poweredOffAtMs: number;
   heads: 'loaded' | 'unloaded' | 'standby';
   /** Whether the next read has to find its tracks first. */
   calibrated: boolean;
@@ -44,6 +51,8 @@ export interface DriveState {
   stall: { readonly fault: FaultOf<'stall'>; readonly index: number; untilMs: number } | undefined;
   gone: FaultOf<'vanish'>['returns'] | undefined;
   readsSincePowerOn: number;
+  /** Pauses that started a count of reads anew. */
+  pauses: number;
   /** By scenario row: reads since power-on from which on it is armed, and when in time. */
   readonly armedAtReads: number[];
   readonly armedAtMs: number[];
@@ -82,6 +91,11 @@ export function createState(scenario: Scenario, media: Media): DriveState {
     spinsUntilMs: 0,
     busyUntilMs: 0,
     spinUpFailed: false,
+    errorsSinceClicks: 0,
+    clicksLeft: 0,
+    clicked: 0,
+    clicksRestMs: undefined,
+    poweredOffAtMs: 0,
     heads: 'loaded',
     calibrated: false,
     positionLba: 0,
@@ -90,6 +104,7 @@ export function createState(scenario: Scenario, media: Media): DriveState {
     stall: undefined,
     gone: undefined,
     readsSincePowerOn: 0,
+    pauses: 0,
     armedAtReads: [],
     armedAtMs: [],
     firings: scenario.faults.map(() => 0),

@@ -25,6 +25,7 @@ export interface SimulatedIdentity {
   readonly sectorBytes: number;
   readonly physicalSectorBytes: number;
   readonly rotational: boolean;
+  readonly removable: boolean;
 }
 
 /** What the bus and the rails show. `untilMs`: when it ends by itself; Infinity: never. */
@@ -115,6 +116,7 @@ function powerOn(state: DriveState, nowMs: number): void {
       counters.powerOns >= fault.fromPowerOn &&
       counters.powerOns < fault.fromPowerOn + fault.fails,
   );
+  if (stillClicks(state, nowMs)) state.spinUpFailed = true;
   if (state.spinUpFailed) state.busyUntilMs = Number.POSITIVE_INFINITY;
 }
 
@@ -124,6 +126,16 @@ function powerOff(state: DriveState, nowMs: number): void {
   const spinning = nowMs >= state.spinsUntilMs && !state.spinUpFailed;
   if (spinning && state.heads === 'loaded') state.counters.emergencyUnloads++;
   state.poweredOn = false;
+  state.poweredOffAtMs = nowMs;
+}
+
+/** Whether the heads find no tracks at this power-on either; a long enough rest helps. */
+function stillClicks(state: DriveState, nowMs: number): boolean {
+  if (state.clicksLeft === 0) return false;
+  const restMs = state.clicksRestMs ?? Number.POSITIVE_INFINITY;
+  const rested = nowMs - state.poweredOffAtMs >= restMs;
+  state.clicksLeft = rested ? 0 : state.clicksLeft - 1;
+  return !rested;
 }
 
 function reset(state: DriveState, kind: 'soft-reset' | 'hard-reset', nowMs: number): void {
@@ -188,6 +200,7 @@ function identityOf(state: DriveState): SimulatedIdentity {
     sectorBytes,
     physicalSectorBytes,
     rotational: mechanics.rotationMs > 0,
+    removable: identity.removable,
   };
 }
 

@@ -2,7 +2,7 @@
  * that asking costs a binary search a row and a healthy read next to nothing. */
 import { fraction, hash } from './random.js';
 import type { Scenario } from './scenario.js';
-import type { PlacedFault } from './schema.js';
+import { isPlaced, type PlacedFault } from './schema.js';
 
 export interface PlacedRow {
   readonly fault: PlacedFault;
@@ -51,7 +51,7 @@ export function physicalRatio(scenario: Scenario): number {
 export function placeFaults(scenario: Scenario, headOf: (lba: number) => number): PlacedRow[] {
   const rows: PlacedRow[] = [];
   for (const [index, fault] of scenario.faults.entries()) {
-    if (fault.kind === 'spin-up' || fault.kind === 'alias') continue;
+    if (!isPlaced(fault)) continue;
     const where = placeOf(fault, index, scenario, headOf);
     const share = (fault.perMillion ?? 1_000_000) / 1_000_000;
     const topic = faultTopic(index, 'share');

@@ -16,7 +16,7 @@ import { frameBytesMaxDefault } from '../firmware-protocol/link.js';
 import { judgeReadOnly } from '../firmware-protocol/read-only.js';
 import type { Clock } from '../src/clock.js';
 import type { DriveRead, SimulatedDrive } from './drive.js';
-import { answerScsi, identifyData, type ScsiAnswer } from './passthrough.js';
+import { answerScsi, identifyData, inquiryData, type ScsiAnswer } from './passthrough.js';
 import { createPowerSupply, type PowerSupply, railMillivolts } from './power-supply.js';
 import { createThrottle, type Throttle } from './throttle.js';
 import {
@@ -268,8 +268,8 @@ async function identify(parts: Parts): Promise<DeviceIdentity> {
   if (!identity) {
     throw new ReplyError('noDrive', `the drive does not answer (${parts.supply.state()})`);
   }
-  const { rotational: _, ...told } = identity;
-  return { ...told, raw: identifyData(identity) };
+  const { rotational: _rotational, removable, ...told } = identity;
+  return { ...told, raw: removable ? inquiryData(identity) : identifyData(identity) };
 }
 
 async function passthrough(

@@ -47,7 +47,7 @@ function answerAta(
 ): ScsiAnswer {
   switch (command) {
     case 0xec: // IDENTIFY DEVICE
-      return good(identifyData(identity));
+      return identity.removable ? failed(0x05, 0x20) : good(identifyData(identity));
     case 0xe0: // STANDBY IMMEDIATE
       return { ...good(nothing), elapsedMs: drive.standby(nowMs) };
     case 0xe1: // IDLE IMMEDIATE
@@ -74,20 +74,23 @@ function failed(key: number, asc: number): ScsiAnswer {
 
 function inquiry(cdb: Uint8Array, identity: SimulatedIdentity): ScsiAnswer {
   const vital = ((cdb[1] as number) & 1) !== 0;
-  if (!vital) {
-    const data = new Uint8Array(36);
-    data.set([0, 0, 6, 2, data.length - 5]);
-    writeText(data, 8, 8, 'ATA');
-    writeText(data, 16, 16, identity.model);
-    writeText(data, 32, 4, identity.firmware);
-    return good(data);
-  }
+  if (!vital) return good(inquiryData(identity));
   if (cdb[2] === 0x00) return good(Uint8Array.of(0, 0x00, 0, 2, 0x00, 0x80));
   if (cdb[2] !== 0x80) return failed(0x05, 0x24);
   const data = new Uint8Array(24);
   data.set([0, 0x80, 0, 20]);
   writeText(data, 4, 20, identity.serial);
   return good(data);
+}
+
+/** Standard INQUIRY data, 36 bytes (SPC-4 6.6.2). */
+export function inquiryData(identity: SimulatedIdentity): Uint8Array {
+  const data = new Uint8Array(36);
+  data.set([0, identity.removable ? 0x80 : 0, 6, 2, data.length - 5]);
+  writeText(data, 8, 8, identity.removable ? 'USB' : 'ATA');
+  writeText(data, 16, 16, identity.model);
+  writeText(data, 32, 4, identity.firmware);
+  return data;
 }
 
 function readCapacity10(identity: SimulatedIdentity): Uint8Array {

@@ -6,6 +6,7 @@ import { LastspinError, reasonOf } from '../src/errors.js';
 import { type Checked, type Problem, problemsOf, readYaml, sentenceOf } from '../src/yaml-input.js';
 import {
   type FaultRow,
+  isPlaced,
   type ScenarioFile,
   type ScenarioInput,
   scenarioJsonSchema,
@@ -134,7 +135,7 @@ function faultsProblem(scenario: Scenario): Problem | undefined {
 }
 
 function faultProblem(row: FaultRow, scenario: Scenario): Problem | undefined {
-  if (row.kind === 'spin-up' || row.kind === 'alias') return undefined;
+  if (!isPlaced(row)) return undefined;
   const chosen = (['lba', 'scattered', 'head', 'everywhere'] as const).filter(
     (word) => row[word] !== undefined,
   );

@@ -30,6 +30,8 @@ const when = {
   afterReads: range.optional(),
   /** Since the first power-on. */
   afterMs: milliseconds.optional(),
+  /** A pause of at least this long starts the count of `afterReads` anew. */
+  pauseMs: milliseconds.optional(),
 };
 
 const cure = z.enum(['soft-reset', 'hard-reset', 'power-cycle']);
@@ -83,6 +85,13 @@ const spinUp = z.strictObject({
   fromPowerOn: positiveNumber.default(1),
   fails: positiveNumber,
 });
+const clicks = z.strictObject({
+  kind: z.literal('clicks'),
+  afterErrors: range,
+  fails: positiveNumber.default(1),
+  restMs: milliseconds.optional(),
+  times,
+});
 const alias = z.strictObject({
   kind: z.literal('alias'),
   fromPowerOn: positiveNumber.default(1),
@@ -101,6 +110,7 @@ export const faultSchema = z.discriminatedUnion('kind', [
   vanish,
   wrong,
   spinUp,
+  clicks,
   alias,
 ]);
 
@@ -108,6 +118,8 @@ const identity = z.strictObject({
   model: z.string().max(40).default('LASTSPIN SIMULATED'),
   serial: z.string().max(20).default('SIM0000001'),
   firmware: z.string().max(8).default('1.0'),
+  /** A stick or a card: it answers INQUIRY instead of ATA IDENTIFY. */
+  removable: z.boolean().default(false),
 });
 
 const mechanics = z.strictObject({
@@ -177,7 +189,11 @@ export type ScenarioFile = z.output<typeof scenarioSchema>;
 export type FaultRow = z.output<typeof faultSchema>;
 export type FaultOf<Kind extends FaultRow['kind']> = Extract<FaultRow, { kind: Kind }>;
 /** A fault with a place, which a read may touch. */
-export type PlacedFault = Exclude<FaultRow, { kind: 'spin-up' | 'alias' }>;
+export type PlacedFault = Exclude<FaultRow, { kind: 'spin-up' | 'clicks' | 'alias' }>;
+
+export function isPlaced(fault: FaultRow): fault is PlacedFault {
+  return fault.kind !== 'spin-up' && fault.kind !== 'clicks' && fault.kind !== 'alias';
+}
 export type Cure = z.output<typeof cure>;
 
 /** The JSON schema of a scenario file, for editors. */

@@ -13,6 +13,7 @@ const kinds = {
   DRIVE_OPEN_FAILED: { exitCode: 1 },
   DRIVE_CHANGED: { exitCode: 2 },
   DRIVE_HUNG: { exitCode: 32 },
+  FIRMWARE_FAILED: { exitCode: 32 },
   NOT_AN_IMAGER: { exitCode: 1 },
   PROTOCOL_VERSION: { exitCode: 1 },
   LINK_CLOSED: { exitCode: 1 },

@@ -12,6 +12,7 @@ import { openFileDrive } from '../drive/file.js';
 import { type ImagerDrive, openImager } from '../drive/imager.js';
 import { openLink } from '../drive/links.js';
 import { isLastspinError, LastspinError } from '../errors.js';
+import { type Guard, guardSilence } from '../job/kind.js';
 import { execPower } from '../power/exec.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { Power } from '../power/power.js';
@@ -19,7 +20,10 @@ import type { Power } from '../power/power.js';
 /** A drive that was opened by its name on the command line. */
 export interface OpenedDrive {
   readonly drive: Drive;
-  readonly kind: DriveKind;
+  /** What the path to the drive knows of its kind; undefined where only the drive itself can tell. */
+  readonly kind?: DriveKind;
+  /** The imager that looks after the drive when this computer falls silent, where there is one. */
+  readonly guard?: Guard;
   /** The imager's own switch, where it has one. */
   readonly power?: Power;
   /** The time that the drive lives in: real, unless a simulated one is scaled. */
@@ -79,14 +83,11 @@ function takeScale(spec: string): { name: string; scale: number } {
 }
 
 async function openedImager(imager: ImagerDrive, clock: Clock): Promise<OpenedDrive> {
-  const kind = 'hdd';
-  await imager.watchdog(troublePolicies[kind].silent).catch((error: unknown) => {
-    // An imager without a watchdog cannot look after the drive by itself; that is no reason to stop.
-    if (!isLastspinError(error, 'DEVICE_REFUSED')) throw error;
-  });
+  // Until the drive has said what it is.
+  await guardSilence(imager, 'hdd');
   return {
     drive: imager,
-    kind,
+    guard: imager,
     clock,
     ...(imager.power && { power: imager.power }),
     close: () => imager.close(),

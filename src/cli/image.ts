@@ -7,6 +7,8 @@ import { bringUp } from '../job/bring-up.js';
 import { casePaths, findCase, openCase, physicalCountOf } from '../job/case.js';
 import { createControl, type JobControl } from '../job/control.js';
 import { runJob } from '../job/job.js';
+import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
+import { parseSnapshot } from '../job/snapshot.js';
 import type { JobState } from '../job/state.js';
 import type { Pass } from '../plan/pass.js';
 import type { Preset } from '../plan/preset-schema.js';
@@ -34,6 +36,13 @@ export interface ImageOptions extends DomainOptions {
   readonly json?: boolean;
   readonly strict?: boolean;
   readonly force?: boolean;
+  /** Instead of what the drive says of itself. */
+  readonly kind?: DriveKind;
+  readonly sameDrive?: boolean;
+  /** Percent of what was read that is read again in the end. */
+  readonly compare?: number;
+  /** Looks for no made-up data. */
+  readonly trustData?: boolean;
 }
 
 const exitUnread = 4;
@@ -79,13 +88,12 @@ export async function imageDrive(
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
     });
     try {
-      const preset = chosen ?? loadPreset(kindDefaults[opened.kind].preset);
       return await imageOpened(
         spec,
         opened,
         path,
         { ...options, part: domain },
-        preset,
+        chosen,
         interrupt,
         progress,
       );
@@ -107,11 +115,11 @@ async function imageOpened(
   opened: OpenedDrive,
   path: string,
   options: ImageOptions & { readonly part: Part | undefined },
-  preset: Preset,
+  chosen: Preset | undefined,
   interrupt: Interrupt,
   progress: Progress,
 ): Promise<ImageResult> {
-  const { drive, kind, clock } = opened;
+  const { drive, clock } = opened;
   const powers = openPowers(options.power, opened);
   const paths = casePaths(path);
   if (opened.path !== undefined) refuseToTouchSource(opened.path, paths);
@@ -120,8 +128,16 @@ async function imageOpened(
     const force = options.force ?? false;
     // Before the drive is powered: it may not survive a start for nothing.
     const found = await findCase(nodeFiles(), paths, force);
-    const policy = troublePolicies[kind];
-    const identity = await bringUp(drive, powers, policy, clock, interrupt.signal, say);
+    const atFirst = troublePolicies[options.kind ?? opened.kind ?? 'hdd'];
+    const identity = await bringUp(drive, powers, atFirst, clock, interrupt.signal, say);
+    const kind = chooseKind({
+      asked: options.kind,
+      saved: parseSnapshot(found.saved?.state)?.driveKind,
+      opened: opened.kind,
+      identity,
+    });
+    if (opened.guard) await guardSilence(opened.guard, kind);
+    const preset = chosen ?? loadPreset(kindDefaults[kind].preset);
     const rescue = await openCase({
       found,
       drive: identity,
@@ -130,11 +146,14 @@ async function imageOpened(
       ...(options.part && { scope: options.part(identity) }),
       ...physicalCountFor(identity, options),
       force,
+      sameDrive: options.sameDrive ?? false,
       version,
       clock,
     });
     rescue.notices.forEach(say);
     const { state } = rescue;
+    state.compare.percent = options.compare ?? state.compare.percent;
+    const detector = detectorFor(kind, identity, opened.guard !== undefined, state.mediaRate);
     const startedAtMs = clock.now();
     const control = createControl();
     const releaseKeys = takeKeys(control, identity, state, interrupt, progress);
@@ -148,6 +167,8 @@ async function imageOpened(
           clock,
           identity,
           resumed: rescue.resumed,
+          isTrusted: options.trustData ?? false,
+          ...(detector && !options.trustData && { detector }),
           names: { drive: `${identity.model} ${identity.serial} (${spec})`, image: path },
           control,
           onEvent: progress.onEvent,
@@ -156,7 +177,7 @@ async function imageOpened(
         interrupt.signal,
       );
       if (drive.capabilities.park) await drive.park().catch(() => {});
-      return imageResult(end, state, identity, paths, clock.now() - startedAtMs);
+      return imageResult(end, state, identity, kind, paths, clock.now() - startedAtMs);
     } finally {
       releaseKeys();
       await rescue.close();

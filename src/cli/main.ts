@@ -1,4 +1,4 @@
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { isLastspinError, reasonOf } from '../errors.js';
 import { addMapCommands } from './map-commands.js';
 import { version } from './version.js';
@@ -74,6 +74,19 @@ export async function main(argv: readonly string[]): Promise<number> {
       'passes over bad sectors at the end; by default what the kind of drive bears',
       whole(1000),
     )
+    .addOption(
+      new Option(
+        '--kind <KIND>',
+        'what policies go by; by default what the drive says of itself',
+      ).choices(['hdd', 'ssd', 'flash']),
+    )
+    .option('--same-drive', 'go on although the drive has another name behind another adapter')
+    .option(
+      '--compare <PERCENT>',
+      'share of what was read that is read again to find sectors that change; by default 100 on a stick',
+      whole(100),
+    )
+    .option('--trust-data', 'go on although the drive seems to make data up')
     .option('--json', 'print one JSON object as the result')
     .option('--strict', 'exit with 4 when sectors of the domain remain unread')
     .option('--force', 'take an existing image that has no map; go on with little disk space')

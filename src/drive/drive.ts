@@ -1,4 +1,5 @@
 import type { Extent } from '../map/extent.js';
+import type { KindHint } from './kind.js';
 
 /** What a drive says of itself. Checked again after every reset and power cycle. */
 export interface DriveIdentity {
@@ -10,6 +11,8 @@ export interface DriveIdentity {
   readonly sectorBytes: number;
   /** Physical sector size in bytes; equal to `sectorBytes` where unknown. */
   readonly physicalSectorBytes: number;
+  /** What it says it is, where it says so. */
+  readonly kind?: KindHint;
 }
 
 /** Which outcomes end a batch. What follows in the same batch then comes back `not-attempted`. */

@@ -36,6 +36,7 @@ import type {
   ReadResult,
   ResetKind,
 } from './drive.js';
+import { kindFromIdentify } from './kind.js';
 
 /** What the imager measures and counts. Absent where it has no sensor. */
 export interface ImagerStatus extends DeviceStatus {
@@ -201,6 +202,7 @@ async function identify(
     const what = `the imager names a sector size of ${sectorBytes} bytes for ${model}`;
     throw new LastspinError('DEVICE_REFUSED', `${what}; power-cycle the drive and try again`);
   }
+  const kind = kindFromIdentify(answer.raw);
   const isMultiple = physicalSectorBytes > 0 && physicalSectorBytes % sectorBytes === 0;
   return {
     model: model.trim(),
@@ -209,6 +211,7 @@ async function identify(
     sectorCount,
     sectorBytes,
     physicalSectorBytes: isMultiple ? physicalSectorBytes : sectorBytes,
+    ...(kind && { kind }),
   };
 }
 

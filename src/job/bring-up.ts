@@ -9,7 +9,7 @@ const pollMs = 250;
 
 /** Powers the drive where it is off and waits until it says who it is. One that is on but does not answer
  * is power-cycled. A drive that does not spin up rests with the power off before it is tried again, as
- * often as the policy allows: clicking kills. `say` is told of each.
+ * often as the policy allows, and is left without power in the end: clicking kills. `say` is told of each.
  * Throws DRIVE_HUNG when it never answers, POWER_FAILED, or the signal's reason. */
 export async function bringUp(
   drive: Drive,
@@ -40,6 +40,8 @@ export async function bringUp(
     const identity = await poll(drive, policy.readyLimitMs, clock, signal);
     if (identity) return identity;
   }
+  // Every further turn of a drive that clicks costs data.
+  if (power?.canHold) await power.set(false, signal);
   const advice = power ? '' : ', or give a power switch with --power';
   throw new LastspinError(
     'DRIVE_HUNG',

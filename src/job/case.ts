@@ -3,13 +3,13 @@ import type { Clock } from '../clock.js';
 import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
-import type { FileLayer } from '../image/file-layer.js';
-import { checkSpace, openImage } from '../image/image-file.js';
+import type { FileLayer, OpenFile } from '../image/file-layer.js';
+import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
 import { endOf } from '../map/extent.js';
-import { sectorMapOf } from '../map/mapfile.js';
-import type { RunMap } from '../map/run-map.js';
+import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
+import { createRunMap, type RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import { levelsOf, packScope, rowsForPriorities, unpackScope } from '../plan/domain.js';
 import type { Pass } from '../plan/pass.js';
@@ -18,7 +18,8 @@ import { createPlanState, restartPlan } from '../plan/state.js';
 import { createTrouble } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { JobEvent } from './events.js';
-import { refuseOther } from './identity.js';
+import { isOtherIdentity, refuseFailedFirmware, refuseOther } from './identity.js';
+import type { JobParts } from './parts.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, snapshotOf } from './snapshot.js';
 import { createJobState, foldJob, type JobState } from './state.js';
@@ -29,6 +30,8 @@ export interface CasePaths {
   readonly map: string;
   readonly journal: string;
   readonly lock: string;
+  /** What the readings of sectors that change were; made where there are any. */
+  readonly versions: string;
 }
 
 const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
@@ -40,7 +43,13 @@ export function casePaths(image: string): CasePaths {
     ? basename(image, extension)
     : basename(image);
   const beside = (suffix: string) => join(dirname(image), stem + suffix);
-  return { image, map: beside('.map'), journal: beside('.journal'), lock: beside('.lock') };
+  return {
+    image,
+    map: beside('.map'),
+    journal: beside('.journal'),
+    lock: beside('.lock'),
+    versions: beside('.versions'),
+  };
 }
 
 /** What lies at a case's paths before the job begins. */
@@ -93,6 +102,8 @@ export interface CaseOptions {
   /** Logical sectors of one physical sector, where the user says so; else what an earlier run knew, or
    * what the drive says. */
   readonly physicalCount?: number;
+  /** The user says that it is the same drive, although it has another name or another sector size. */
+  readonly sameDrive?: boolean;
   /** Take an image that has no map as empty, and do not insist on disk space. */
   readonly force: boolean;
   readonly version: string;
@@ -102,7 +113,7 @@ export interface CaseOptions {
 export interface Case {
   readonly state: JobState;
   readonly resumed: boolean;
-  readonly image: ImageWriter;
+  readonly image: JobParts['image'];
   readonly recorder: Recorder;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
@@ -110,10 +121,11 @@ export interface Case {
 }
 
 /** Opens a new case or goes on with one. Old bytes are kept in every case.
- * Throws IMAGE_MISMATCH, IMAGE_SPACE, MAP_MISMATCH, DRIVE_CHANGED, FILE_FAILED. */
+ * Throws IMAGE_MISMATCH, IMAGE_SPACE, MAP_MISMATCH, DRIVE_CHANGED, FIRMWARE_FAILED, FILE_FAILED. */
 export async function openCase(options: CaseOptions): Promise<Case> {
   const { found, drive } = options;
   const { files, paths, saved } = found;
+  refuseFailedFirmware(drive);
   const notices: string[] = [];
   const restored = saved ? await restore(options, saved, notices) : undefined;
   const state = restored ?? freshState(options);
@@ -139,6 +151,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     claimedCount: claimedCount(state.plan.map),
   });
   const writer = createImageWriter(image, drive.sectorBytes);
+  const versions = lineFile(files, paths.versions);
   const journal = await createJournal(files, paths.journal, number);
   const recorder = createRecorder(
     {
@@ -159,13 +172,47 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   return {
     state,
     resumed: saved !== undefined,
-    image: writer,
+    image: { ...readable(image, writer), keepVersions: versions.append },
     recorder,
     notices,
     async close() {
+      await versions.close();
       await journal.close();
       await image.close();
     },
+  };
+}
+
+/** The image for writing and for reading what was written. */
+function readable(image: ImageFile, writer: ImageWriter): Omit<JobParts['image'], 'keepVersions'> {
+  let isBehind = false;
+  return {
+    async write(lba, data) {
+      isBehind = true;
+      await writer.write(lba, data);
+    },
+    async read(extent) {
+      if (isBehind) await writer.sync();
+      isBehind = false;
+      return image.read(extent);
+    },
+  };
+}
+
+/** A file of lines that is made with the first of them; each is durable when `append` resolves. */
+function lineFile(files: FileLayer, path: string) {
+  let file: OpenFile | undefined;
+  let sizeBytes = 0;
+  return {
+    async append(line: string): Promise<void> {
+      file ??= await files.open(path, { create: true });
+      sizeBytes ||= await file.size();
+      const bytes = Buffer.from(line);
+      await file.write(bytes, sizeBytes);
+      sizeBytes += bytes.length;
+      await file.sync();
+    },
+    close: async () => file?.close(),
   };
 }
 
@@ -263,16 +310,18 @@ async function restore(
   const { files, paths } = found;
   refuseOtherSize(options, saved);
   const snapshot = parseSnapshot(saved.state);
-  if (snapshot) refuseOther(snapshot.drive, drive);
-  const map = sectorMapOf(saved.map, drive, paths.map);
   if (!snapshot) {
+    const map = sectorMapOf(saved.map, drive, paths.map);
     notices.push(
       `${paths.map} was written by another program: its statuses are kept, the passes start anew`,
     );
     return freshState(options, map);
   }
+  const isOther = options.sameDrive === true && isOtherIdentity(snapshot.drive, drive);
+  if (!isOther) refuseOther(snapshot.drive, drive);
+  // Notes and journal count in the sectors of the drive that they were made with.
   const state = restoreState(snapshot, {
-    map,
+    map: sectorMapOf(saved.map, snapshot.drive, paths.map),
     driveKind,
     ...(physicalCount !== undefined && { physicalCount }),
   });
@@ -282,8 +331,46 @@ async function restore(
     notices.push(...journalNotices(journal));
   }
   settleTrouble(state);
+  if (isOther) return takeOver(options, state, snapshot.drive, notices);
   adoptGiven(state, options, notices);
   return state;
+}
+
+/** Goes on with what was learned of a drive under its new identity, which is recorded. The byte map holds;
+ * where sectors have another size the passes start anew on it. */
+function takeOver(
+  options: CaseOptions,
+  state: JobState,
+  former: DriveIdentity,
+  notices: string[],
+): JobState {
+  const { drive, found } = options;
+  notices.push(
+    `--same-drive: ${drive.model} ${drive.serial} is taken for ${former.model} ${former.serial}`,
+  );
+  const scale = former.sectorBytes / drive.sectorBytes;
+  const physicalCount =
+    options.physicalCount ??
+    Math.max(physicalCountOf(drive), Math.round(state.plan.physicalCount * scale));
+  const map = sectorMapOf(byteMapOf(state.plan.map, former.sectorBytes), drive, found.paths.map);
+  const scaled = (from: RunMap, to = createRunMap(drive.sectorCount)): RunMap => {
+    from.forEachRun((lba, count, value) => {
+      const first = Math.floor(lba * scale);
+      const end = Math.min(drive.sectorCount, Math.ceil((lba + count) * scale));
+      if (value !== 0) to.set({ lba: first, count: end - first }, value);
+    });
+    return to;
+  };
+  const given = scaled(unpackScope(state.given.scope, former.sectorCount));
+  const fresh = freshState({ ...options, scope: options.scope ?? given, physicalCount }, map);
+  // The same domain as before keeps what was taken out of it while the job ran.
+  if (isSame(fresh.given.scope, packScope(given))) fresh.plan.scope = scaled(state.plan.scope);
+  scaled(state.plan.notes, fresh.plan.notes);
+  scaled(state.compare.unstable, fresh.compare.unstable);
+  fresh.mediaRate = state.mediaRate;
+  Object.assign(fresh.totals, state.totals);
+  fresh.formerDrives = [...state.formerDrives, former];
+  return fresh;
 }
 
 /** Neither loses a claim that the map makes: what was not replayed is read again. */
@@ -305,6 +392,8 @@ function settleTrouble(state: JobState): void {
     });
   }
   Object.assign(state.trouble, createTrouble());
+  // The next run sees for itself.
+  state.doubt = undefined;
 }
 
 /** ddrescue's status line: the position, and a letter for what the pass is after. */

@@ -6,9 +6,11 @@ import {
   nextTroubleStep,
   type Reach,
   type Rung,
+  sessionRest,
   suspicionOf,
   type TroubleStep,
 } from '../power/ladder.js';
+import { nextToCompare } from './compare.js';
 import type { JobState } from './state.js';
 
 /** What the job does next. */
@@ -18,6 +20,10 @@ export type JobStep =
   | { readonly kind: 'trouble'; readonly why: string; readonly from: Rung }
   /** A rest that the row wants, heads parked. */
   | { readonly kind: 'row-rest'; readonly restMs: number; readonly why: string }
+  /** Everything is read: this once more, as gently as the last row read. */
+  | { readonly kind: 'compare'; readonly extent: Extent; readonly pass?: Pass }
+  /** The job ends, whatever its rows say. */
+  | { readonly kind: 'stop'; readonly why: string }
   /** Leave the drive alone until somebody says otherwise. */
   | { readonly kind: 'idle' };
 
@@ -25,8 +31,12 @@ export type JobStep =
  * waits for what is under way. */
 export function decide(state: JobState, inFlight: readonly Extent[], reach: Reach): JobStep {
   const allowed = withinRow(state, reach);
-  const step = state.paused ? pausedStep(state, allowed) : troubleStep(state, allowed);
+  const step =
+    doubtStep(state) ?? (state.paused ? pausedStep(state, allowed) : troubleStep(state, allowed));
   if (step) return inFlight.length > 0 ? { kind: 'wait' } : step;
+  const underWayCount = inFlight.reduce((sum, { count }) => sum + count, 0);
+  const rest = sessionRest(state.trouble, state.policy, underWayCount);
+  if (rest) return inFlight.length > 0 ? { kind: 'wait' } : rest;
   const planned = plan(state.plan, inFlight);
   // Verdicts reach back to the last good read, but not past the end of a pass or of what
   // a jump left behind: they come before it.
@@ -34,9 +44,17 @@ export function decide(state: JobState, inFlight: readonly Extent[], reach: Reac
   if (isEnd && state.plan.blamed.length > 0) {
     return { kind: 'trouble', why: 'the last reads of the pass failed', from: 'none' };
   }
-  const rest = planned.kind === 'read' ? rowRest(state, planned.pass) : undefined;
-  if (rest) return inFlight.length > 0 ? { kind: 'wait' } : rest;
+  if (planned.kind === 'finished') return compareStep(state) ?? planned;
+  const wanted = planned.kind === 'read' ? rowRest(state, planned.pass) : undefined;
+  if (wanted) return inFlight.length > 0 ? { kind: 'wait' } : wanted;
   return planned;
+}
+
+/** Reads again what was read, at the pace of the last row. */
+function compareStep({ compare, plan: planState }: JobState): JobStep | undefined {
+  const extent = nextToCompare(compare, planState);
+  const pass = planState.passes.at(-1);
+  return extent && { kind: 'compare', extent, ...(pass && { pass }) };
 }
 
 /** What of the path's means the row under way leaves to the ladder. */
@@ -77,10 +95,17 @@ function pausedStep(state: JobState, reach: Reach): JobStep {
   return step ?? { kind: 'idle' };
 }
 
+function doubtStep({ doubt }: JobState): JobStep | undefined {
+  if (doubt === undefined) return undefined;
+  const advice =
+    'what came of it is not claimed; leave the power off for a minute and run the same command again, or, where that is what the drive holds, with --trust-data';
+  return { kind: 'stop', why: `${doubt}: it may be made up; ${advice}` };
+}
+
 function troubleStep(state: JobState, reach: Reach): JobStep | undefined {
   const step = nextTroubleStep(state.trouble, reach, state.policy, state.atMs);
   if (step) return step;
-  const { suspect } = state.plan;
+  const suspect = state.plan.suspect ?? state.compare.suspect;
   if (suspect) return { kind: 'trouble', why: whyOf(suspect), from: rungFor(suspect) };
   const why = suspicionOf(state.trouble);
   return why === undefined ? undefined : { kind: 'trouble', why, from: 'none' };

@@ -13,6 +13,18 @@ export type JobEvent = { readonly atMs: number } & (
       readonly drive: string;
       readonly image: string;
     }
+  /** As much is known of these sectors as reading again tells. */
+  | { readonly kind: 'compared'; readonly lba: number; readonly count: number }
+  /** Readings of these sectors differed; `agreeing` of them gave what the image now has. */
+  | {
+      readonly kind: 'varied';
+      readonly lba: number;
+      readonly count: number;
+      readonly versions: number;
+      readonly agreeing: number;
+    }
+  /** For good: the drive would only wear. */
+  | { readonly kind: 'powered-off' }
   | { readonly kind: 'power-failed'; readonly power: string; readonly why: string }
   /** Somebody wants the drive left alone, until `resumed` or the next run. */
   | { readonly kind: 'paused' }

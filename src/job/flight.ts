@@ -3,6 +3,8 @@ import { describeFault } from '../drive/fault.js';
 import type { Extent } from '../map/extent.js';
 import type { ReadEvent } from '../plan/events.js';
 import { type Pass, slowLimitMs } from '../plan/pass.js';
+import { type Comparison, createComparison, type Varying, versionsLine } from './compare.js';
+import type { JobEventBody } from './events.js';
 import type { JobParts, Note } from './parts.js';
 import type { JobState } from './state.js';
 
@@ -24,7 +26,12 @@ export interface Flight {
   abandon(): void;
   /** Reads one extent by itself, for its answer only. Nothing else may be under way. */
   probe(extent: Extent, timeoutMs: number): Promise<void>;
+  /** Reads one extent once more, and settles what its sectors hold as soon as enough readings tell. Nothing
+   * else may be under way. */
+  compare(extent: Extent, timeoutMs: number, pass?: Pass): Promise<void>;
 }
+
+type DoubtedEvent = Extract<JobEventBody, { kind: 'doubted' }>;
 
 interface UnderWay {
   readonly extent: Extent;
@@ -50,8 +57,66 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
   let submitted = 0;
   /** When the reads so far would be done at the capped rate. */
   let pacedUntilMs = 0;
-  let probing: Promise<ReadResult> | undefined;
+  let probing: Promise<void> | undefined;
   let settling: Promise<void> | undefined;
+  /** What was read again of one group so far. */
+  let comparison: Comparison | undefined;
+
+  function findDoubt(extent: Extent, result: ReadResult): DoubtedEvent | undefined {
+    const doubt = parts.detector?.look(extent, result, parts.clock.now());
+    if (!doubt) return undefined;
+    const extents = doubt.extents.flatMap(({ lba, count }) => [lba, count]);
+    return { kind: 'doubted', why: doubt.why, extents, mediaRate: doubt.bestRate };
+  }
+
+  /** Does something with nothing else under way, and counts as busy until it is done. What it brings is not
+   * wanted any more once it was abandoned. */
+  function alone(act: (isWanted: () => boolean) => Promise<void>): Promise<void> {
+    const born = age;
+    const mine = act(() => age === born).finally(() => {
+      if (probing === mine) probing = undefined;
+    });
+    probing = mine;
+    return mine;
+  }
+
+  function readOne(extent: Extent, timeoutMs: number): Promise<ReadResult> {
+    batch += 1;
+    const stopOn = { fault: true, slow: false, timeout: true };
+    return drive.read({ extent, timeoutMs, slowMs: 0, stopOn, batch });
+  }
+
+  async function compareOnce(
+    extent: Extent,
+    timeoutMs: number,
+    isWanted: () => boolean,
+  ): Promise<void> {
+    const { lba, count } = comparison?.extent ?? { lba: -1, count: 0 };
+    if (!comparison || lba !== extent.lba || count !== extent.count)
+      comparison = createComparison(extent, await image.read(extent));
+    const result = await readOne(extent, timeoutMs);
+    if (!isWanted()) return;
+    note(readEvent('compare', extent, result));
+    const isWhole = result.kind === 'good' || result.kind === 'slow';
+    const varying = isWhole ? comparison.add(result.data) : undefined;
+    if (!varying) return;
+    comparison = undefined;
+    await settleVarying(varying);
+    if (isWanted()) note({ kind: 'compared', ...extent });
+  }
+
+  /** All versions are kept before one of them replaces another in the image. */
+  async function settleVarying(varying: readonly Varying[]): Promise<void> {
+    for (const sector of varying) {
+      const { lba, versions } = sector;
+      await image.keepVersions(versionsLine(sector));
+      const [chosen] = versions;
+      if (!chosen) continue;
+      await image.write(lba, chosen.data);
+      const agreeing = chosen.readings;
+      note({ kind: 'varied', lba, count: 1, versions: versions.length, agreeing });
+    }
+  }
 
   async function settleNow(): Promise<void> {
     const oldest = underWay[0];
@@ -59,10 +124,15 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     const born = age;
     const result = await oldest.result;
     if (age !== born) return;
-    if (result.goodCount > 0) await image.write(oldest.extent.lba, result.data);
+    const doubt = state.doubt === undefined ? findDoubt(oldest.extent, result) : undefined;
+    const isTaken = state.doubt === undefined && !doubt;
+    if (isTaken && result.goodCount > 0) await image.write(oldest.extent.lba, result.data);
     if (age !== born) return;
     underWay.shift();
     sectors -= oldest.extent.count;
+    if (doubt) note(doubt);
+    // What was under way when the doubt came is as doubtful.
+    if (!isTaken) return;
     const event = readEvent('pass', oldest.extent, result);
     if (endsBatch(event, oldest.pass)) stopped = true;
     note(event);
@@ -89,8 +159,7 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     async settleAll() {
       const born = age;
       while (underWay.length > 0 && age === born) await settle();
-      // What it says is noted by who asked for it.
-      await probing?.then(() => {});
+      await probing;
     },
     abandon() {
       age += 1;
@@ -125,14 +194,14 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     settleOldest: settle,
     isBusy: () => probing !== undefined || underWay.length > 0,
     async probe(extent, timeoutMs) {
-      batch += 1;
-      const stopOn = { fault: true, slow: false, timeout: true };
-      const born = age;
-      probing = drive.read({ extent, timeoutMs, slowMs: 0, stopOn, batch });
-      const result = await probing;
-      if (age !== born) return;
-      probing = undefined;
-      note(readEvent('reference', extent, result));
+      await alone(async (isWanted) => {
+        const result = await readOne(extent, timeoutMs);
+        if (isWanted()) note(readEvent('reference', extent, result));
+      });
+    },
+    async compare(extent, timeoutMs, pass) {
+      if (pass) pace(pass, extent.count * state.plan.sectorBytes);
+      await alone((isWanted) => compareOnce(extent, timeoutMs, isWanted));
     },
   };
 }

@@ -1,4 +1,4 @@
-import { reasonOf } from '../errors.js';
+import { isLastspinError, reasonOf } from '../errors.js';
 import type { Pass } from '../plan/pass.js';
 import { referenceExtent } from '../plan/reference.js';
 import type { Reach } from '../power/ladder.js';
@@ -58,12 +58,15 @@ export async function runJob(
   const { signal, desk } = job;
   parts.drive.onNotice?.((text) => note({ kind: 'noticed', text }));
   note({ kind: 'started', resumed: parts.resumed, ...parts.names });
+  if (parts.isTrusted) note({ kind: 'noticed', text: 'data is taken as it comes (--trust-data)' });
   const disconnect = parts.control?.connect((request) => desk.take(request));
   let end: JobEnd | undefined;
   let failure: { readonly error: unknown } | undefined;
   try {
     end = await loop(job).catch((error: unknown) => {
       if (signal.aborted) return interrupted;
+      if (isLastspinError(error, 'FIRMWARE_FAILED'))
+        return stopForGood(note, job.remedies, reasonOf(error));
       throw error;
     });
     if (end.how === 'interrupted') await drain(job);
@@ -117,7 +120,8 @@ async function loop(job: Job): Promise<JobEnd> {
     }
     const underWay = flight.extents();
     const step = decide(state, underWay, job.reach);
-    const first = step.kind === 'read' ? beforeRead(job, step.pass) : undefined;
+    const isRead = step.kind === 'read' || step.kind === 'compare';
+    const first = isRead && step.pass ? beforeRead(job, step.pass) : undefined;
     if (first && underWay.length === 0) {
       await perform(job, first);
     } else if (step.kind === 'read' && !first && flight.hasRoom(step.extent)) {
@@ -223,6 +227,8 @@ function unlessHalted(error: unknown): undefined {
 /** Whether what was asked for cannot wait until the step is done. */
 function mustHalt({ desk, remedies }: Job, step: Act): boolean {
   if (step.kind === 'idle' || step.kind === 'pace') return true;
+  // Its power must not stay on.
+  if (step.kind === 'give-up' && step.powerOff) return false;
   if (remedies.isCycling()) return false;
   if (desk.has('power-cycle')) return true;
   return (step.kind === 'start-pass' || step.kind === 'row-rest') && desk.has('step-on');
@@ -256,6 +262,7 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       return;
     case 'reference':
       remedies.wasWoken();
+      await remedies.checkIdentity();
       await flight.probe(referenceExtent(state.plan, step.attempt), step.timeoutMs);
       return;
     case 'wake': {
@@ -293,10 +300,25 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       note({ kind: 'blamed', on: step.on, why: step.why });
       return;
     case 'give-up':
+      if (step.powerOff) return stopForGood(note, remedies, step.why);
       return giveUp(state, note, remedies, step.why);
+    case 'compare':
+      await flight.compare(step.extent, state.policy.patientTimeoutMs, step.pass);
+      return;
+    case 'stop':
+      note({ kind: 'gave-up', why: step.why });
+      return { how: 'gave-up', why: step.why };
     case 'finished':
       return { how: 'finished', why: 'every pass is done' };
   }
+}
+
+/** A drive that would only wear ends the job, and its power stays off. */
+async function stopForGood(note: Note, remedies: Remedies, why: string): Promise<JobEnd> {
+  note({ kind: 'gave-up', why });
+  note({ kind: 'blamed', on: 'drive', why: 'the job ends here' });
+  await remedies.powerOff();
+  return { how: 'gave-up', why };
 }
 
 /** A drive that stays hung ends the job, or only the pass where its row says so and a last power cycle

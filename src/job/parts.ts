@@ -1,5 +1,7 @@
 import type { Clock } from '../clock.js';
+import type { DataDetector } from '../drive/detectors.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
+import type { Extent } from '../map/extent.js';
 import type { Power } from '../power/power.js';
 import type { JobControl } from './control.js';
 import type { JobEvent, JobEventBody } from './events.js';
@@ -11,11 +13,21 @@ export interface JobParts {
   readonly drive: Drive;
   /** Switches in order of preference; the next is tried when one fails. */
   readonly powers: readonly Power[];
-  readonly image: { write(lba: number, data: Uint8Array): Promise<void> };
+  readonly image: {
+    write(lba: number, data: Uint8Array): Promise<void>;
+    /** What was written before. */
+    read(extent: Extent): Promise<Uint8Array>;
+    /** Keeps what the readings of a sector were, one line each. */
+    keepVersions(line: string): Promise<void>;
+  };
   readonly recorder: Recorder;
   readonly clock: Clock;
   /** The drive that this job is about; another one is refused. */
   readonly identity: DriveIdentity;
+  /** Looks for data that the drive made up; absent where nobody can tell. */
+  readonly detector?: DataDetector;
+  /** The user's word that the drive's data is to be taken as it comes. */
+  readonly isTrusted?: boolean;
   /** Whether an earlier run is continued. */
   readonly resumed: boolean;
   /** What drive and image are called, for people. */

@@ -81,7 +81,7 @@ export function createRecorder(files: DurableFiles, clock: Clock): Recorder {
 /** Two good reads that touch fold like one: the journal of a healthy stretch stays short. */
 function joinGoodReads(last: JobEvent, next: JobEvent): JobEvent | undefined {
   if (last.kind !== 'read' || next.kind !== 'read') return undefined;
-  if (last.role !== 'pass' || next.role !== 'pass') return undefined;
+  if (last.role !== next.role || last.role === 'reference') return undefined;
   if (last.outcome !== 'good' || next.outcome !== 'good') return undefined;
   const forward = next.lba === last.lba + last.count;
   const backward = next.lba + next.count === last.lba;

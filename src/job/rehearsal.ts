@@ -1,5 +1,4 @@
 import type { Extent } from '../map/extent.js';
-import { statuses } from '../map/status.js';
 import type { ReadEvent } from '../plan/events.js';
 import { type Pass, slowLimitMs } from '../plan/pass.js';
 import { referenceExtent } from '../plan/reference.js';
@@ -7,9 +6,7 @@ import type { Reach } from '../power/ladder.js';
 import { decide, type JobStep } from './decide.js';
 import type { JobEvent, JobEventBody } from './events.js';
 import type { JobEnd } from './job.js';
-import { foldJob, type JobState } from './state.js';
-
-const finishedCode = statuses.finished;
+import { foldJob, type JobState, progressOf } from './state.js';
 
 /** A drive that answers at once and says how long it would have taken. */
 export interface RehearsedDrive {
@@ -44,7 +41,6 @@ const parkRestMs = 10_000;
 export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
   const { drive } = parts;
   let nowMs = state.atMs;
-  let finished = 0;
 
   function note(body: JobEventBody): void {
     const event = { ...body, atMs: nowMs } as JobEvent;
@@ -52,11 +48,17 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
     parts.onEvent?.(event, state);
   }
 
-  function read(role: ReadEvent['role'], extent: Extent, timeoutMs: number, slowMs: number): void {
+  function read(
+    role: ReadEvent['role'],
+    extent: Extent,
+    timeoutMs: number,
+    slowMs: number,
+  ): RehearsedRead {
     const result = drive.read(extent, timeoutMs, nowMs);
     nowMs += result.elapsedMs;
     const isSlow = result.outcome === 'good' && slowMs > 0 && result.elapsedMs > slowMs;
     note({ kind: 'read', role, ...extent, ...result, ...(isSlow && { outcome: 'slow' as const }) });
+    return result;
   }
 
   function readPass(extent: Extent, pass: Pass): void {
@@ -73,8 +75,7 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
   }
 
   function cyclePower(offMs: number): void {
-    const gained = state.plan.map.countOf(finishedCode) > finished;
-    finished = state.plan.map.countOf(finishedCode);
+    const gained = progressOf(state) > state.progressAtCycle;
     drive.powerCycle(offMs, nowMs);
     nowMs += offMs;
     note({ kind: 'power-cycled', gained });
@@ -92,6 +93,19 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
     const isBack = awaitReady(parts.reach.power ? readyLimitMs : resetLimitMs);
     if (isBack) rest(settleMs, 'the drive settles');
     return isBack;
+  }
+
+  /** Without data every reading is like the first. */
+  function compare(extent: Extent): void {
+    const { outcome } = read('compare', extent, state.policy.patientTimeoutMs, 0);
+    if (outcome === 'good') note({ kind: 'compared', ...extent });
+  }
+
+  function stopForGood(why: string): JobEnd {
+    note({ kind: 'gave-up', why });
+    note({ kind: 'blamed', on: 'drive', why: 'the job ends here' });
+    if (parts.reach.power) note({ kind: 'powered-off' });
+    return { how: 'gave-up', why };
   }
 
   function giveUp(why: string): JobEnd | undefined {
@@ -153,7 +167,13 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
         note({ kind: 'blamed', on: step.on, why: step.why });
         return;
       case 'give-up':
-        return giveUp(step.why);
+        return step.powerOff ? stopForGood(step.why) : giveUp(step.why);
+      case 'compare':
+        compare(step.extent);
+        return;
+      case 'stop':
+        note({ kind: 'gave-up', why: step.why });
+        return { how: 'gave-up', why: step.why };
       case 'finished':
         return { how: 'finished', why: 'every pass is done' };
       case 'idle':

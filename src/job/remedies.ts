@@ -1,11 +1,10 @@
 import type { DriveSettings, ParkKind } from '../drive/drive.js';
 import { isLastspinError, reasonOf } from '../errors.js';
-import { statuses } from '../map/status.js';
 import type { Pass } from '../plan/pass.js';
 import { cycleWithFirst } from '../power/power.js';
 import { refuseOther } from './identity.js';
 import type { JobParts, Note } from './parts.js';
-import type { JobState } from './state.js';
+import { type JobState, progressOf } from './state.js';
 
 /** What can be done about a drive besides reading. Each is noted as an event when it is done. */
 export interface Remedies {
@@ -13,6 +12,9 @@ export interface Remedies {
   /** Polls until the drive answers, and makes sure that it is the same one.
    * Says whether it did. Throws DRIVE_CHANGED when another drive answers. */
   awaitReady(limitMs: number): Promise<boolean>;
+  /** Asks a drive that seems to answer who it is: one that came back without its firmware reads nothing
+   * that is worth having. Throws DRIVE_CHANGED, FIRMWARE_FAILED. */
+  checkIdentity(): Promise<void>;
   /** Cuts and restores the power with the first switch that works. Throws POWER_FAILED when none does. */
   cyclePower(offMs: number): Promise<void>;
   rest(restMs: number, why: string, powerOff: boolean): Promise<void>;
@@ -24,6 +26,8 @@ export interface Remedies {
   mustTune(pass: Pass): boolean;
   /** Sets the drive's look-ahead and retries as the row wants them, as far as the drive lets us. */
   tuneDrive(pass: Pass): Promise<void>;
+  /** Leaves the drive without power where a switch can hold it off. */
+  powerOff(): Promise<void>;
   /** What a row wants done before its first read. */
   prepare(pass: Pass): Promise<void>;
   /** Sends nothing, but parks the drive when that lasts. Ends only with the signal. */
@@ -106,7 +110,7 @@ export function createRemedies(
     cycling = true;
     try {
       await parkIfReady('standby');
-      const gained = state.plan.map.countOf(statuses.finished) > state.finishedAtCycle;
+      const gained = progressOf(state) > state.progressAtCycle;
       await cycleWithFirst(powers, offMs, currentSignal(), (power, error) => {
         note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
       });
@@ -182,9 +186,21 @@ export function createRemedies(
       note({ kind: 'reset', reset: kind, ok });
     },
     awaitReady,
+    async checkIdentity() {
+      if ((await drive.readiness()) !== 'ready') return;
+      const identity = await drive.identify(currentSignal());
+      if (identity) refuseOther(parts.identity, identity);
+    },
     cyclePower,
     rest,
     revive,
+    async powerOff() {
+      const holder = powers.find((power) => power.canHold);
+      if (!holder) return;
+      await parkIfReady('standby');
+      await holder.set(false, currentSignal());
+      note({ kind: 'powered-off' });
+    },
     async prepare({ before, name }) {
       if (before.kind === 'rest') await rest(before.restMs, `before ${name}`, false);
       if (before.kind === 'power-cycle' && powers.length > 0) await revive();

@@ -13,7 +13,7 @@ import { createPlanState, type PlanState } from '../plan/state.js';
 import type { DriveKind } from '../power/policy.js';
 import { troublePolicies } from '../power/policy.js';
 import { driveIdentitySchema } from './identity.js';
-import { createJobState, type Given, type JobState } from './state.js';
+import { createJobState, type Given, type JobState, unstableOf } from './state.js';
 
 const count = z.number().int().nonnegative();
 
@@ -22,7 +22,7 @@ const extent = z.object({ lba: count, count });
 /** A read event, as `ReadEvent` has it. */
 const suspectSchema = z.object({
   kind: z.literal('read'),
-  role: z.enum(['pass', 'reference']),
+  role: z.enum(['pass', 'reference', 'compare']),
   lba: count,
   count,
   outcome: z.enum(['good', 'slow', 'fault', 'timeout', 'not-attempted', 'gone']),
@@ -79,6 +79,11 @@ const snapshotSchema = z.object({
   finishedAtCycle: count,
   /** What the row under way is limited by. */
   row: z.object({ readingMs: z.number(), faults: count, powerCycles: count }).exactOptional(),
+  compareCursor: count.default(0),
+  /** Pairs of LBA and count. */
+  unstable: z.array(count).default([]),
+  mediaRate: z.number().nonnegative().default(0),
+  formerDrives: z.array(driveIdentitySchema).default([]),
   totals: z.object({ reads: count, failingReads: count, powerCycles: count, resets: count }),
 });
 
@@ -123,8 +128,12 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     placeVerdicts: plan.placeVerdicts,
     unproven: plan.unproven,
     trouble: state.trouble.why ?? null,
-    finishedAtCycle: state.finishedAtCycle,
+    finishedAtCycle: state.progressAtCycle,
     row: { ...state.row },
+    compareCursor: state.compare.cursor,
+    unstable: unstableOf(state).flatMap((area) => [area.lba, area.count]),
+    mediaRate: state.mediaRate,
+    formerDrives: [...state.formerDrives],
     totals: { ...state.totals },
   };
 }
@@ -177,8 +186,19 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   state.trouble.why = snapshot.trouble ?? undefined;
   Object.assign(state.totals, snapshot.totals);
   Object.assign(state.row, snapshot.row);
-  state.finishedAtCycle = snapshot.finishedAtCycle;
+  state.progressAtCycle = snapshot.finishedAtCycle;
+  restoreCompare(state, snapshot);
+  state.mediaRate = snapshot.mediaRate;
+  state.formerDrives = snapshot.formerDrives;
   return state;
+}
+
+function restoreCompare({ compare, plan }: JobState, snapshot: Snapshot): void {
+  compare.cursor = Math.min(snapshot.compareCursor, plan.sectorCount);
+  for (let at = 0; at + 1 < snapshot.unstable.length; at += 2) {
+    const [lba, runCount] = snapshot.unstable.slice(at, at + 2) as [number, number];
+    if (lba + runCount <= plan.sectorCount) compare.unstable.set({ lba, count: runCount }, 1);
+  }
 }
 
 function rowsOf(values: readonly unknown[]): readonly Pass[] {

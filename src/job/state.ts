@@ -1,3 +1,5 @@
+import type { DriveIdentity } from '../drive/drive.js';
+import type { Extent } from '../map/extent.js';
 import { statuses } from '../map/status.js';
 import { packScope } from '../plan/domain.js';
 import type { ReadEvent } from '../plan/events.js';
@@ -6,6 +8,13 @@ import type { Pass } from '../plan/pass.js';
 import type { PlanState } from '../plan/state.js';
 import { createTrouble, foldTrouble, type Trouble } from '../power/ladder.js';
 import type { TroublePolicy } from '../power/policy.js';
+import {
+  type CompareState,
+  createCompareState,
+  foldCompareBlame,
+  foldCompareRead,
+  moveOn,
+} from './compare.js';
 import type { JobEvent } from './events.js';
 
 /** The whole state of a job: what the planner knows, and how the drive is. */
@@ -13,11 +22,19 @@ export interface JobState {
   readonly plan: PlanState;
   readonly policy: TroublePolicy;
   readonly trouble: Trouble;
-  /** Finished sectors when the power was last cycled: what the next cycle must have gained on. */
-  finishedAtCycle: number;
+  /** Reading again what was read. */
+  readonly compare: CompareState;
+  /** Progress when the power was last cycled: what the next cycle must have gained on. */
+  progressAtCycle: number;
   /** Time of the last event. */
   atMs: number;
   readonly totals: Totals;
+  /** Why the drive's data is not believed any more; undefined while it is. */
+  doubt: string | undefined;
+  /** Bytes a second that the media gave before that, for the next run to compare with; 0 = unknown. */
+  mediaRate: number;
+  /** Other identities that this drive had, by the user's word (`--same-drive`), oldest first. */
+  formerDrives: readonly DriveIdentity[];
   given: Given;
   /** Whether somebody wants the drive left alone. A new run starts running. */
   paused: boolean;
@@ -57,12 +74,16 @@ export function createJobState(
     plan,
     policy,
     trouble: createTrouble(),
-    finishedAtCycle: plan.map.countOf(statuses.finished),
+    compare: createCompareState(plan.sectorCount, policy.comparePercent),
+    progressAtCycle: plan.map.countOf(statuses.finished),
     atMs: 0,
     totals: { reads: 0, failingReads: 0, powerCycles: 0, resets: 0 },
     given,
     paused: false,
     row: { readingMs: 0, faults: 0, powerCycles: 0 },
+    formerDrives: [],
+    doubt: undefined,
+    mediaRate: 0,
   };
 }
 
@@ -80,16 +101,24 @@ export function foldJob(state: JobState, event: JobEvent): void {
       if (isFailing(event.outcome)) state.totals.failingReads += 1;
       if (event.role === 'pass') countInRow(state.row, event);
       foldPlan(state.plan, event);
+      if (event.role === 'compare') foldCompareRead(state.compare, event);
       foldTrouble(state.trouble, event, event.atMs, state.policy);
+      return;
+    case 'compared':
+      moveOn(state.compare, event);
+      return;
+    case 'varied':
+      state.compare.unstable.set(event, 1);
       return;
     case 'blamed':
       foldPlan(state.plan, event);
+      foldCompareBlame(state.compare, event);
       foldTrouble(state.trouble, event, event.atMs, state.policy);
       return;
     case 'power-cycled':
       state.totals.powerCycles += 1;
       state.row.powerCycles += 1;
-      state.finishedAtCycle = state.plan.map.countOf(statuses.finished);
+      state.progressAtCycle = progressOf(state);
       foldTrouble(state.trouble, event, event.atMs, state.policy);
       return;
     case 'reset':
@@ -103,6 +132,11 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'trouble':
     case 'ready':
       foldTrouble(state.trouble, event, event.atMs, state.policy);
+      return;
+    case 'doubted':
+      state.doubt = event.why;
+      state.mediaRate = Math.max(state.mediaRate, event.mediaRate);
+      foldPlan(state.plan, event);
       return;
     case 'pass-started':
       Object.assign(state.row, { readingMs: 0, faults: 0, powerCycles: 0 });
@@ -125,6 +159,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'stepped-on':
       foldPlan(state.plan, event);
       return;
+    case 'powered-off':
     case 'power-failed':
     case 'noticed':
     case 'drive-tuned':
@@ -137,6 +172,20 @@ export function foldJob(state: JobState, event: JobEvent): void {
 function countInRow(row: RowCounts, event: ReadEvent): void {
   row.readingMs += event.elapsedMs;
   if (isFailing(event.outcome)) row.faults += 1;
+}
+
+/** Sectors finished, and sectors compared behind that. */
+export function progressOf({ plan, compare }: JobState): number {
+  return plan.map.countOf(statuses.finished) + compare.cursor;
+}
+
+/** Areas whose sectors were read with different contents. */
+export function unstableOf({ compare }: JobState): Extent[] {
+  const areas: Extent[] = [];
+  compare.unstable.forEachRun((lba, count, value) => {
+    if (value !== 0) areas.push({ lba, count });
+  });
+  return areas;
 }
 
 function isFailing(outcome: string): boolean {

@@ -339,6 +339,25 @@ export function sectorMapOf(parsed: ParsedMap, drive: SectorSize, name: string):
   return builder.finish();
 }
 
+/** A map of a drive's sectors in bytes, as a map file would hold it: the way to other sector sizes. */
+export function byteMapOf(map: RunMap, sectorBytes: number): ParsedMap {
+  const starts: number[] = [];
+  const codes: number[] = [];
+  map.forEachRun((lba, _count, value) => {
+    starts.push(lba * sectorBytes);
+    codes.push(value);
+  });
+  return {
+    starts: Float64Array.from(starts),
+    codes: Uint8Array.from(codes),
+    end: map.size * sectorBytes,
+    currentPosition: 0,
+    currentStatus: '?',
+    currentPass: 1,
+    comments: [],
+  };
+}
+
 function checkFits(parsed: ParsedMap, sizeBytes: number, name: string): void {
   if (parsed.end <= sizeBytes || parsed.starts.length === 0) return;
   const last = parsed.starts.length - 1;

@@ -5,8 +5,9 @@ import type { Pass } from './pass.js';
 /** What a read turned out to be, without its data. `lba` and `count` are what was asked. */
 export interface ReadEvent {
   readonly kind: 'read';
-  /** `reference` reads probe the drive's health and never change the map. */
-  readonly role: 'pass' | 'reference';
+  /** `reference` reads probe the drive's health, `compare` reads look whether a sector changes; neither
+   * changes the map. */
+  readonly role: 'pass' | 'reference' | 'compare';
   readonly lba: number;
   readonly count: number;
   readonly outcome: 'good' | 'slow' | 'fault' | 'timeout' | 'not-attempted' | 'gone';
@@ -45,6 +46,14 @@ export type PlanEvent =
   | ReadEvent
   | BlamedEvent
   | ChangeEvent
+  /** Data that the drive seems to have made up, as pairs of LBA and count: it is not claimed any more. */
+  | {
+      readonly kind: 'doubted';
+      readonly why: string;
+      readonly extents: readonly number[];
+      /** Bytes a second that the media was seen to give; 0 = unknown. */
+      readonly mediaRate: number;
+    }
   | { readonly kind: 'pass-started'; readonly index: number; readonly name: string }
   | { readonly kind: 'pass-ended'; readonly index: number }
   /** A new round of a best-first pass: the least yield worth reading, as a share of healthy reading's. */

@@ -15,6 +15,9 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
     case 'blamed':
       foldBlame(state, event);
       return;
+    case 'doubted':
+      foldDoubt(state, event.extents);
+      return;
     case 'pass-started':
       state.passIndex = event.index;
       state.passStarted = true;
@@ -44,6 +47,17 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
       state.map.set(event, statuses[event.status]);
       return;
   }
+}
+
+/** What was made up is as if it had never been read, and the passes begin anew for it. */
+function foldDoubt(state: PlanState, extents: readonly number[]): void {
+  for (let at = 0; at + 1 < extents.length; at += 2) {
+    const extent = { lba: extents[at] as number, count: extents[at + 1] as number };
+    state.map.setWhere(extent, statuses.finished, statuses['non-tried']);
+  }
+  state.passIndex = 0;
+  state.passStarted = false;
+  resetCursor(state);
 }
 
 function resetCursor(state: PlanState): void {
@@ -356,9 +370,8 @@ function applyHang(state: PlanState, pass: Pass, suspect: ReadEvent): void {
     lba: suspect.lba + suspect.goodCount,
     count: suspect.count - suspect.goodCount,
   };
-  switch (pass.onHang) {
+  switch (reactionToHang(state, pass, suspect)) {
     case 'retry':
-      if (hangsAgain(state, pass, suspect)) defer(state, pass, suspect, rest);
       return;
     case 'defer':
       defer(state, pass, suspect, rest);
@@ -380,10 +393,22 @@ function defer(state: PlanState, pass: Pass, suspect: ReadEvent, rest: Extent): 
   state.notes.set(rest, notes.hung);
 }
 
-/** Whether a place has hung the drive more often than the pass reads it again. */
-function hangsAgain(state: PlanState, pass: Pass, { lba }: ReadEvent): boolean {
-  state.hangs = { lba, count: state.hangs.lba === lba ? state.hangs.count + 1 : 1 };
-  return pass.hangRetries !== undefined && state.hangs.count > pass.hangRetries;
+/** Hangs at one LBA that `retry` bears where the row does not say: on first touch, and where the spot is pinned
+ * down sector by sector. */
+const hangRetriesDefault = 2;
+const hungRetriesDefault = 1;
+
+/** What the row says; a spot that `retry` has read often enough is deferred, and where it was deferred before,
+ * given up. */
+function reactionToHang(state: PlanState, pass: Pass, { lba }: ReadEvent): Pass['onHang'] {
+  if (pass.onHang !== 'retry') return pass.onHang;
+  const isHung = pass.area === 'hung';
+  const retriesMax = pass.hangRetries ?? (isHung ? hungRetriesDefault : hangRetriesDefault);
+  const count = state.hangs.lba === lba ? state.hangs.count + 1 : 1;
+  const isOver = count > retriesMax;
+  state.hangs = { lba, count: isOver ? 0 : count };
+  if (!isOver) return 'retry';
+  return isHung ? 'leave' : 'defer';
 }
 
 /** Whether what the pass read just before this was there to be had. */

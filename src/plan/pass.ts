@@ -55,10 +55,10 @@ export interface Pass {
   readonly onSlow: Reaction;
   /** A read that hung the drive: `defer` notes the spot and goes on behind it; `leave` gives the spot up
    * as bad and leaves the area; `go-on-while-gaining` gives it up too, and leaves the area only when the
-   * sector before it was none that could be read; `retry` reads it again in place. */
+   * sector before it was none that could be read; `retry` reads it again in place, `hangRetries` times. */
   readonly onHang: 'defer' | 'leave' | 'go-on-while-gaining' | 'retry';
-  /** With `retry`: how often a place may hang the drive again before it is deferred; absent: as often as the
-   * power-cycle budget bears. */
+  /** With `retry`: how often a place that hung the drive is read again before it is deferred, or, in rows of
+   * hung spots, given up; absent: twice, and once in rows of hung spots. */
   readonly hangRetries?: number;
   /** Sectors next to a spot that hung the drive by itself, rounded up to whole physical sectors, that are not
    * read: a spot is often wider than one. They stay unread. */

@@ -104,7 +104,7 @@ const rowFields = {
       'A read that hung the drive: defer (unless told; note the spot and go on behind it), leave (give the spot up as bad and leave the area), go-on-while-gaining (give it up; leave the area only when the sector before it could not be read either), retry (again in place).',
     ),
   hangRetries: count.describe(
-    'With onHang: retry, how often a place may hang the drive again before it is deferred.',
+    'With onHang: retry, how often a place that hung the drive is read again before it is deferred, or given up in rows of hung spots (unless told 2, and 1 in rows of hung spots).',
   ),
   keepAwayCount: count.describe(
     'Sectors next to a spot that hung the drive by itself that are not read, in whole physical sectors: a spot is often wider than one, and each touch is a power cycle. They stay unread.',

@@ -22,7 +22,7 @@ export type TroubleEvent =
   | { readonly kind: 'rested'; readonly restMs: number; readonly why: string }
   | {
       readonly kind: 'read';
-      readonly role: 'pass' | 'reference';
+      readonly role: 'pass' | 'reference' | 'compare';
       readonly outcome: string;
       readonly cause?: 'medium' | 'unexplained';
       readonly goodCount: number;
@@ -43,7 +43,8 @@ export type TroubleStep =
       readonly why: string;
     }
   | { readonly kind: 'blame'; readonly on: 'place' | 'hang' | 'drive'; readonly why: string }
-  | { readonly kind: 'give-up'; readonly why: string };
+  /** `powerOff`: it must not go on turning. */
+  | { readonly kind: 'give-up'; readonly why: string; readonly powerOff?: true };
 
 /** What is wanted next while trouble lasts. */
 type Stage = 'act' | 'await-ready' | 'settle' | 'reference' | 'stall' | 'spin-up-rest';
@@ -62,6 +63,12 @@ export interface Trouble {
   /** Crawling references in a row. One alone may have waited for the drive to finish an aborted command
    * or to spin up. */
   crawls: number;
+  /** It answered, but late, beyond doubt. */
+  crawled: boolean;
+  /** It said that it was ready after the last reset or power cycle. */
+  saysReady: boolean;
+  /** Nothing but a rest was done since it was last found unwell. */
+  restedLast: boolean;
   /** How often in this trouble the drive was found to crawl. */
   stalls: number;
   /** The verdict, once a reference read went well. */
@@ -74,6 +81,20 @@ export interface Trouble {
   /** Reads that failed in a row, and those of them that failed faster than the platter turns. */
   faultsInRow: number;
   fastFaultsInRow: number;
+  session: Session;
+}
+
+/** What was read since the last rest or power cycle, and what that was whenever the drive hung. */
+interface Session {
+  count: number;
+  hungAt: number[];
+  /** The same since power-on, and whether a rest lay in between. */
+  sincePowerCount: number;
+  rested: boolean;
+  /** The most that it read from power-on to a hang when no rest had helped it. */
+  longestCount: number;
+  /** Hangs in a row that rests did not put off. */
+  restsInVain: number;
 }
 
 export function createTrouble(): Trouble {
@@ -93,6 +114,17 @@ export function createTrouble(): Trouble {
     spinUpsFailed: 0,
     faultsInRow: 0,
     fastFaultsInRow: 0,
+    crawled: false,
+    saysReady: false,
+    restedLast: false,
+    session: {
+      count: 0,
+      hungAt: [],
+      sincePowerCount: 0,
+      rested: false,
+      longestCount: 0,
+      restsInVain: 0,
+    },
   };
 }
 
@@ -122,6 +154,7 @@ export function foldTrouble(
 ): void {
   switch (event.kind) {
     case 'trouble':
+      if (event.from !== 'none') noteSession(trouble.session);
       Object.assign(trouble, {
         why: event.why,
         rung: event.from,
@@ -130,11 +163,16 @@ export function foldTrouble(
         referencesBad: 0,
         crawls: 0,
         stalls: 0,
+        crawled: false,
+        saysReady: false,
+        restedLast: false,
         verdict: undefined,
       } satisfies Partial<Trouble>);
       return;
     case 'reset':
       trouble.rung = event.reset;
+      trouble.saysReady = false;
+      trouble.restedLast = false;
       trouble.stage = event.reset === 'abort' ? 'reference' : 'await-ready';
       if (!event.ok) climb(trouble);
       return;
@@ -145,11 +183,16 @@ export function foldTrouble(
       else if (!trouble.asked) trouble.cyclesGainless += 1;
       trouble.rung = 'power';
       trouble.stage = 'await-ready';
+      trouble.restedLast = false;
+      Object.assign(trouble.session, { count: 0, sincePowerCount: 0, rested: false });
       return;
     case 'ready':
       foldReady(trouble, event.ok);
       return;
     case 'rested':
+      if (trouble.stage === 'stall') trouble.restedLast = true;
+      if (policy.sessionRestMs > 0 && event.restMs >= policy.sessionRestMs)
+        Object.assign(trouble.session, { count: 0, rested: true });
       if (trouble.stage === 'spin-up-rest') trouble.stage = 'act';
       else if (trouble.stage === 'act' && trouble.stalls === 0) trouble.cyclesAtMs = [];
       else trouble.stage = 'reference';
@@ -175,6 +218,7 @@ function climb(trouble: Trouble): void {
 
 function foldReady(trouble: Trouble, ok: boolean): void {
   trouble.asked = false;
+  trouble.saysReady = ok;
   if (ok) {
     trouble.spinUpsFailed = 0;
     trouble.stage = trouble.rung === 'power' ? 'settle' : 'reference';
@@ -187,6 +231,8 @@ function foldReady(trouble: Trouble, ok: boolean): void {
 }
 
 function foldPassRead(trouble: Trouble, event: Extract<TroubleEvent, { kind: 'read' }>): void {
+  trouble.session.count += event.goodCount;
+  trouble.session.sincePowerCount += event.goodCount;
   if (event.goodCount > 0) {
     trouble.faultsInRow = 0;
     trouble.fastFaultsInRow = 0;
@@ -207,7 +253,8 @@ function foldReference(
     foldCrawl(trouble);
   } else if (answered) {
     const revived = trouble.rung !== 'none' && trouble.rung !== 'abort';
-    trouble.verdict = trouble.stalls > 0 ? 'drive' : revived ? 'hang' : 'place';
+    const wasBusy = trouble.crawled || trouble.restedLast;
+    trouble.verdict = wasBusy ? 'drive' : revived ? 'hang' : 'place';
   } else if (
     event.outcome === 'fault' &&
     event.cause === 'medium' &&
@@ -215,16 +262,28 @@ function foldReference(
   ) {
     trouble.referencesBad += 1;
     trouble.stage = 'reference';
+  } else if (event.outcome === 'timeout' && mayBeBusy(trouble)) {
+    foldStall(trouble);
   } else {
     climb(trouble);
   }
 }
 
-/** A drive that crawls everywhere is busy with itself: it rests, its power is cut once, and then it rests
- * on. No reset helps it. */
+/** Silent, but ready by its own word when there is nothing left to try but its power: it may be busy with
+ * itself for a minute, which a rest tells. */
+function mayBeBusy({ rung, saysReady }: Trouble): boolean {
+  return saysReady && (rung === 'hard' || rung === 'power');
+}
+
 function foldCrawl(trouble: Trouble): void {
   trouble.crawls += 1;
   if (trouble.crawls < crawlsMax) return;
+  trouble.crawled = true;
+  foldStall(trouble);
+}
+
+/** A drive that is busy with itself rests, its power is cut once, and then it rests on. No reset helps it. */
+function foldStall(trouble: Trouble): void {
   trouble.crawls = 0;
   trouble.stalls += 1;
   if (trouble.stalls === stallsBeforeCycle && trouble.rung !== 'power') {
@@ -241,6 +300,48 @@ export function suspicionOf(trouble: Trouble): string | undefined {
     return `${trouble.fastFaultsInRow} errors in a row came faster than the platter turns`;
   if (trouble.faultsInRow >= faultsMax) return `${trouble.faultsInRow} errors in a row`;
   return undefined;
+}
+
+/** Sessions remembered, those needed before anything is concluded, and the share of the shortest that is
+ * taken for safe. */
+const sessionsMax = 4;
+const sessionsMin = 2;
+const sessionShare = 0.75;
+/** Hangs in spite of rests, in a row, that show that rests do not help. */
+const restsInVainMax = 4;
+
+/** Sectors that a session may read before the drive is likely to hang; Infinity while nobody knows. */
+function sessionLimit({ hungAt, restsInVain }: Session): number {
+  if (hungAt.length < sessionsMin || restsInVain >= restsInVainMax) return Number.POSITIVE_INFINITY;
+  return Math.max(1, Math.floor(Math.min(...hungAt) * sessionShare));
+}
+
+/** The drive fell silent: the session is over. A hang before the first sector tells nothing of its length.
+ * Rests help when a drive outlasts by far what it did without them. */
+function noteSession(session: Session): void {
+  const helped = session.rested && session.sincePowerCount > 2 * session.longestCount;
+  if (session.rested) session.restsInVain = helped ? 0 : session.restsInVain + 1;
+  if (!helped) session.longestCount = Math.max(session.longestCount, session.sincePowerCount);
+  if (session.count > 0) session.hungAt = [...session.hungAt, session.count].slice(-sessionsMax);
+  session.count = 0;
+}
+
+/** A rest that comes before the drive hangs, where its kind hangs from reading on and on; undefined while
+ * none is due. `underWayCount`: sectors asked for and not yet answered. */
+export function sessionRest(
+  trouble: Trouble,
+  policy: TroublePolicy,
+  underWayCount: number,
+): Extract<TroubleStep, { kind: 'rest' }> | undefined {
+  const { session } = trouble;
+  if (policy.sessionRestMs === 0) return undefined;
+  if (session.count + underWayCount < sessionLimit(session)) return undefined;
+  return {
+    kind: 'rest',
+    restMs: policy.sessionRestMs,
+    powerOff: false,
+    why: 'the drive has hung after about as much reading',
+  };
 }
 
 /** Rungs that this drive's path has. */
@@ -262,10 +363,11 @@ export function nextTroubleStep(
   if (trouble.verdict) return { kind: 'blame', on: trouble.verdict, why: trouble.why };
   switch (trouble.stage) {
     case 'reference': {
-      const factor = trouble.rung === 'power' || trouble.stalls > 0 ? recalibrationFactor : 1;
+      const factor = trouble.rung === 'power' ? recalibrationFactor : 1;
+      const patientMs = trouble.stalls > 0 ? policy.patientTimeoutMs : 0;
       return {
         kind: 'reference',
-        timeoutMs: policy.referenceTimeoutMs * factor,
+        timeoutMs: Math.max(policy.referenceTimeoutMs * factor, patientMs),
         attempt: trouble.references,
       };
     }
@@ -285,6 +387,7 @@ export function nextTroubleStep(
         return {
           kind: 'give-up',
           why: `the drive did not become ready after ${trouble.spinUpsFailed} power cycles`,
+          powerOff: true,
         };
       return {
         kind: 'rest',
@@ -313,7 +416,8 @@ function actStep(
   if (trouble.asked) return { kind: 'power-cycle', offMs: policy.offMs, why: trouble.why ?? '' };
   for (const rung of rungOrder.slice(rungOrder.indexOf(trouble.rung))) {
     if (rung === 'none' || rung === 'power') continue;
-    if (reach.resets.has(rung)) return { kind: 'reset', reset: rung };
+    if (reach.resets.has(rung) && policy.resets.includes(rung))
+      return { kind: 'reset', reset: rung };
   }
   if (!reach.power)
     return {

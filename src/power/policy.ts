@@ -32,8 +32,17 @@ export interface TroublePolicy {
   readonly referenceTimeoutMs: number;
   /** A reference read slower than this crawls: the drive is unwell, wherever it reads. */
   readonly crawlMs: number;
+  /** Deadline of a reference read after a rest: a drive that is busy with itself answers late, a hung one
+   * never. */
+  readonly patientTimeoutMs: number;
   /** Rest when the drive crawls, before it is asked again. */
   readonly stallRestMs: number;
+  /** Resets worth trying; a stick that hangs hears none of them and only loses time. */
+  readonly resets: readonly ('abort' | 'soft' | 'hard')[];
+  /** Share of what was read that is read again in the end, to find sectors that change. */
+  readonly comparePercent: number;
+  /** Rest that keeps a session shorter than the drive has been seen to last; 0 = none. */
+  readonly sessionRestMs: number;
 }
 
 const hdd: TroublePolicy = {
@@ -51,7 +60,11 @@ const hdd: TroublePolicy = {
   coolDownMs: 600_000,
   referenceTimeoutMs: 5000,
   crawlMs: 1000,
+  patientTimeoutMs: 60_000,
   stallRestMs: 60_000,
+  resets: ['abort', 'soft', 'hard'],
+  sessionRestMs: 0,
+  comparePercent: 0,
 };
 
 /** Defaults by kind of drive, from bench practice. */
@@ -80,9 +93,14 @@ export const troublePolicies = {
     failedSpinUpsMax: 3,
     spinUpRestMs: 30_000,
     coolDownMs: 30_000,
-    referenceTimeoutMs: 10_000,
+    // With a read's own 3 s the power is cut within 10 s.
+    referenceTimeoutMs: 3000,
     crawlMs: 2000,
+    patientTimeoutMs: 9000,
     stallRestMs: 5000,
+    resets: ['abort'],
+    sessionRestMs: 8000,
+    comparePercent: 100,
   },
   /** A plain file: nothing spins, warms up or wears out; what stands behind it keeps its own times. */
   file: {

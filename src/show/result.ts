@@ -3,9 +3,10 @@ import type { DriveIdentity } from '../drive/drive.js';
 import type { CasePaths } from '../job/case.js';
 import { driveIdentitySchema } from '../job/identity.js';
 import type { JobEnd } from '../job/job.js';
-import type { JobState } from '../job/state.js';
+import { type JobState, unstableOf } from '../job/state.js';
 import { statuses } from '../map/status.js';
 import { countsWithin, domainCount } from '../plan/domain.js';
+import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { formatBytes, formatDuration, formatShare } from './format.js';
 
 const count = z.number().int().nonnegative();
@@ -16,6 +17,10 @@ export const imageResultSchema = z.object({
   ended: z.enum(['finished', 'gave-up', 'interrupted']),
   why: z.string(),
   drive: driveIdentitySchema,
+  /** What its policies went by. */
+  kind: z.enum(Object.keys(troublePolicies) as [DriveKind, ...DriveKind[]]),
+  /** Other identities of the drive, by the user's word (`--same-drive`). */
+  formerDrives: z.array(driveIdentitySchema),
   image: z.string(),
   map: z.string(),
   sectors: z.object({
@@ -30,6 +35,13 @@ export const imageResultSchema = z.object({
   /** What was to be read, and how much of that is finished: all of the drive, unless a domain, ranges or
    * exclusions say otherwise. */
   domain: z.object({ total: count, finished: count, unread: count }),
+  /** Sectors that were read with different contents; the image has what most readings agree on. */
+  unstable: z.object({
+    sectors: count,
+    areas: count,
+    /** The first thousand. */
+    extents: z.array(z.object({ lba: count, count })),
+  }),
   /** Over all runs of the job. */
   reads: count,
   failingReads: count,
@@ -41,21 +53,27 @@ export const imageResultSchema = z.object({
 
 export type ImageResult = z.infer<typeof imageResultSchema>;
 
+const extentsMax = 1000;
+
 /** The end of a job as plain data. */
 export function imageResult(
   end: JobEnd,
   state: JobState,
   drive: DriveIdentity,
+  kind: DriveKind,
   paths: CasePaths,
   elapsedMs: number,
 ): ImageResult {
   const { map, scope } = state.plan;
+  const unstable = unstableOf(state);
   const [nonTried = 0, nonTrimmed = 0, nonScraped = 0, , finished = 0] = countsWithin(map, scope);
   return {
     schema: 'lastspin/image-result/1',
     ended: end.how,
     why: end.why,
     drive,
+    kind,
+    formerDrives: [...state.formerDrives],
     image: paths.image,
     map: paths.map,
     sectors: {
@@ -71,6 +89,11 @@ export function imageResult(
       total: domainCount(scope),
       finished,
       unread: nonTried + nonTrimmed + nonScraped,
+    },
+    unstable: {
+      sectors: unstable.reduce((sum, area) => sum + area.count, 0),
+      areas: unstable.length,
+      extents: unstable.slice(0, extentsMax),
     },
     ...state.totals,
     elapsedMs: Math.round(elapsedMs),
@@ -92,7 +115,7 @@ export function formatResult(result: ImageResult): string {
   const { unread } = result.domain;
   const lines = [
     `${headlines[result.ended]}${result.ended === 'gave-up' ? `: ${result.why}` : ''}`,
-    `drive        ${drive.model} ${drive.serial}, ${bytes(drive.sectorCount)}`,
+    `drive        ${drive.model} ${drive.serial}, ${result.kind}, ${bytes(drive.sectorCount)}`,
     `finished     ${formatShare(sectors.finished, sectors.total)} (${bytes(sectors.finished)})`,
     ...(outside > 0
       ? [
@@ -101,6 +124,9 @@ export function formatResult(result: ImageResult): string {
       : []),
     `bad          ${sectors.bad} sectors in ${sectors.badAreas} areas (${bytes(sectors.bad)})`,
     ...(unread > 0 ? [`not yet read ${unread} sectors (${bytes(unread)})`] : []),
+    ...(result.unstable.sectors > 0
+      ? [`unstable     ${result.unstable.sectors} sectors read differently from time to time`]
+      : []),
     `reads        ${result.reads}, ${result.failingReads} failing; ${result.resets} resets, ${result.powerCycles} power cycles`,
     `time         ${formatDuration(result.elapsedMs)}`,
     `image        ${result.image}`,

@@ -183,6 +183,8 @@ function describeEvent(
       };
     case 'power-cycled':
       return { style: 'red', text: 'power cycled' };
+    case 'powered-off':
+      return { style: 'red', text: 'the power is left off' };
     case 'power-failed':
       return { style: 'red', text: `power switch failed: ${event.power}: ${event.why}` };
     case 'ready':
@@ -219,6 +221,14 @@ function describeEvent(
       return { style: 'yellow', text: `excluded: ${event.ranges.map(formatRange).join(', ')}` };
     case 'stepped-on':
       return { style: 'cyan', text: `pass ${event.index + 1} is ended` };
+    case 'doubted':
+      return { style: 'red', text: `doubtful data: ${event.why}` };
+    case 'varied':
+      return {
+        style: 'yellow',
+        text: `LBA ${event.lba} reads differently: ${event.versions} versions, ${event.agreeing} readings agree`,
+      };
+    case 'compared':
     case 'read':
     case 'pass-ended':
     case 'priced':

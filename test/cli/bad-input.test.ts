@@ -127,6 +127,7 @@ describe.concurrent('bad input: one clear line, the right exit status, and nothi
     'case.map',
     'case.journal',
     'case.lock',
+    'case.versions',
     'case.map.tmp',
     'case.journal.tmp',
   ])('a drive that bears the name of %s survives', async (name) => {

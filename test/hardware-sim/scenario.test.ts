@@ -67,7 +67,7 @@ describe('one line says what is wrong and where', () => {
     ['', 'demo.yaml:1: sectorCount: is missing'],
     [
       faults('- { kind: bda, lba: 1 }'),
-      'demo.yaml:5: faults[1].kind: expected one of bad, slow, hang, stall, vanish, wrong, spin-up, alias',
+      'demo.yaml:5: faults[1].kind: expected one of bad, slow, hang, stall, vanish, wrong, spin-up, clicks, alias',
     ],
     [faults('- { lba: 1 }'), 'demo.yaml:5: faults[1].kind: is missing'],
     [faults('- { kind: bad, lba: x }'), 'demo.yaml:5: faults[1].lba: expected a number'],

@@ -130,7 +130,7 @@ async function undisturbed() {
 describe('a job whose power fails', () => {
   test('goes on where it was a second before, and its final map is true', async () => {
     const { reads, operations } = await undisturbed();
-    const crashes = 36;
+    const crashes = 24;
     for (let n = 1; n <= crashes; n++) {
       const crashAt = Math.floor((n * operations) / (crashes + 1));
       const replay = `seed ${n}, crash at operation ${crashAt} of ${operations}`;

@@ -42,6 +42,8 @@ function climb(
   reach = everything,
   trouble = createTrouble(),
   startMs = 0,
+  /** Says that it is ready while it reads nothing. */
+  liar = false,
 ) {
   let nowMs = startMs;
   let applied: Cure = 'nothing needed';
@@ -66,8 +68,7 @@ function climb(
       nowMs += step.offMs;
       fold({ kind: 'power-cycled', gained: false });
     }
-    if (step.kind === 'await-ready')
-      fold({ kind: 'ready', ok: cure !== 'never' || applied !== 'power', waitedMs: 0 });
+    if (step.kind === 'await-ready') fold({ kind: 'ready', ok: well || liar, waitedMs: 0 });
     if (step.kind === 'rest') {
       nowMs += step.restMs;
       fold({ kind: 'rested', restMs: step.restMs, why: step.why });
@@ -94,17 +95,7 @@ describe('the ladder', () => {
     ['soft', ['abort', 'reference', 'soft', 'await-ready', 'reference', 'blame'], 'hang'],
     [
       'hard',
-      [
-        'abort',
-        'reference',
-        'soft',
-        'await-ready',
-        'reference',
-        'hard',
-        'await-ready',
-        'reference',
-        'blame',
-      ],
+      ['abort', 'reference', 'soft', 'await-ready', 'hard', 'await-ready', 'reference', 'blame'],
       'hang',
     ],
     [
@@ -114,10 +105,8 @@ describe('the ladder', () => {
         'reference',
         'soft',
         'await-ready',
-        'reference',
         'hard',
         'await-ready',
-        'reference',
         'power-cycle',
         'await-ready',
         'rest',
@@ -130,6 +119,25 @@ describe('the ladder', () => {
     const { steps, last } = climb('abort', cure);
     expect(kinds(steps)).toEqual(expected);
     expect(last).toMatchObject({ kind: 'blame', on });
+  });
+
+  test('one that is silent though it says that it is ready rests before its power is cut', () => {
+    const { steps, last } = climb('hard', 'power', everything, createTrouble(), 0, true);
+    expect(kinds(steps)).toEqual([
+      'hard',
+      'await-ready',
+      'reference',
+      'rest',
+      'reference',
+      'power-cycle',
+      'await-ready',
+      'rest',
+      'reference',
+      'blame',
+    ]);
+    expect(steps[3]).toMatchObject({ restMs: policy.stallRestMs, powerOff: false });
+    expect(steps[4]).toMatchObject({ timeoutMs: policy.patientTimeoutMs });
+    expect(last).toMatchObject({ on: 'hang' });
   });
 
   test('rungs that the path does not have are left out', () => {

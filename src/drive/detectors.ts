@@ -1,0 +1,198 @@
+/** Made-up data: what a drive returns as good although it never came from its media.
+ *
+ * Content alone proves nothing: drives are full of zeros, of 0xFF, of one repeated pattern. So a stretch of
+ * such reads is doubted only for how it came:
+ * - *faster than media*: on a drive that turns, for longer than its cache can explain. What turns cannot
+ *   deliver zeros faster than anything else. Solid-state drives answer zeros for trimmed sectors at once,
+ *   and are not judged by this.
+ * - *stale*: reads that follow a failed one and repeat, byte for byte, what other places held, on a drive
+ *   that did not repeat itself before.
+ *
+ * Limits: zeros that come in stretches shorter than the window, through a link slower than the media, or at
+ * the media's own pace pass unseen; so does a stale buffer without a failed read before it. A shingled
+ * drive that honours TRIM answers zeros for trimmed zones as fast as one that lost its translator: that is
+ * the user's to decide. */
+
+import type { Extent } from '../map/extent.js';
+import type { ReadResult } from './drive.js';
+
+/** Reads that are not to be believed. */
+export interface Doubt {
+  readonly why: string;
+  /** What came during the doubtful stretch, oldest first, the read that raised it included. */
+  readonly extents: readonly Extent[];
+  /** Best rate of ordinary data so far, in bytes a second, for a detector that goes on later; 0 = unknown. */
+  readonly bestRate: number;
+}
+
+export interface DataDetector {
+  /** Looks at a read that ended at `atMs`, in the order of the results. */
+  look(extent: Extent, result: ReadResult, atMs: number): Doubt | undefined;
+}
+
+export interface DetectorOptions {
+  /** The drive has platters. */
+  readonly turns: boolean;
+  readonly sectorBytes: number;
+  readonly sectorCount: number;
+  /** `bestRate` of an earlier doubt. */
+  readonly bestRate?: number;
+}
+
+/** More than a cache holds of one stretch: 128 MiB, or a sixteenth of a smaller drive. */
+const windowBytesMax = 128 * 1024 * 1024;
+const windowShare = 1 / 16;
+/** Times the best rate of ordinary data that is beyond any zone of the platters: rates fall to about half
+ * from the outer edge to the inner one. */
+const rateFactor = 2.5;
+/** Bytes a second that no platter gives, where no ordinary data has been seen: two actuators reach 550e6. */
+const rateMax = 620e6;
+/** A failed read casts doubt on so many reads behind it. */
+const staleReads = 16;
+/** So many of them that repeat other places raise the alarm. */
+const staleHits = 3;
+/** Reads whose data is kept to compare with. */
+const keptMax = 8;
+/** Reads that must have been all different before anybody can say that the drive did not repeat itself. */
+const differentMin = 64;
+
+/** A detector for one drive. Give it the reads of the passes only: a place read again repeats itself. */
+export function createDataDetector(options: DetectorOptions): DataDetector {
+  const speed = options.turns ? createSpeedDetector(options) : undefined;
+  const stale = createStaleDetector(options.sectorBytes);
+  return {
+    look: (extent, result, atMs) =>
+      speed?.look(extent, result, atMs) ?? stale.look(extent, result, atMs),
+  };
+}
+
+/** Whether all sectors are alike, which zeros and every repeated pattern are. */
+function isRepeated(data: Uint8Array, sectorBytes: number): boolean {
+  return isPeriodic(data, Math.min(sectorBytes, data.length));
+}
+
+/** Whether it is one byte over and over. */
+const isUniform = (data: Uint8Array) => isPeriodic(data, 1);
+
+function isPeriodic(data: Uint8Array, period: number): boolean {
+  return sameBytes(data.subarray(period), data.subarray(0, data.length - period));
+}
+
+const sameBytes = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
+
+/** A stretch of reads of one sort, ordinary or repeated, and the time it took. */
+interface Stretch {
+  repeated: boolean;
+  bytes: number;
+  fromMs: number;
+  extents: Extent[];
+}
+
+function createSpeedDetector({
+  sectorBytes,
+  sectorCount,
+  bestRate: earlierRate = 0,
+}: DetectorOptions): DataDetector {
+  const windowBytes = Math.min(windowBytesMax, sectorCount * sectorBytes * windowShare);
+  let bestRate = earlierRate;
+  let lastMs: number | undefined;
+  let stretch: Stretch | undefined;
+  /** The window before: a made-up stretch may begin in it. */
+  let before: Extent[] = [];
+  return {
+    look(extent, { kind, goodCount, data }, atMs) {
+      const fromMs = lastMs ?? atMs;
+      lastMs = atMs;
+      if ((kind !== 'good' && kind !== 'slow') || goodCount === 0) {
+        // What follows a failure waited for the drive, not for its media.
+        stretch = undefined;
+        before = [];
+        return undefined;
+      }
+      const repeated = isRepeated(data, sectorBytes);
+      if (stretch?.repeated !== repeated) {
+        stretch = { repeated, bytes: 0, fromMs, extents: [] };
+        before = [];
+      }
+      stretch.bytes += data.length;
+      if (repeated) addExtent(stretch.extents, extent);
+      if (stretch.bytes < windowBytes) return undefined;
+      const { bytes, extents } = stretch;
+      const rate = (bytes * 1000) / Math.max(1e-3, atMs - stretch.fromMs);
+      stretch = { repeated, bytes: 0, fromMs: atMs, extents: [] };
+      if (!repeated) bestRate = Math.max(bestRate, rate);
+      const limit = bestRate > 0 ? bestRate * rateFactor : rateMax;
+      const doubtful = repeated && rate > limit ? [...before, ...extents] : undefined;
+      before = extents;
+      return doubtful && { why: tooFast(data, rate, bestRate), extents: doubtful, bestRate };
+    },
+  };
+}
+
+function tooFast(data: Uint8Array, rate: number, bestRate: number): string {
+  const what = isUniform(data) && data[0] === 0 ? 'zeros' : 'one and the same sector';
+  const megabytes = (value: number) => `${Math.round(value / 1e6)} MB/s`;
+  const than = bestRate > 0 ? `at most ${megabytes(bestRate)} for other data` : 'no platter can';
+  return `the drive returns ${what} at ${megabytes(rate)}, ${than}`;
+}
+
+/** Joins neighbours, so that a stretch read in order is one extent. */
+function addExtent(extents: Extent[], extent: Extent): void {
+  const last = extents.at(-1);
+  if (last && last.lba + last.count === extent.lba)
+    extents[extents.length - 1] = { lba: last.lba, count: last.count + extent.count };
+  else extents.push(extent);
+}
+
+interface Kept {
+  readonly extent: Extent;
+  readonly data: Uint8Array;
+}
+
+function createStaleDetector(sectorBytes: number): DataDetector {
+  const kept: Kept[] = [];
+  /** Reads in a row that held something and repeated nothing, before the last failure. */
+  let different = 0;
+  /** Reads since the last failure, and those of them that repeated others. */
+  let since: Extent[] | undefined;
+  let hits = 0;
+
+  function look(extent: Extent, data: Uint8Array): Doubt | undefined {
+    const repeats = repeatsOther(kept, data, sectorBytes);
+    kept.push({ extent, data });
+    if (kept.length > keptMax) kept.shift();
+    if (since && since.length < staleReads) {
+      since.push(extent);
+      if (repeats) hits += 1;
+      if (hits < staleHits || different < differentMin) return undefined;
+      const why = `after a failed read the drive returns at LBA ${extent.lba} what other places held`;
+      return { why, extents: since, bestRate: 0 };
+    }
+    since = undefined;
+    different = repeats ? 0 : different + (isUniform(data) ? 0 : 1);
+    return undefined;
+  }
+
+  return {
+    look(extent, { kind, data, goodCount }) {
+      const isWhole = kind === 'good' || kind === 'slow';
+      if (isWhole && goodCount > 0) return look(extent, data);
+      if (!isWhole && kind !== 'not-attempted') {
+        since = [];
+        hits = 0;
+      }
+      return undefined;
+    },
+  };
+}
+
+/** Whether the data, unless it is a single byte over and over, is what another place held: all of it, or the
+ * last sector of the read before in every place. */
+function repeatsOther(kept: readonly Kept[], data: Uint8Array, sectorBytes: number): boolean {
+  const first = data.subarray(0, sectorBytes);
+  if (isUniform(first)) return false;
+  if (kept.some((other) => sameBytes(other.data, data))) return true;
+  const last = kept.at(-1)?.data;
+  if (!last || last.length < sectorBytes) return false;
+  return isRepeated(data, sectorBytes) && sameBytes(last.subarray(-sectorBytes), first);
+}

@@ -1,0 +1,138 @@
+import { describe, expect, test } from 'vitest';
+import { createRandom } from '../../hardware-sim/random.js';
+import { createDataDetector, type Doubt } from '../../src/drive/detectors.js';
+import type { ReadResult } from '../../src/drive/drive.js';
+
+const sectorBytes = 512;
+/** 1 GiB: the window is 64 MiB, 1024 reads. */
+const sectorCount = 2 * 1024 * 1024;
+const readCount = 128;
+const windowReads = 1024;
+
+type Content = 'zeros' | 'pattern' | 'unique' | 'stale' | 'failure';
+interface Piece {
+  readonly content: Content;
+  readonly reads: number;
+  readonly megabytesPerSecond?: number;
+}
+
+/** Feeds a detector with one piece after the other, read in order, and says what it makes of them. */
+function feed(turns: boolean, pieces: readonly Piece[], bestRate = 0): Doubt | undefined {
+  const detector = createDataDetector({ turns, sectorBytes, sectorCount, bestRate });
+  const random = createRandom(5);
+  const sector = Uint8Array.from({ length: sectorBytes }, () => random.below(256));
+  const pattern = new Uint8Array(readCount * sectorBytes);
+  for (let at = 0; at < pattern.length; at += sectorBytes) pattern.set(sector, at);
+  const zeros = new Uint8Array(readCount * sectorBytes);
+  let atMs = 0;
+  let lba = 0;
+  let last: Uint8Array = zeros;
+  const dataOf = (content: Content): Uint8Array => {
+    if (content === 'zeros') return zeros;
+    if (content === 'pattern') return pattern;
+    if (content === 'stale') return last;
+    const unique = pattern.slice();
+    new DataView(unique.buffer).setUint32(0, lba);
+    return unique;
+  };
+  for (const { content, reads, megabytesPerSecond = 150 } of pieces) {
+    for (let n = 0; n < reads; n++) {
+      const data = content === 'failure' ? new Uint8Array(0) : dataOf(content);
+      if (content !== 'failure') last = data;
+      const goodCount = data.length / sectorBytes;
+      const kind = content === 'failure' ? 'fault' : 'good';
+      atMs += zeros.length / (megabytesPerSecond * 1000);
+      const result: ReadResult = { kind, goodCount, data, elapsedMs: 0.5 };
+      const doubt = detector.look({ lba, count: readCount }, result, atMs);
+      if (doubt) return doubt;
+      lba += readCount;
+    }
+  }
+  return undefined;
+}
+
+const ordinary: Piece = { content: 'unique', reads: 2 * windowReads };
+
+describe('zeros and patterns on a drive that turns', () => {
+  test.each(['zeros', 'pattern'] as const)('%s at the media’s pace are believed', (content) => {
+    expect(feed(true, [ordinary, { content, reads: 4 * windowReads }])).toBeUndefined();
+    expect(feed(true, [{ content, reads: 4 * windowReads }, ordinary])).toBeUndefined();
+  });
+
+  test('an outer zone twice as fast as what was read before is believed', () => {
+    const slow = { ...ordinary, megabytesPerSecond: 75 };
+    const fast: Piece = { content: 'zeros', reads: 4 * windowReads, megabytesPerSecond: 160 };
+    expect(feed(true, [slow, fast])).toBeUndefined();
+  });
+
+  test('zeros from the cache are believed as long as a cache can hold them', () => {
+    const cached: Piece = { content: 'zeros', reads: windowReads / 2, megabytesPerSecond: 550 };
+    expect(feed(true, [ordinary, cached, ordinary, cached, ordinary])).toBeUndefined();
+  });
+
+  test.each([
+    ['zeros', /^the drive returns zeros at 550 MB\/s, at most 150 MB\/s/],
+    ['pattern', /one and the same sector at 550 MB\/s/],
+  ] as const)('%s faster than that are not, from their first sector on', (content, why) => {
+    const made: Piece = { content, reads: 4 * windowReads, megabytesPerSecond: 550 };
+    const doubt = feed(true, [ordinary, made]);
+    expect(doubt?.why).toMatch(why);
+    expect(doubt?.extents).toEqual([
+      { lba: ordinary.reads * readCount, count: windowReads * readCount },
+    ]);
+  });
+
+  test('the window before is doubted too: the change may lie in it', () => {
+    const doubt = feed(true, [
+      ordinary,
+      { content: 'zeros', reads: windowReads + 100 },
+      { content: 'zeros', reads: 2 * windowReads, megabytesPerSecond: 550 },
+    ]);
+    expect(doubt?.extents[0]?.lba).toBeLessThan((ordinary.reads + windowReads + 100) * readCount);
+  });
+
+  test('where nothing else was seen, only what no platter gives is doubted', () => {
+    const zeros = (megabytesPerSecond: number): Piece => ({
+      content: 'zeros',
+      reads: 2 * windowReads,
+      megabytesPerSecond,
+    });
+    expect(feed(true, [zeros(500)])).toBeUndefined();
+    expect(feed(true, [zeros(500)], 150e6)?.why).toContain('at most 150 MB/s');
+    expect(feed(true, [zeros(900)])?.why).toContain('no platter can');
+  });
+});
+
+test('a drive that does not turn may answer zeros as fast as it likes', () => {
+  const trimmed: Piece = { content: 'zeros', reads: 4 * windowReads, megabytesPerSecond: 3000 };
+  expect(feed(false, [ordinary, trimmed])).toBeUndefined();
+});
+
+describe('a stale buffer after a failed read', () => {
+  const failure: Piece = { content: 'failure', reads: 1 };
+  const stale: Piece = { content: 'stale', reads: 8 };
+
+  test.each([
+    true,
+    false,
+  ])('is doubted, with all that came since the failure (turns: %s)', (turns) => {
+    const doubt = feed(turns, [ordinary, failure, stale]);
+    expect(doubt?.why).toContain('what other places held');
+    expect(doubt?.extents[0]?.lba).toBe((ordinary.reads + 1) * readCount);
+  });
+
+  test('is nobody’s concern where the drive repeated itself before', () => {
+    const pattern: Piece = { content: 'pattern', reads: 200 };
+    expect(feed(true, [ordinary, pattern, failure, pattern])).toBeUndefined();
+    expect(feed(true, [failure, pattern, failure, pattern])).toBeUndefined();
+  });
+
+  test('zeros behind a bad sector are believed', () => {
+    expect(feed(true, [ordinary, failure, { content: 'zeros', reads: 100 }])).toBeUndefined();
+  });
+
+  test('one repeat, as of a file that lies there twice, is believed', () => {
+    const once: Piece = { content: 'stale', reads: 1 };
+    expect(feed(true, [ordinary, failure, once, ordinary])).toBeUndefined();
+  });
+});
