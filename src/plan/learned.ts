@@ -2,7 +2,7 @@ import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import type { ReadEvent } from './events.js';
-import { areMostlyPoor, type HeadMap, headsOfPitches, inferHeads, type PoorArea } from './heads.js';
+import { type HeadMap, inferHeads, type PoorArea, type Seen } from './heads.js';
 import { findPitches, type Pitch } from './pitch.js';
 import { createTypical, foldTypical, type Typical, typicalMs } from './typical.js';
 
@@ -333,17 +333,14 @@ export function learnAreas(learned: Learned, map: RunMap): void {
   const pitches = findPitches(spots, map);
   const isTight = (pitch: Pitch) => Math.sqrt(12) * pitch.spread < looseMin * learned.physicalCount;
   learned.pitches = pitches.filter(isTight);
-  const isGood = (extent: Extent) => readsWell(learned, extent);
-  const inferred = inferHeads(poorAreas(learned, map), map.size, isGood);
-  const former = learned.heads;
-  learned.heads =
-    inferred ??
-    (former && areMostlyPoor(former.weak, isGood) ? former : undefined) ??
-    headsOfPitches(
-      pitches.filter((pitch) => !isTight(pitch)),
-      map.size,
-      (extent) => seenIn(learned, extent),
-    );
+  learned.heads = inferHeads({
+    sectorCount: map.size,
+    areas: poorAreas(learned, map),
+    spots,
+    pitches: pitches.filter((pitch) => !isTight(pitch)),
+    former: learned.heads,
+    see: (extent) => seenIn(learned, extent),
+  });
   learned.newsLearned = learned.news;
 }
 
@@ -367,52 +364,30 @@ function isPoor(learned: Learned, cell: number): boolean {
   return learned.hitsAt[0]![cell]! > 0 || learned.cellSlow[cell]! > slowFactor;
 }
 
-/** Whether most of the cells that were read in an extent read well. */
-function readsWell(learned: Learned, { lba, count }: Extent): boolean | undefined {
-  let [good, poor] = [0, 0];
-  for (
-    let cell = Math.floor(lba / learned.cellCount);
-    cell * learned.cellCount < lba + count;
-    cell++
-  ) {
-    if (isPoor(learned, cell)) poor += 1;
-    else if (isWell(learned, cell)) good += 1;
-  }
-  return good + poor === 0 ? undefined : good > poor;
-}
-
 /** Stretches of cells with damage or slowness between cells that read well. Single cells are spots. */
-export function poorAreas(learned: Learned, map: RunMap): PoorArea[] {
+function poorAreas(learned: Learned, map: RunMap): PoorArea[] {
   const { cellCount, cellSlow } = learned;
-  const hitsAt = learned.hitsAt[0]!;
-  const triedAt = learned.triedAt[0]!;
   const areas: PoorArea[] = [];
   let [good, first, last] = [0, -1, -1];
-  let [hits, tried, slowness] = [0, 0, 0];
   const close = (next: number) => {
     if (last > first) {
       const lba = edgeOf(map, first * cellCount, cellCount);
       const end = Math.min(map.size, (last + 1) * cellCount);
       const from = Math.min(lba, good * cellCount);
-      const to = Math.min(map.size, next * cellCount);
-      areas.push({ lba, count: end - lba, from, to, hits, tried, slowness });
+      areas.push({ lba, count: end - lba, from, to: Math.min(map.size, next * cellCount) });
     }
     first = last = -1;
-    [hits, tried, slowness] = [0, 0, 0];
   };
-  for (let cell = 0; cell < hitsAt.length; cell++) {
+  for (let cell = 0; cell < cellSlow.length; cell++) {
     if (isPoor(learned, cell)) {
       if (first < 0) first = cell;
       last = cell;
-      hits += hitsAt[cell]!;
-      tried += triedAt[cell]!;
-      slowness = Math.max(slowness, cellSlow[cell]!);
     } else if (isWell(learned, cell)) {
       close(cell);
       good = cell + 1;
     }
   }
-  close(hitsAt.length);
+  close(cellSlow.length);
   return areas;
 }
 
@@ -430,15 +405,23 @@ const apartCount = 16;
 /** Places of a scratch lie closer to where they should be than this, in physical sectors. */
 const looseMin = 64;
 
-/** Spots hit and physical sectors read in the cells of an extent. */
-function seenIn(learned: Learned, extent: Extent): { hits: number; tried: number } {
-  let [hits, tried] = [0, 0];
-  forEachCell(learned, extent, (cell) => {
-    hits += learned.hitsAt[0]![cell]!;
+/** What the cells show whose middle lies in an extent. */
+function seenIn(learned: Learned, extent: Extent): Seen {
+  const { cellCount, cellSlow } = learned;
+  let [poor, tried, slowness] = [0, 0, 1];
+  const from = Math.ceil(extent.lba / cellCount - 0.5);
+  const to = Math.min(cellSlow.length, Math.ceil(endOf(extent) / cellCount - 0.5));
+  for (let cell = from; cell < to; cell++) {
+    poor += learned.hitsAt[0]![cell]!;
+    if (cellSlow[cell]! > slowFactor) poor += slowWeight;
     tried += learned.triedAt[0]![cell]!;
-  });
-  return { hits, tried };
+    slowness = Math.max(slowness, cellSlow[cell]!);
+  }
+  return { poor, tried, slowness };
 }
+
+/** A slow cell is worth so many spots. */
+const slowWeight = 2;
 
 /** At most so many lengths say what there is to say. */
 const lengthsMax = 200;
