@@ -308,6 +308,8 @@ function landingSlowness(learned: Learned, gap: Gap, lba: number): number {
 /** A failing read wears the drive like so many good ones. */
 const strainReads = 4000;
 const groupMin = 16;
+/** Sectors of a group once groups have failed without a word where: what is lost in one is read singly. */
+const cautiousCount = 128;
 
 function sized(state: PlanState, pass: Pass, gap: Gap, lba: number): Extent {
   const { physicalCount } = state;
@@ -342,7 +344,7 @@ function readPhysicals(state: PlanState, pass: Pass, gap: Gap, lba: number): num
   const landed = lba > gap.lba || !gap.leftGood ? 1 / groupMin : 0;
   const rate = localSpotRate(learned, lba) + edge + landed;
   if (rate * strainReads > 1) return 1;
-  return most;
+  return Math.max(1, Math.min(most, Math.floor(cautiousCount / physicalCount)));
 }
 
 /** Each round takes what is worth half as much as in the one before, or what there is. */

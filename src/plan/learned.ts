@@ -37,6 +37,11 @@ export interface Learned {
   /** Bad physical sectors tried again, and those of them that came. */
   retried: number;
   retriedGood: number;
+  /** Single sectors read beside damage and elsewhere, and those of them that nearly did not come. */
+  nearReads: number;
+  nearLong: number;
+  farReads: number;
+  farLong: number;
   /** Spots hit, and physical sectors read to find them. */
   hits: number;
   tried: number;
@@ -71,6 +76,10 @@ export function createLearned(sectorCount: number, physicalCount: number): Learn
     cellHope: new Float32Array(cells),
     retried: 0,
     retriedGood: 0,
+    nearReads: 0,
+    nearLong: 0,
+    farReads: 0,
+    farLong: 0,
     typical: createTypical(),
     seekMs: 8,
     headLba: 0,
@@ -210,15 +219,22 @@ function forEachCell(
   }
 }
 
-/** What came although it had failed, or nearly did: the last sectors of a failed group that all came singly, and
- * a single sector beside damage that took the drive a good part of the time in which it gives up. */
+/** What came although it had failed: the last sectors of a failed group that all came singly. And what nearly did
+ * not: single sectors that took a good part of the time in which the drive gives up. Where those lie beside
+ * damage more often than elsewhere, damaged sectors are worth another try. */
 function noteRecovery(learned: Learned, event: ReadEvent, map: RunMap): void {
   if (event.count > learned.physicalCount) return;
   const isTainted = map.valueAt(event.lba) === statuses['non-trimmed'];
-  const cameLast = isTainted && map.runAt(event.lba).count <= event.count;
-  const tookLong = learned.failMs > 0 && event.elapsedMs > learned.failMs / 3;
-  if (cameLast || (tookLong && isNearDamage(learned, event, map))) {
-    foldRetry(learned, event.lba, true);
+  if (isTainted && map.runAt(event.lba).count <= event.count) foldRetry(learned, event.lba, true);
+  if (learned.failMs === 0) return;
+  const longMs = Math.max(learned.failMs / 3, slowFactor * typicalMs(learned.typical, event.count));
+  const tookLong = event.elapsedMs > longMs;
+  if (isNearDamage(learned, event, map)) {
+    learned.nearReads += 1;
+    if (tookLong) learned.nearLong += 1;
+  } else {
+    learned.farReads += 1;
+    if (tookLong) learned.farLong += 1;
   }
 }
 
@@ -451,6 +467,10 @@ const keptNumbers = [
   'named',
   'retried',
   'retriedGood',
+  'nearReads',
+  'nearLong',
+  'farReads',
+  'farLong',
   'unnamed',
   'hits',
   'tried',
@@ -508,12 +528,26 @@ export const sampleHopeMin = 0.06;
 export function isHopeful(learned: Learned, lba: number): boolean {
   const own = learned.cellHope[Math.floor(lba / learned.cellCount)]!;
   if (own > 0) return own >= hopeMin;
-  return hope(learned) >= sampleHopeMin && (own === 0 || -own >= sampleHopeMin);
+  return hope(learned) >= sampleHopeMin && (own === 0 || -own >= 2 * hopeMin);
 }
 
-export function hope({ retried, retriedGood }: Learned): number {
-  return (retriedGood + 1) / (retried + hopePrior);
+/** The chance that a bad sector comes when it is tried again, on the whole drive. */
+export function hope(learned: Learned): number {
+  const experience = hasNearMisses(learned) ? nearMissPrior : 1;
+  return (learned.retriedGood + experience) / (learned.retried + hopePrior);
 }
+
+/** Whether single sectors took long beside damage much more often than elsewhere, where it is the computer's or the
+ * drive's usual noise. */
+function hasNearMisses({ nearLong, nearReads, farLong, farReads }: Learned): boolean {
+  if (nearLong < nearMissMin) return false;
+  return nearLong / nearReads > nearMissFactor * ((farLong + 1) / (farReads + 1));
+}
+
+const nearMissMin = 4;
+const nearMissFactor = 5;
+/** Near misses are worth so many tries that helped. */
+const nearMissPrior = 4;
 
 /** Takes in what became of a bad sector that was tried again. */
 function foldRetry(learned: Learned, lba: number, came: boolean): void {
