@@ -50,7 +50,8 @@ export function bestStep(
   for (let at = from; ; ) {
     const gap = gapFrom(state, pass, at, last && at === from);
     if (!gap) break;
-    const extent = choose(state, pass, gap, state.learned.price);
+    const isWanted = at === from && state.jumpedTo === from;
+    const extent = choose(state, pass, gap, isWanted ? 0 : state.learned.price);
     if (extent) return { kind: 'read', extent, pass };
     at = endOf(gap);
   }
