@@ -263,7 +263,7 @@ function landing(state: PlanState, gap: Gap, lba: number, failMs: number) {
   const run = Math.min(gap.rightGood ? whole : whole / 2, physicalCount / rate);
   const sectorMs = landingMs(learned, gap, lba);
   // Dense damage ends the run with a failing read; what is usual on this drive is no reason to go elsewhere.
-  const excess = Math.max(0, rate - 4 * spotRate(learned));
+  const excess = Math.max(weak ? weak.spotRate : 0, rate - 4 * spotRate(learned));
   const hits = (run * excess) / physicalCount;
   const ms = (risk + (1 - risk) * hits) * failMs + (1 - risk) * run * sectorMs + learned.seekMs;
   return { lba, risk, gain: run, ms, sectorMs };
