@@ -9,13 +9,14 @@ import {
   spinUp,
   warm,
 } from './drive-state.js';
-import { drawFrom, faultTopic } from './faults.js';
+import { type Damage, drawFrom, faultTopic } from './faults.js';
+import { countLost } from './lost.js';
 import type { Mechanics } from './mechanics.js';
 import { createMedia, type Media } from './media.js';
 import type { Scenario } from './scenario.js';
 import type { Cure } from './schema.js';
 
-export type { DriveCounters, DriveRead };
+export type { Damage, DriveCounters, DriveRead };
 
 export interface SimulatedIdentity {
   readonly model: string;
@@ -55,16 +56,31 @@ export interface SimulatedDrive {
   condition(nowMs: number): DriveCondition;
   milliamps(nowMs: number): { readonly rail5: number; readonly rail12: number };
   temperatureCelsius(nowMs: number): number;
+  /** Sectors that no read ever gives (`lost.ts`). */
+  lostCount(): number;
   close(): void;
 }
 
-/** A drive in the state in which it was carried in: off and cold. `media` replaces the scenario's
- * contents. Throws SCENARIO_INVALID when an image file cannot be read. */
+export interface SimulatedDriveOptions {
+  /** Instead of the scenario's contents. `none`: reads take their time and bring no data, and how often
+   * each sector was read is not counted. */
+  readonly media?: Media | 'none';
+  /** Bad sectors besides the scenario's faults. */
+  readonly damage?: Damage;
+}
+
+/** A drive in the state in which it was carried in: off and cold.
+ * Throws SCENARIO_INVALID when an image file cannot be read. */
 export function createSimulatedDrive(
-  scenario: Scenario,
-  options: { readonly media?: Media } = {},
+  undamaged: Scenario,
+  options: SimulatedDriveOptions = {},
 ): SimulatedDrive {
-  const state = createState(scenario, options.media ?? createMedia(scenario));
+  const { damage } = options;
+  const scenario = damage
+    ? { ...undamaged, faults: [...undamaged.faults, damage.fault] }
+    : undamaged;
+  const media = options.media === 'none' ? undefined : (options.media ?? createMedia(scenario));
+  const state = createState(scenario, media, damage);
   return {
     scenario,
     mechanics: state.mechanics,
@@ -86,7 +102,8 @@ export function createSimulatedDrive(
       warm(state, nowMs, 'idle');
       return state.celsius;
     },
-    close: () => state.media.close(),
+    lostCount: () => countLost(scenario, state.rows),
+    close: () => state.media?.close(),
   };
 }
 
