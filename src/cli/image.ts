@@ -1,5 +1,5 @@
 import { realClock } from '../clock.js';
-import type { DriveIdentity } from '../drive/drive.js';
+import type { Drive, DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
@@ -142,7 +142,10 @@ async function imageOpened(
       found,
       drive: identity,
       driveKind: kind,
-      passes: cappedRows(rowsOf(preset, driveFactsOf(identity, kind, options)), options.maxRate),
+      passes: cappedRows(
+        rowsOf(preset, driveFactsOf(drive, identity, kind, options)),
+        options.maxRate,
+      ),
       ...(options.part && { scope: options.part(identity) }),
       ...physicalCountFor(identity, options),
       force,
@@ -217,11 +220,18 @@ function say(line: string): void {
 }
 
 /** What the rows of a preset depend on, for this drive and these options. */
-function driveFactsOf(drive: DriveIdentity, kind: DriveKind, options: ImageOptions): DriveFacts {
+function driveFactsOf(
+  drive: Drive,
+  identity: DriveIdentity,
+  kind: DriveKind,
+  options: ImageOptions,
+): DriveFacts {
+  const { sectorCount, sectorBytes } = identity;
   return {
-    sectorCount: drive.sectorCount,
-    sectorBytes: drive.sectorBytes,
-    physicalCount: physicalCountFor(drive, options).physicalCount ?? physicalCountOf(drive),
+    sectorCount,
+    sectorBytes,
+    readCountMax: drive.capabilities.readCountMax,
+    physicalCount: physicalCountFor(identity, options).physicalCount ?? physicalCountOf(identity),
     kind,
     ...(options.retries !== undefined && { retries: options.retries }),
     ...(options.readTimeout !== undefined && { readTimeoutMs: options.readTimeout }),

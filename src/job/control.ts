@@ -123,8 +123,6 @@ function jump({ plan }: JobState, lba: number): Verdict {
   if (!isLba(lba, plan.sectorCount))
     return { why: `LBA ${lba} is not on the drive; it ends with ${plan.sectorCount - 1}` };
   if (!pass || !plan.passStarted) return { why: 'no row is under way that could jump' };
-  if (pass.direction === 'best-first')
-    return { why: 'this row reads the best first and has no place to jump from' };
   if (plan.scope.valueAt(lba) === 0) return { why: `LBA ${lba} is outside the domain` };
   return { events: [{ kind: 'jumped', lba }], text: `jumped to LBA ${lba}` };
 }

@@ -53,6 +53,7 @@ const snapshotSchema = z.object({
   cursor: count,
   bounds: extent.exactOptional(),
   jumpedOver: z.array(extent).exactOptional(),
+  jumpedTo: count.exactOptional(),
   endWanted: z.boolean().exactOptional(),
   skipCount: count,
   skipOrigin: count,
@@ -111,6 +112,7 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     cursor: plan.cursor,
     bounds: plan.bounds,
     jumpedOver: [...plan.jumpedOver],
+    ...(plan.jumpedTo !== undefined && { jumpedTo: plan.jumpedTo }),
     endWanted: plan.endWanted,
     skipCount: plan.skipCount,
     skipOrigin: plan.skipOrigin,
@@ -245,6 +247,7 @@ function restorePosition(plan: PlanState, snapshot: Snapshot): void {
   plan.cursor = Math.min(snapshot.cursor, sectorCount);
   if (snapshot.bounds && isInside(snapshot.bounds)) plan.bounds = snapshot.bounds;
   plan.jumpedOver = (snapshot.jumpedOver ?? []).filter(isInside);
+  plan.jumpedTo = snapshot.jumpedTo;
   plan.endWanted = snapshot.endWanted ?? false;
   Object.assign(plan.spent, snapshot.spent);
   plan.skipCount = snapshot.skipCount;

@@ -50,7 +50,8 @@ export function bestStep(
   for (let at = from; ; ) {
     const gap = gapFrom(state, pass, at, last && at === from);
     if (!gap) break;
-    const extent = choose(state, pass, gap, state.learned.price);
+    const isWanted = at === from && state.jumpedTo === from;
+    const extent = choose(state, pass, gap, isWanted ? 0 : state.learned.price);
     if (extent) return { kind: 'read', extent, pass };
     at = endOf(gap);
   }
@@ -259,7 +260,10 @@ function landing(state: PlanState, gap: Gap, lba: number, failMs: number) {
   const whole = endOf(gap) - lba;
   const run = Math.min(gap.rightGood ? whole : whole / 2, physicalCount / rate);
   const sectorMs = landingMs(learned, gap, lba);
-  const ms = risk * failMs + (1 - risk) * run * sectorMs + learned.seekMs;
+  // Dense damage ends the run with a failing read; what is usual on this drive is no reason to go elsewhere.
+  const excess = Math.max(0, rate - 4 * spotRate(learned));
+  const hits = (run * excess) / physicalCount;
+  const ms = (risk + (1 - risk) * hits) * failMs + (1 - risk) * run * sectorMs + learned.seekMs;
   return { lba, risk, gain: run, ms, sectorMs };
 }
 
@@ -305,6 +309,8 @@ function landingSlowness(learned: Learned, gap: Gap, lba: number): number {
 /** A failing read wears the drive like so many good ones. */
 const strainReads = 4000;
 const groupMin = 16;
+/** Sectors of a group once groups have failed without a word where: what is lost in one is read singly. */
+const cautiousCount = 128;
 
 function sized(state: PlanState, pass: Pass, gap: Gap, lba: number): Extent {
   const { physicalCount } = state;
@@ -339,7 +345,7 @@ function readPhysicals(state: PlanState, pass: Pass, gap: Gap, lba: number): num
   const landed = lba > gap.lba || !gap.leftGood ? 1 / groupMin : 0;
   const rate = localSpotRate(learned, lba) + edge + landed;
   if (rate * strainReads > 1) return 1;
-  return most;
+  return Math.max(1, Math.min(most, Math.floor(cautiousCount / physicalCount)));
 }
 
 /** Each round takes what is worth half as much as in the one before, or what there is. */

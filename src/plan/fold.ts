@@ -66,6 +66,7 @@ function resetCursor(state: PlanState): void {
   state.learned.price = firstPrice;
   state.bounds = { lba: 0, count: state.sectorCount };
   state.jumpedOver = [];
+  state.jumpedTo = undefined;
   state.skipCount = 0;
   Object.assign(state.spent, { faults: 0, readMs: 0 });
 }
@@ -76,7 +77,10 @@ function foldChange(state: PlanState, event: ChangeEvent): void {
       state.passes = event.passes;
       return;
     case 'jumped':
-      jump(state, event.lba);
+      if (state.passes[state.passIndex]?.direction === 'best-first') {
+        state.cursor = event.lba;
+        state.jumpedTo = event.lba;
+      } else jump(state, event.lba);
       return;
     case 'excluded':
       for (const range of event.ranges) state.scope.set(range, outside);

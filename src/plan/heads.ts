@@ -18,9 +18,33 @@ export interface HeadMap {
 export interface PoorArea extends Extent {
   readonly from: number;
   readonly to: number;
-  readonly hits: number;
+}
+
+/** What was seen in an extent: spots hit and slow cells, physical sectors read, and the slowest of it. */
+export interface Seen {
+  readonly poor: number;
   readonly tried: number;
   readonly slowness: number;
+}
+
+/** How a weak head might lie: where bands begin, how far apart, and how long they are, in sectors. */
+interface Hypothesis {
+  readonly fronts: readonly number[];
+  readonly period: number;
+  readonly length: number;
+}
+
+/** What heads are inferred from. */
+export interface HeadEvidence {
+  readonly sectorCount: number;
+  /** Ascending. */
+  readonly areas: readonly PoorArea[];
+  /** Where damage begins, ascending LBAs. */
+  readonly spots: readonly number[];
+  /** Regular damage that is too loose for a scratch. */
+  readonly pitches: readonly Pitch[];
+  readonly former: HeadMap | undefined;
+  see(extent: Extent): Seen;
 }
 
 /** An edge is known when what is unsure is at most this share of the area. */
@@ -29,119 +53,166 @@ const edgeTolerance = 0.15;
 const distanceTolerance = 0.1;
 /** A head's bands take at most this share of the drive. */
 const shareMax = 0.55;
-/** Share of the expected bands, of those looked into, that must be poor. */
-const poorShareMin = 0.75;
+/** How much more likely what was seen must be with the weak head than without, as a logarithm. */
+const evidenceMin = 6;
 
-/** Infers a weak head from poor areas (ascending), or nothing when they do not look like one: at least two of
- * about a length, at a regular distance, and wherever else a band should be reading is poor too. `isGood` says
- * whether reading went well in most of an extent; undefined where nothing was read. */
-export function inferHeads(
-  areas: readonly PoorArea[],
-  sectorCount: number,
-  isGood: (extent: Extent) => boolean | undefined,
-): HeadMap | undefined {
+/** The weak head that explains best what was seen, or nothing. */
+export function inferHeads(evidence: HeadEvidence): HeadMap | undefined {
+  const { sectorCount, areas, spots, pitches, former } = evidence;
+  const candidates: (readonly Extent[])[] = [
+    ofAreas(areas),
+    ofClusters(spots),
+    ...pitches.map(ofPitch),
+  ]
+    .filter((hypothesis) => hypothesis !== undefined)
+    .flatMap((hypothesis) => [hypothesis, refined(hypothesis, spots)])
+    .map((hypothesis) => bandsOf(hypothesis, sectorCount));
+  if (former) candidates.push(former.weak);
+  let best: HeadMap | undefined;
+  let bestEvidence = evidenceMin;
+  const whole = evidence.see({ lba: 0, count: sectorCount });
+  for (const weak of candidates) {
+    const inside = sumOf(weak.map(evidence.see));
+    const likelihood = likelihoodOf(inside, whole);
+    if (likelihood <= bestEvidence || weak.length < 2) continue;
+    bestEvidence = likelihood;
+    best = {
+      weak,
+      heads: Math.max(2, Math.round((weak[1]!.lba - weak[0]!.lba) / weak[1]!.count)),
+      slowness: Math.max(1, inside.slowness),
+      spotRate: inside.poor / Math.max(1, inside.poor + inside.tried),
+    };
+  }
+  return best;
+}
+
+function sumOf(seen: readonly Seen[]): Seen {
+  return seen.reduce(
+    (sum, each) => ({
+      poor: sum.poor + each.poor,
+      tried: sum.tried + each.tried,
+      slowness: Math.max(sum.slowness, each.slowness),
+    }),
+    { poor: 0, tried: 0, slowness: 1 },
+  );
+}
+
+/** Logarithm of the likelihood ratio of two Poisson rates, inside and outside the bands, against one. */
+function likelihoodOf(inside: Seen, whole: Seen): number {
+  const outside = { poor: whole.poor - inside.poor, tried: whole.tried - inside.tried };
+  const rate = ({ poor, tried }: { poor: number; tried: number }) =>
+    (poor + 0.5) / (tried + poor + 1);
+  if (rate(inside) < rate(outside)) return 0;
+  const gain = (part: { poor: number; tried: number }) =>
+    part.poor === 0 ? 0 : part.poor * Math.log(rate(part) / rate(whole));
+  return gain(inside) + gain(outside);
+}
+
+/** Poor areas with a sharp front, at a regular distance. */
+function ofAreas(areas: readonly PoorArea[]): Hypothesis | undefined {
   const longest = Math.max(0, ...areas.map((area) => area.count));
   const bands = areas.filter((area) => area.to - area.from > longest * 0.75);
-  const fronts = bands.filter((area) => area.lba - area.from <= edgeTolerance * longest);
-  if (fronts.length < 2) return undefined;
+  const sharp = bands.filter((area) => area.lba - area.from <= edgeTolerance * longest);
+  const fronts = sharp.map((area) => area.lba);
   const period = periodOf(fronts);
-  const count = Math.min(...bands.map((area) => area.to - area.from));
   if (period === undefined || longest > period * shareMax) return undefined;
-  const length = count <= longest * 1.5 ? Math.max(count, longest) : longest;
-  const weak = bandsOf(fronts, period, length, sectorCount);
-  if (!areMostlyPoor(weak, isGood)) return undefined;
-  const sum = (pick: (area: PoorArea) => number) =>
-    bands.reduce((total, area) => total + pick(area), 0);
-  return {
-    weak,
-    heads: Math.max(2, Math.round(period / length)),
-    slowness: Math.max(1, ...bands.map((area) => area.slowness)),
-    spotRate:
-      sum((area) => area.hits) /
-      Math.max(
-        1,
-        sum((area) => area.hits + area.tried),
-      ),
-  };
+  const least = Math.min(...bands.map((area) => area.to - area.from));
+  const length = least <= longest * 1.5 ? Math.max(least, longest) : longest;
+  return { fronts, period, length };
 }
 
-/** Regular damage that is too loose for a scratch is a head: its spots lie anywhere in its bands, so a band is
- * √12 times as long as the spots spread (uniform distribution). `read` gives the spots hit and the physical
- * sectors read in an extent. */
-export function headsOfPitches(
-  pitches: readonly Pitch[],
-  sectorCount: number,
-  read: (extent: Extent) => { readonly hits: number; readonly tried: number },
-): HeadMap | undefined {
-  const weak: Extent[] = [];
-  let heads = 2;
-  let [hits, tried] = [0, 0];
-  for (const { from, to, pitch, phase, spread } of pitches) {
-    const count = Math.min(pitch * shareMax, Math.sqrt(12) * spread);
-    heads = Math.max(heads, Math.round(pitch / count));
-    let place = phase + pitch * Math.ceil((Math.max(from, 0) - phase) / pitch);
-    for (; place < Math.min(to, sectorCount); place += pitch) {
-      const lba = Math.max(0, Math.floor(place - count / 2));
-      const end = Math.min(sectorCount, Math.ceil(place + count / 2));
-      if (end <= lba || lba < (weak.length > 0 ? endOf(weak.at(-1)!) : 0)) continue;
-      const band = { lba, count: end - lba };
-      weak.push(band);
-      const seen = read(band);
-      hits += seen.hits;
-      tried += seen.tried;
-    }
+/** Clusters of spots: distances within them are several times shorter than between them. */
+function ofClusters(spots: readonly number[]): Hypothesis | undefined {
+  const distances = spots.slice(1).map((spot, index) => spot - spots[index]!);
+  const sorted = [...distances].sort((a, b) => a - b);
+  let limit = 0;
+  let widest = clusterRatioMin;
+  for (let index = 1; index < sorted.length; index++) {
+    const ratio = sorted[index]! / Math.max(1, sorted[index - 1]!);
+    if (ratio > widest) [widest, limit] = [ratio, sorted[index]!];
   }
-  if (weak.length === 0) return undefined;
-  return { weak, heads, slowness: 1, spotRate: hits / Math.max(1, hits + tried) };
-}
-
-/** Whether the bands of a head map are still poor wherever they were read. */
-export function areMostlyPoor(
-  weak: readonly Extent[],
-  isGood: (extent: Extent) => boolean | undefined,
-): boolean {
-  let poor = 0;
-  let looked = 0;
-  for (const { lba, count } of weak) {
-    const inner = Math.floor(count / 8);
-    const good = isGood({ lba: lba + inner, count: Math.max(1, count - 3 * inner) });
-    if (good === undefined) continue;
-    looked += 1;
-    if (!good) poor += 1;
+  if (limit === 0) return undefined;
+  const clusters: number[][] = [];
+  for (const [index, spot] of spots.entries()) {
+    if (index > 0 && distances[index - 1]! < limit) clusters.at(-1)!.push(spot);
+    else clusters.push([spot]);
   }
-  return poor >= poorShareMin * looked;
+  const real = clusters.filter((cluster) => cluster.length >= 2);
+  if (real.length < 2 || real.length * 2 < clusters.length) return undefined;
+  // Of n spots anywhere in a band, the outermost two lie (n - 1) / (n + 1) of its length apart, on average.
+  const lengths = real.map((c) => ((c.at(-1)! - c[0]!) * (c.length + 1)) / (c.length - 1));
+  const length = Math.max(...real.map((c) => c.at(-1)! - c[0]!), median(lengths));
+  const fronts = real.map((c) => Math.max(0, (c[0]! + c.at(-1)!) / 2 - length / 2));
+  const period = periodOf(fronts);
+  if (period === undefined || length > period * shareMax) return undefined;
+  return { fronts, period, length };
 }
 
-/** Bands over the whole drive; each lies where the nearest one that was seen says. */
-function bandsOf(
-  fronts: readonly PoorArea[],
-  period: number,
-  length: number,
-  sectorCount: number,
-): Extent[] {
+const clusterRatioMin = 2.5;
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
+}
+
+/** Spots that lie anywhere in a head's bands: a band is √12 times as long as they spread (uniform distribution). */
+function ofPitch({ phase, pitch, spread }: Pitch): Hypothesis | undefined {
+  const length = Math.min(pitch * shareMax, Math.sqrt(12) * spread);
+  const front = phase - length / 2;
+  return { fronts: [front], period: pitch, length };
+}
+
+/** The same with the edges that all spots in bands together tell: of n spots anywhere in a band, the outermost lie
+ * (n - 1) / (n + 1) of its length apart, on average. */
+function refined(hypothesis: Hypothesis, spots: readonly number[]): Hypothesis {
+  const { fronts, period, length } = hypothesis;
+  const margin = length * refineMargin;
+  const offsets: number[] = [];
+  let seen = 0;
+  for (const spot of spots) {
+    while (seen + 1 < fronts.length && isNearer(fronts, seen, spot - length / 2)) seen += 1;
+    const offset = spot - fronts[seen]!;
+    const turned = offset - period * Math.round((offset - length / 2) / period);
+    if (turned > -margin && turned < length + margin) offsets.push(turned);
+  }
+  const n = offsets.length;
+  if (n < refineMin) return hypothesis;
+  const least = Math.min(...offsets);
+  const span = Math.max(...offsets) - least;
+  const whole = Math.min(period * shareMax, (span * (n + 1)) / (n - 1));
+  const shift = least - (whole - span) / 2;
+  return { fronts: fronts.map((front) => front + shift), period, length: whole };
+}
+
+const refineMargin = 0.25;
+const refineMin = 6;
+
+/** Bands over the whole drive; each lies where the nearest front that was seen says. */
+function bandsOf({ fronts, period, length }: Hypothesis, sectorCount: number): Extent[] {
   const weak: Extent[] = [];
   let seen = 0;
   let end = 0;
-  for (let wanted = (fronts[0]!.lba % period) - period; wanted < sectorCount; wanted += period) {
-    while (seen + 1 < fronts.length && nearer(fronts, seen, wanted)) seen += 1;
-    const near = fronts[seen]!.lba;
+  const first = fronts[0]! - period * Math.ceil(fronts[0]! / period);
+  for (let wanted = first; wanted < sectorCount; wanted += period) {
+    while (seen + 1 < fronts.length && isNearer(fronts, seen, wanted)) seen += 1;
+    const near = fronts[seen]!;
     const at = Math.round(near + period * Math.round((wanted - near) / period));
     const lba = Math.max(end, at);
-    end = Math.min(sectorCount, at + length);
-    if (end > lba) weak.push({ lba, count: end - lba });
-    end = Math.max(end, lba);
+    const bandEnd = Math.min(sectorCount, Math.round(at + length));
+    if (bandEnd > lba) weak.push({ lba, count: bandEnd - lba });
+    end = Math.max(end, bandEnd);
   }
   return weak;
 }
 
-function nearer(bands: readonly PoorArea[], seen: number, wanted: number): boolean {
-  return Math.abs(bands[seen + 1]!.lba - wanted) < Math.abs(bands[seen]!.lba - wanted);
+function isNearer(fronts: readonly number[], seen: number, wanted: number): boolean {
+  return Math.abs(fronts[seen + 1]! - wanted) < Math.abs(fronts[seen]! - wanted);
 }
 
-/** The distance that all distances between neighbouring bands are multiples of: the least of them, as far as
+/** The distance that all distances between neighbouring fronts are multiples of: the least of them, as far as
  * the others agree. */
-function periodOf(bands: readonly PoorArea[]): number | undefined {
-  const distances = bands.slice(1).map((area, index) => area.lba - bands[index]!.lba);
+function periodOf(fronts: readonly number[]): number | undefined {
+  if (fronts.length < 2) return undefined;
+  const distances = fronts.slice(1).map((front, index) => front - fronts[index]!);
   const least = Math.min(...distances);
   let sum = 0;
   let turns = 0;
@@ -151,7 +222,7 @@ function periodOf(bands: readonly PoorArea[]): number | undefined {
     sum += distance;
     turns += k;
   }
-  return sum / turns;
+  return least > 0 ? sum / turns : undefined;
 }
 
 /** The weak band that holds `lba`, or the next behind it. */

@@ -2,7 +2,7 @@ import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import type { ReadEvent } from './events.js';
-import { areMostlyPoor, type HeadMap, headsOfPitches, inferHeads, type PoorArea } from './heads.js';
+import { type HeadMap, inferHeads, type PoorArea, type Seen } from './heads.js';
 import { findPitches, type Pitch } from './pitch.js';
 import { createTypical, foldTypical, type Typical, typicalMs } from './typical.js';
 
@@ -37,6 +37,11 @@ export interface Learned {
   /** Bad physical sectors tried again, and those of them that came. */
   retried: number;
   retriedGood: number;
+  /** Single sectors read beside damage and elsewhere, and those of them that nearly did not come. */
+  nearReads: number;
+  nearLong: number;
+  farReads: number;
+  farLong: number;
   /** Spots hit, and physical sectors read to find them. */
   hits: number;
   tried: number;
@@ -71,6 +76,10 @@ export function createLearned(sectorCount: number, physicalCount: number): Learn
     cellHope: new Float32Array(cells),
     retried: 0,
     retriedGood: 0,
+    nearReads: 0,
+    nearLong: 0,
+    farReads: 0,
+    farLong: 0,
     typical: createTypical(),
     seekMs: 8,
     headLba: 0,
@@ -210,15 +219,22 @@ function forEachCell(
   }
 }
 
-/** What came although it had failed, or nearly did: the last sectors of a failed group that all came singly, and
- * a single sector beside damage that took the drive a good part of the time in which it gives up. */
+/** What came although it had failed: the last sectors of a failed group that all came singly. And what nearly did
+ * not: single sectors that took a good part of the time in which the drive gives up. Where those lie beside
+ * damage more often than elsewhere, damaged sectors are worth another try. */
 function noteRecovery(learned: Learned, event: ReadEvent, map: RunMap): void {
   if (event.count > learned.physicalCount) return;
   const isTainted = map.valueAt(event.lba) === statuses['non-trimmed'];
-  const cameLast = isTainted && map.runAt(event.lba).count <= event.count;
-  const tookLong = learned.failMs > 0 && event.elapsedMs > learned.failMs / 3;
-  if (cameLast || (tookLong && isNearDamage(learned, event, map))) {
-    foldRetry(learned, event.lba, true);
+  if (isTainted && map.runAt(event.lba).count <= event.count) foldRetry(learned, event.lba, true);
+  if (learned.failMs === 0) return;
+  const longMs = Math.max(learned.failMs / 3, slowFactor * typicalMs(learned.typical, event.count));
+  const tookLong = event.elapsedMs > longMs;
+  if (isNearDamage(learned, event, map)) {
+    learned.nearReads += 1;
+    if (tookLong) learned.nearLong += 1;
+  } else {
+    learned.farReads += 1;
+    if (tookLong) learned.farLong += 1;
   }
 }
 
@@ -333,17 +349,14 @@ export function learnAreas(learned: Learned, map: RunMap): void {
   const pitches = findPitches(spots, map);
   const isTight = (pitch: Pitch) => Math.sqrt(12) * pitch.spread < looseMin * learned.physicalCount;
   learned.pitches = pitches.filter(isTight);
-  const isGood = (extent: Extent) => readsWell(learned, extent);
-  const inferred = inferHeads(poorAreas(learned, map), map.size, isGood);
-  const former = learned.heads;
-  learned.heads =
-    inferred ??
-    (former && areMostlyPoor(former.weak, isGood) ? former : undefined) ??
-    headsOfPitches(
-      pitches.filter((pitch) => !isTight(pitch)),
-      map.size,
-      (extent) => seenIn(learned, extent),
-    );
+  learned.heads = inferHeads({
+    sectorCount: map.size,
+    areas: poorAreas(learned, map),
+    spots,
+    pitches: pitches.filter((pitch) => !isTight(pitch)),
+    former: learned.heads,
+    see: (extent) => seenIn(learned, extent),
+  });
   learned.newsLearned = learned.news;
 }
 
@@ -367,52 +380,30 @@ function isPoor(learned: Learned, cell: number): boolean {
   return learned.hitsAt[0]![cell]! > 0 || learned.cellSlow[cell]! > slowFactor;
 }
 
-/** Whether most of the cells that were read in an extent read well. */
-function readsWell(learned: Learned, { lba, count }: Extent): boolean | undefined {
-  let [good, poor] = [0, 0];
-  for (
-    let cell = Math.floor(lba / learned.cellCount);
-    cell * learned.cellCount < lba + count;
-    cell++
-  ) {
-    if (isPoor(learned, cell)) poor += 1;
-    else if (isWell(learned, cell)) good += 1;
-  }
-  return good + poor === 0 ? undefined : good > poor;
-}
-
 /** Stretches of cells with damage or slowness between cells that read well. Single cells are spots. */
-export function poorAreas(learned: Learned, map: RunMap): PoorArea[] {
+function poorAreas(learned: Learned, map: RunMap): PoorArea[] {
   const { cellCount, cellSlow } = learned;
-  const hitsAt = learned.hitsAt[0]!;
-  const triedAt = learned.triedAt[0]!;
   const areas: PoorArea[] = [];
   let [good, first, last] = [0, -1, -1];
-  let [hits, tried, slowness] = [0, 0, 0];
   const close = (next: number) => {
     if (last > first) {
       const lba = edgeOf(map, first * cellCount, cellCount);
       const end = Math.min(map.size, (last + 1) * cellCount);
       const from = Math.min(lba, good * cellCount);
-      const to = Math.min(map.size, next * cellCount);
-      areas.push({ lba, count: end - lba, from, to, hits, tried, slowness });
+      areas.push({ lba, count: end - lba, from, to: Math.min(map.size, next * cellCount) });
     }
     first = last = -1;
-    [hits, tried, slowness] = [0, 0, 0];
   };
-  for (let cell = 0; cell < hitsAt.length; cell++) {
+  for (let cell = 0; cell < cellSlow.length; cell++) {
     if (isPoor(learned, cell)) {
       if (first < 0) first = cell;
       last = cell;
-      hits += hitsAt[cell]!;
-      tried += triedAt[cell]!;
-      slowness = Math.max(slowness, cellSlow[cell]!);
     } else if (isWell(learned, cell)) {
       close(cell);
       good = cell + 1;
     }
   }
-  close(hitsAt.length);
+  close(cellSlow.length);
   return areas;
 }
 
@@ -430,15 +421,23 @@ const apartCount = 16;
 /** Places of a scratch lie closer to where they should be than this, in physical sectors. */
 const looseMin = 64;
 
-/** Spots hit and physical sectors read in the cells of an extent. */
-function seenIn(learned: Learned, extent: Extent): { hits: number; tried: number } {
-  let [hits, tried] = [0, 0];
-  forEachCell(learned, extent, (cell) => {
-    hits += learned.hitsAt[0]![cell]!;
+/** What the cells show whose middle lies in an extent. */
+function seenIn(learned: Learned, extent: Extent): Seen {
+  const { cellCount, cellSlow } = learned;
+  let [poor, tried, slowness] = [0, 0, 1];
+  const from = Math.ceil(extent.lba / cellCount - 0.5);
+  const to = Math.min(cellSlow.length, Math.ceil(endOf(extent) / cellCount - 0.5));
+  for (let cell = from; cell < to; cell++) {
+    poor += learned.hitsAt[0]![cell]!;
+    if (cellSlow[cell]! > slowFactor) poor += slowWeight;
     tried += learned.triedAt[0]![cell]!;
-  });
-  return { hits, tried };
+    slowness = Math.max(slowness, cellSlow[cell]!);
+  }
+  return { poor, tried, slowness };
 }
+
+/** A slow cell is worth so many spots. */
+const slowWeight = 2;
 
 /** At most so many lengths say what there is to say. */
 const lengthsMax = 200;
@@ -468,6 +467,10 @@ const keptNumbers = [
   'named',
   'retried',
   'retriedGood',
+  'nearReads',
+  'nearLong',
+  'farReads',
+  'farLong',
   'unnamed',
   'hits',
   'tried',
@@ -525,12 +528,26 @@ export const sampleHopeMin = 0.06;
 export function isHopeful(learned: Learned, lba: number): boolean {
   const own = learned.cellHope[Math.floor(lba / learned.cellCount)]!;
   if (own > 0) return own >= hopeMin;
-  return hope(learned) >= sampleHopeMin && (own === 0 || -own >= sampleHopeMin);
+  return hope(learned) >= sampleHopeMin && (own === 0 || -own >= 2 * hopeMin);
 }
 
-export function hope({ retried, retriedGood }: Learned): number {
-  return (retriedGood + 1) / (retried + hopePrior);
+/** The chance that a bad sector comes when it is tried again, on the whole drive. */
+export function hope(learned: Learned): number {
+  const experience = hasNearMisses(learned) ? nearMissPrior : 1;
+  return (learned.retriedGood + experience) / (learned.retried + hopePrior);
 }
+
+/** Whether single sectors took long beside damage much more often than elsewhere, where it is the computer's or the
+ * drive's usual noise. */
+function hasNearMisses({ nearLong, nearReads, farLong, farReads }: Learned): boolean {
+  if (nearLong < nearMissMin) return false;
+  return nearLong / nearReads > nearMissFactor * ((farLong + 1) / (farReads + 1));
+}
+
+const nearMissMin = 4;
+const nearMissFactor = 5;
+/** Near misses are worth so many tries that helped. */
+const nearMissPrior = 4;
 
 /** Takes in what became of a bad sector that was tried again. */
 function foldRetry(learned: Learned, lba: number, came: boolean): void {

@@ -22,6 +22,8 @@ export interface DriveFacts {
   readonly readTimeoutMs?: number;
   /** A read below this rate is slow in the rows that act on slow reads; 0 or absent = the preset's own. */
   readonly bytesPerSecondMin?: number;
+  /** Longest read that the path to the drive takes, in sectors; absent = no limit. */
+  readonly readCountMax?: number;
   /** Cap on every row; 0 or absent = the preset's own. */
   readonly bytesPerSecondMax?: number;
 }
@@ -36,7 +38,7 @@ interface KindDefaults {
 }
 
 const hdd: KindDefaults = {
-  preset: 'standard',
+  preset: 'adaptive',
   retries: 1,
   timeoutsMs: { copy: 1000, sweep: 3000, trim: 3000, scrape: 5000, retry: 15_000 },
 };
@@ -72,6 +74,8 @@ const skipDefault = {
 /** The rows of a preset for one drive. Sizes become sectors, times ms, repeats rows. */
 export function rowsOf(preset: Preset, facts: DriveFacts): Pass[] {
   return preset.rows.flatMap((row) => {
+    // Who wants no retries gets none, also not where a preset would decide by itself.
+    if (row.phase === 'retry' && facts.retries === 0) return [];
     const pass = passOf(merged(preset.defaults, row), facts);
     if (row.repeat === undefined) return [pass];
     const own = row.repeat === 'by-kind' ? kindDefaults[facts.kind].retries : row.repeat;
@@ -94,7 +98,8 @@ function repeated(pass: Pass, n: number): Pass {
 
 function passOf(row: PresetRow, facts: DriveFacts): Pass {
   const { name: _name, phase: _phase, repeat: _repeat, before, ranges, perHead, ...same } = row;
-  const readCount = Math.max(1, sectorsOf(row.readCount ?? defaultCount(row), facts, 1));
+  const wanted = Math.max(1, sectorsOf(row.readCount ?? defaultCount(row), facts, 1));
+  const readCount = Math.min(wanted, facts.readCountMax ?? wanted);
   const jump = (size: Size | undefined) => sectorsOf(size ?? 0, facts, readCount);
   const cap = facts.bytesPerSecondMax || rateOf(row.bytesPerSecondMax ?? 0);
   const { startCount, maxCount, ...skip } = row.skip ?? {};

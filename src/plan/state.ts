@@ -29,6 +29,8 @@ export interface PlanState {
   bounds: Extent;
   /** What jumps went over in this pass: it comes back to these before it ends. */
   jumpedOver: readonly Extent[];
+  /** Where the user asked a row that chooses by itself to read, whatever it brings. */
+  jumpedTo: number | undefined;
   /** Whether the pass is to end before its time. */
   endWanted: boolean;
   /** Next jump in sectors; 0 = the last read went well. */
@@ -73,6 +75,7 @@ export function createPlanState(
     cursor: 0,
     bounds: { lba: 0, count: options.sectorCount },
     jumpedOver: [],
+    jumpedTo: undefined,
     endWanted: false,
     skipCount: 0,
     skipOrigin: 0,
@@ -91,9 +94,9 @@ export function createPlanState(
 export function restartPlan(state: PlanState, passes: readonly Pass[], scope: RunMap): void {
   const fresh = createPlanState({ ...state, passes, scope });
   const { passIndex, passStarted, cursor, bounds, jumpedOver, endWanted } = fresh;
-  const { skipCount, skipOrigin } = fresh;
+  const { jumpedTo, skipCount, skipOrigin } = fresh;
   Object.assign(state, { passes, scope, passIndex, passStarted, cursor, bounds, jumpedOver });
-  Object.assign(state, { endWanted, skipCount, skipOrigin });
+  Object.assign(state, { jumpedTo, endWanted, skipCount, skipOrigin });
   Object.assign(state.spent, fresh.spent);
 }
 

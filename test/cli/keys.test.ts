@@ -68,7 +68,10 @@ describe.skipIf(needsTool('socat'))('keys in a terminal', () => {
     const folder = temporaryFolder();
     const scenario = slowScenario(folder);
     const image = join(folder, 'case.img');
-    const job = inTerminal(folder, ['image', `sim:${scenario}?scale=5`, image]);
+    const job = inTerminal(
+      folder,
+      ['image', `sim:${scenario}?scale=5`, image].concat(['--preset', 'standard']),
+    );
     await job.saw(/p pause {2}n next step/);
     job.type('p');
     await job.saw(/paused/);

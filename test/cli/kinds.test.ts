@@ -11,7 +11,7 @@ import { loadPreset } from '../../src/preset-files.js';
 import { run, temporaryFolder } from './cli.js';
 
 test.concurrent.each([
-  ['demo', [], 'hdd', 'standard'],
+  ['demo', [], 'hdd', 'adaptive'],
   ['ssd', [], 'ssd', 'ssd'],
   ['stick', [], 'flash', 'flash'],
   ['stick', ['--preset', 'gentle'], 'flash', 'gentle'],

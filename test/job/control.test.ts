@@ -9,6 +9,7 @@ import { statuses } from '../../src/map/status.js';
 import { countsWithin } from '../../src/plan/domain.js';
 import { crashingFiles, randomOf } from '../image/crashing-files.js';
 import { memoryFiles } from '../image/memory-files.js';
+import { presetRows } from '../presets.js';
 import { falsehoods, imageInWorld, type Outcome, type WorldOptions } from './world.js';
 
 const base: ScenarioInput = { seed: 3, sectorCount: 40_000, physicalSectorBytes: 4096 };
@@ -175,6 +176,29 @@ describe('a change while the job runs', () => {
     expect(await falsehoods(outcome, none)).toEqual([]);
     // One group was cut in two by the jump.
     expect(outcome.drive.counters.reads).toBe(groups + 1);
+  });
+
+  test('jump, where the row chooses by itself: that place next, whatever it brings, and nothing is forgotten', async () => {
+    const faults: ScenarioInput['faults'] = [
+      { kind: 'bad', lba: 10_000, count: 16, errorMs: 300 },
+      { kind: 'slow', lba: 30_000, count: 4000, extraMs: 900 },
+    ];
+    const isRead =
+      (lba: number): When =>
+      (_event, { plan }) =>
+        plan.map.valueAt(lba) === statuses.finished;
+    const lba = 32_008;
+    const rows = presetRows('adaptive', { sectorCount: 40_000, physicalCount: 8 });
+    const outcome = await withOrders(
+      { ...base, faults },
+      [{ when: isRead(39_999), ask: { kind: 'jump', lba } }],
+      { edit: () => rows },
+    );
+    expect(outcome.answers).toEqual([{ done: true, text: `jumped to LBA ${lba}` }]);
+    const at = outcome.events.findIndex((event) => event.kind === 'jumped');
+    const next = outcome.events.slice(at).find(({ kind }) => kind === 'read');
+    expect(next).toMatchObject({ lba, role: 'pass' });
+    expect(await falsehoods(outcome, (at) => at >= 10_000 && at < 10_016)).toEqual([]);
   });
 
   test('exclude: nothing there is read any more', async () => {

@@ -153,10 +153,9 @@ describe('the bundled presets', () => {
     }
   });
 
-  test('of each kind of drive its default is there, and none is the one that still learns', () => {
+  test('of each kind of drive its default is there', () => {
     for (const { preset } of Object.values(kindDefaults)) {
       expect(bundledPresets()).toContain(preset);
-      expect(preset).not.toBe('adaptive');
     }
   });
 
