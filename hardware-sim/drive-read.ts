@@ -101,6 +101,78 @@ export function read(state: DriveState, request: Request, nowMs: number): DriveR
   return finish(state, request, nowMs, startMs, walk);
 }
 
+/** Reads that follow each other through an extent. */
+export interface Stride {
+  readonly lba: number;
+  /** Whole reads of `size`. */
+  readonly count: number;
+  /** Sectors of each read. */
+  readonly size: number;
+  readonly forward: boolean;
+  /** No read takes longer than this. */
+  readonly readMsMax: number;
+  /** None begins at or after this time. */
+  readonly endMs: number;
+}
+
+/** What became of a stride: so many reads, all good. */
+export interface StrideResult {
+  readonly readCount: number;
+  readonly elapsedMs: number;
+}
+
+const noStride: StrideResult = { readCount: 0, elapsedMs: 0 };
+
+/** Carries out as many reads of a stride as go well, exactly as `read` would one by one, but in a fraction of
+ * the time. Only where no fault is near and nothing but the reads counts; else none, and `read` is the way. */
+export function readStride(state: DriveState, stride: Stride, nowMs: number): StrideResult {
+  if (!isPlain(state, nowMs) || isNearFault(state, stride)) return noStride;
+  const { mechanics, lookAhead, counters } = state;
+  const { size, forward, readMsMax, endMs } = stride;
+  const total = stride.count / size;
+  const step = forward ? size : -size;
+  let lba = forward ? stride.lba : stride.lba + stride.count - size;
+  let atMs = Math.max(nowMs, state.busyUntilMs);
+  let readCount = 0;
+  for (; readCount < total && atMs < endMs; readCount++) {
+    const serviceMs =
+      mechanics.approachMs(state.positionLba, lba, lookAhead) + mechanics.transferMs(lba, size);
+    if (atMs + serviceMs - atMs > readMsMax) break;
+    counters.travelSectors += Math.abs(lba - state.positionLba) + size;
+    state.positionLba = lba + size;
+    // As the caller adds it up, to the last bit.
+    atMs += atMs + serviceMs - atMs;
+    lba += step;
+  }
+  counters.reads += readCount;
+  state.readsSincePowerOn += readCount;
+  if (readCount === 0) return noStride;
+  state.busyUntilMs = atMs;
+  warm(state, atMs, 'read');
+  return { readCount, elapsedMs: atMs - nowMs };
+}
+
+/** A drive that is ready and well, and whose reads leave nothing behind but that they happened. */
+function isPlain(state: DriveState, nowMs: number): boolean {
+  const { gone, hang, stall, media, heads, calibrated, grown, aliases, rows } = state;
+  if (!state.poweredOn || state.spinUpFailed || gone || hang || stall) return false;
+  if (media || heads !== 'loaded' || !calibrated) return false;
+  // A sum of times may miss by its last bit.
+  if (state.busyUntilMs - nowMs > 1e-3) return false;
+  return (
+    grown.size === 0 &&
+    aliases.length === 0 &&
+    rows.every(({ fault }) => fault.pauseMs === undefined)
+  );
+}
+
+function isNearFault({ rows, ratio, scenario }: DriveState, { lba, count }: Stride): boolean {
+  if (lba + count > scenario.sectorCount) return true;
+  const from = Math.floor(lba / ratio);
+  const end = Math.ceil((lba + count) / ratio);
+  return rows.some((row) => row.meets(from, end));
+}
+
 function ended(outcome: 'silent' | 'gone', elapsedMs: number): DriveRead {
   return { outcome, goodCount: 0, data: nothing, elapsedMs };
 }

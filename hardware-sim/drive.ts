@@ -1,6 +1,6 @@
 /** A drive that fails as its scenario says. Synchronous and without a clock: every call is told the
  * time and says how long it takes, so that a rehearsal can run as fast as the arithmetic. */
-import { type DriveRead, read } from './drive-read.js';
+import { type DriveRead, read, readStride, type Stride, type StrideResult } from './drive-read.js';
 import {
   aliasOf,
   createState,
@@ -16,7 +16,7 @@ import { createMedia, type Media } from './media.js';
 import type { Scenario } from './scenario.js';
 import type { Cure } from './schema.js';
 
-export type { Damage, DriveCounters, DriveRead };
+export type { Damage, DriveCounters, DriveRead, Stride, StrideResult };
 
 export interface SimulatedIdentity {
   readonly model: string;
@@ -41,6 +41,8 @@ export interface SimulatedDrive {
   readonly counters: Readonly<DriveCounters>;
   /** READ DMA EXT. Sent while busy it starts when the drive is free. `count` >= 1. */
   read(request: { readonly lba: number; readonly count: number }, nowMs: number): DriveRead;
+  /** Many reads at once where nothing can go wrong, in a drive without data; see `drive-read.ts`. */
+  readStride(stride: Stride, nowMs: number): StrideResult;
   /** Undefined when the drive does not answer now. */
   identify(nowMs: number): SimulatedIdentity | undefined;
   /** SET FEATURES, read look-ahead. */
@@ -86,6 +88,7 @@ export function createSimulatedDrive(
     mechanics: state.mechanics,
     counters: state.counters,
     read: (request, nowMs) => read(state, request, nowMs),
+    readStride: (stride, nowMs) => readStride(state, stride, nowMs),
     identify: (nowMs) => (answers(state, nowMs) ? identityOf(state) : undefined),
     setLookAhead(on) {
       state.lookAhead = on;

@@ -18,7 +18,7 @@ import {
 import { plotAsSvg, plotInLetters, svgStart } from '../show/rehearsal-plot.js';
 import { print, requireReplaceable, startOf, usage, writeOut } from './map-files.js';
 import { loadSource, type RehearsalSource, type SourceOptions } from './rehearsal-source.js';
-import { identityOf, powerOnRehearsed, rehearsedDrive } from './rehearsed-drive.js';
+import { powerOnRehearsed, rehearsedDrive } from './rehearsed-drive.js';
 
 export interface RehearseOptions extends SourceOptions {
   readonly preset: readonly string[];
@@ -107,13 +107,17 @@ function runPreset(take: Take, { retries, duration }: RehearseOptions): Rehearsa
     record.finish(name, end, state, drive.counters.travelSectors / source.scenario.sectorCount);
   const { readyMs, triedMs } = powerOnRehearsed(drive, state.policy);
   state.atMs = readyMs ?? triedMs;
-  if (readyMs === undefined)
-    return finish({ how: 'gave-up', why: 'the drive does not become ready' });
+  const identity = readyMs === undefined ? undefined : drive.identify(readyMs);
+  if (!identity) return finish({ how: 'gave-up', why: 'the drive does not become ready' });
+  // It may be another one's already: a dock's, a controller's without its firmware.
+  if (identity.sectorCount !== source.scenario.sectorCount)
+    return finish({ how: 'gave-up', why: `it answers as ${identity.model}, of another capacity` });
   return finish(
     rehearseJob(state, {
       drive: rehearsedDrive(drive),
-      identity: identityOf(source.scenario),
+      identity,
       reach: { resets: new Set(['abort', 'soft', 'hard']), power: true },
+      inStrides: true,
       onEvent: record.onEvent,
       ...(duration !== undefined && { durationMaxMs: duration }),
     }),

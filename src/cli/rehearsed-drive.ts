@@ -1,6 +1,5 @@
 import type { DriveRead, SimulatedDrive } from '../../hardware-sim/drive.js';
-import type { Scenario } from '../../hardware-sim/scenario.js';
-import { type DriveIdentity, isMediumError } from '../drive/drive.js';
+import { isMediumError } from '../drive/drive.js';
 import { describeFault } from '../drive/fault.js';
 import type { RehearsedDrive, RehearsedRead } from '../job/rehearsal.js';
 import type { Extent } from '../map/extent.js';
@@ -11,6 +10,7 @@ import type { TroublePolicy } from '../power/policy.js';
 export function rehearsedDrive(drive: SimulatedDrive): RehearsedDrive {
   return {
     read: (extent, timeoutMs, nowMs) => read(drive, extent, timeoutMs, nowMs),
+    readStride: (stride, nowMs) => drive.readStride(stride, nowMs),
     reset(kind, nowMs) {
       if (kind === 'soft') drive.softReset(nowMs);
       if (kind === 'hard') drive.hardReset(nowMs);
@@ -28,13 +28,6 @@ export function rehearsedDrive(drive: SimulatedDrive): RehearsedDrive {
     readyAtMs: (nowMs) => readyAtMs(drive, nowMs),
     identify: (nowMs) => drive.identify(nowMs),
   };
-}
-
-/** Who the drive of a scenario says it is while it is itself. */
-export function identityOf(scenario: Scenario): DriveIdentity {
-  const { identity, sectorCount, sectorBytes, physicalSectorBytes } = scenario;
-  const { model, serial, firmware } = identity;
-  return { model, serial, firmware, sectorCount, sectorBytes, physicalSectorBytes };
 }
 
 /** Switches the drive on at 0 and says when it is ready, after as many tries as the policy has for a drive

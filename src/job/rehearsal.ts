@@ -16,11 +16,25 @@ import { foldJob, type JobState, progressOf } from './state.js';
 export interface RehearsedDrive {
   /** What a read becomes: as `ReadEvent` has it, but for what was asked and why. */
   read(extent: Extent, timeoutMs: number, nowMs: number): RehearsedRead;
+  /** As many of these reads, one behind the other, as surely go well, or none: then `read` tells. */
+  readStride?(
+    stride: {
+      readonly lba: number;
+      /** Whole reads of `size` sectors. */
+      readonly count: number;
+      readonly size: number;
+      readonly forward: boolean;
+      /** No read takes longer than this, none begins at or after `endMs`. */
+      readonly readMsMax: number;
+      readonly endMs: number;
+    },
+    nowMs: number,
+  ): { readonly readCount: number; readonly elapsedMs: number };
   reset(kind: 'abort' | 'soft' | 'hard', nowMs: number): void;
   /** Also when the power is already off. */
   powerCycle(offMs: number, nowMs: number): void;
   /** For a rest without power, until the next power cycle. */
-  powerOff?(nowMs: number): void;
+  powerOff(nowMs: number): void;
   /** Heads off the platters; until `readyAtMs`. */
   park(nowMs: number, kind: 'unload' | 'standby'): void;
   setLookAhead?(on: boolean): void;
@@ -40,6 +54,9 @@ export interface RehearsalParts {
   /** Who the drive is while it is itself. */
   readonly identity: DriveIdentity;
   readonly reach: Reach;
+  /** Takes reads of a sweep that go well many at a time: their events come as one, of as many sectors. Nothing
+   * else differs. Off where a row goes by what each read told. */
+  readonly inStrides?: boolean;
   /** Told of every event after it was folded. */
   readonly onEvent?: (event: JobEvent, state: JobState) => void;
   /** Ends the rehearsal there; absent: only the plan ends it. */
@@ -52,15 +69,28 @@ const parkRestMs = 10_000;
 const firstReadsCount = 3;
 const firstReadsFactor = 3;
 
+/** How long an imager waits for a busy drive to say who it is. */
+const identifyWaitMs = 2000;
+/** Most reads taken at once: what curves and marks over time are coarse by. */
+const strideReadsMax = 256;
+
+/** Whether what a row reads does not depend on how long good reads took. */
+function isBlind({ direction, heads, perHead }: Pass): boolean {
+  return direction !== 'best-first' && heads === undefined && perHead === undefined;
+}
+
 /** Runs a whole job as fast as the arithmetic: the decisions of the real one, without waiting, without data,
  * one read at a time. Times are the drive's own. Returns how it ended. */
 export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
   const { drive, reach } = parts;
   const endMs = parts.durationMaxMs ?? Number.POSITIVE_INFINITY;
   let nowMs = state.atMs;
+  const isStriding = parts.inStrides === true && state.plan.passes.every(isBlind);
   let readsMade = 0;
   let pacedUntilMs = 0;
   let isParked = false;
+  /** Since when a rest has kept the power off. */
+  let offSinceMs: number | undefined;
   /** What a row set, until the drive forgets it. */
   let lookAhead: boolean | undefined;
 
@@ -114,11 +144,36 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
     const first = Math.ceil(ahead.lba / size) * size;
     const last = (Math.ceil(endOf(ahead) / size) - 1) * size;
     if (forward ? first !== ahead.lba : last + size !== endOf(ahead)) return;
-    const step = forward ? size : -size;
-    for (let lba = forward ? first : last; forward ? lba < last : lba > first; lba += step) {
-      if (nowMs >= endMs) return;
-      if (read('pass', { lba, count: size }, pass.timeoutMs, slowMs) !== 'good') return;
+    let { lba, count } = forward
+      ? { lba: first, count: last - first }
+      : { lba: first + size, count: last - first };
+    while (count > 0 && nowMs < endMs) {
+      const length = Math.min(count, strideReadsMax * size);
+      const from = forward ? lba : lba + count - length;
+      const readMsMax = Math.min(pass.timeoutMs, slowMs > 0 ? slowMs : Number.POSITIVE_INFINITY);
+      const taken = readStride({ lba: from, count: length, size, forward, readMsMax, endMs });
+      if (taken === 0) {
+        const next = { lba: forward ? lba : lba + count - size, count: size };
+        if (read('pass', next, pass.timeoutMs, slowMs) !== 'good') return;
+      }
+      const done = Math.max(1, taken) * size;
+      if (forward) lba += done;
+      count -= done;
     }
+  }
+
+  /** How many reads were taken at once: 0 where each has to be looked at. */
+  function readStride(stride: Parameters<NonNullable<RehearsedDrive['readStride']>>[0]): number {
+    if (!isStriding || !drive.readStride) return 0;
+    const { readCount, elapsedMs } = drive.readStride(stride, nowMs);
+    if (readCount === 0) return 0;
+    nowMs += elapsedMs;
+    const count = readCount * stride.size;
+    const lba = stride.forward ? stride.lba : stride.lba + stride.count - count;
+    const event = { lba, count, outcome: 'good', goodCount: count, elapsedMs } as const;
+    state.totals.reads += readCount - 1;
+    note({ kind: 'read', role: 'pass', ...event });
+    return readCount;
   }
 
   /** Settings, a wake-up, and the wait for the row's cap. */
@@ -145,18 +200,21 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
   }
 
   function awaitReady(limitMs: number): boolean {
-    const waitedMs = Math.min(limitMs, Math.max(0, drive.readyAtMs(nowMs) - nowMs));
-    const ok = waitedMs < limitMs;
-    nowMs += waitedMs;
-    if (ok) checkIdentity();
-    note({ kind: 'ready', ok, waitedMs });
+    const fromMs = nowMs;
+    const found = identify(limitMs);
+    const ok = found !== undefined;
+    if (!ok) nowMs = fromMs + limitMs;
+    note({ kind: 'ready', ok, waitedMs: nowMs - fromMs });
     return ok;
   }
 
-  /** Throws as in a real job when what answers is not the drive, or is it without its firmware. */
-  function checkIdentity(): void {
+  /** Who answers, once the drive is free, which is waited for so long. Throws as in a real job when it is another
+   * drive, or this one without its firmware. */
+  function identify(limitMs: number): DriveIdentity | undefined {
+    nowMs += Math.min(limitMs, Math.max(0, drive.readyAtMs(nowMs) - nowMs));
     const found = drive.identify(nowMs);
     if (found) refuseOther(parts.identity, found);
+    return found;
   }
 
   function parkIfReady(kind: 'unload' | 'standby'): void {
@@ -170,8 +228,11 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
   function cyclePower(offMs: number): void {
     parkIfReady('standby');
     const gained = progressOf(state) > state.progressAtCycle;
-    drive.powerCycle(offMs, nowMs);
-    nowMs += offMs;
+    // A rest without power counts as time off.
+    const leftMs = Math.max(0, offMs - (nowMs - (offSinceMs ?? nowMs)));
+    drive.powerCycle(leftMs, nowMs);
+    nowMs += leftMs;
+    offSinceMs = undefined;
     isParked = false;
     lookAhead = undefined;
     note({ kind: 'power-cycled', gained });
@@ -179,7 +240,10 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
 
   function rest(restMs: number, why: string, powerOff = false): void {
     if (restMs >= parkRestMs) parkIfReady('standby');
-    if (powerOff && reach.power) drive.powerOff?.(nowMs);
+    if (powerOff && reach.power) {
+      drive.powerOff(nowMs);
+      offSinceMs ??= nowMs;
+    }
     nowMs += restMs;
     note({ kind: 'rested', restMs, why });
   }
@@ -248,7 +312,7 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
         note({ kind: 'trouble', why: step.why, from: step.from });
         return;
       case 'reference':
-        checkIdentity();
+        identify(identifyWaitMs);
         readReference(step.attempt, step.timeoutMs);
         return;
       case 'reset':

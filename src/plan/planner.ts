@@ -82,7 +82,8 @@ function sweepStep(
 export function sweepAhead(state: PlanState, pass: Pass): Extent | undefined {
   const isSweep = pass.direction !== 'best-first' && pass.phase !== 'trim';
   const isCounted = pass.durationMaxMs || pass.ranges || hasReachedLimit(state, pass);
-  if (!isSweep || isCounted || state.suspect || state.endWanted || !state.passStarted)
+  const isByHead = pass.heads !== undefined || pass.perHead !== undefined;
+  if (!isSweep || isCounted || isByHead || state.suspect || state.endWanted || !state.passStarted)
     return undefined;
   return sweepRun(state, pass, state.cursor, false);
 }
