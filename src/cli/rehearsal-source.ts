@@ -1,7 +1,10 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
-import type { Damage, SimulatedDrive } from '../../hardware-sim/drive.js';
-import { createSimulatedDrive } from '../../hardware-sim/drive.js';
+import {
+  createSimulatedDrive,
+  type Damage,
+  type SimulatedDrive,
+} from '../../hardware-sim/drive.js';
 import {
   bundledScenarios,
   defineScenario,
@@ -56,10 +59,12 @@ function isScenario(spec: string): boolean {
     const names = bundledScenarios().join(', ');
     throw usage(`no scenario and no map file is called '${spec}'; bundled scenarios: ${names}`);
   }
+  if (statSync(spec).isDirectory())
+    throw usage(`${spec} is a folder; a scenario or a map is needed`);
   return /^(?:\s*(?:#.*)?\r?\n)*[A-Za-z]+\s*:/.test(startText(spec));
 }
 
-/** The beginning of a file as text; nothing of a folder or of what cannot be read, which loading complains of. */
+/** The beginning of a file as text; nothing of what cannot be read, which loading complains of. */
 function startText(path: string): string {
   try {
     return new TextDecoder().decode(startOf(path));

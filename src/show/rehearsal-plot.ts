@@ -9,12 +9,16 @@ interface Axis {
   readonly toMs: number;
 }
 
-/** Times that an axis names. */
-const tickTimesMs = [
-  ...[1, 10, 100],
-  ...[1, 10].map((seconds) => seconds * 1000),
-  ...[1, 10].map((minutes) => minutes * 60_000),
-  ...[1, 4, 12, 24, 72, 168, 720].map((hours) => hours * 3_600_000),
+const [second, minute, hour, day] = [1000, 60_000, 3_600_000, 86_400_000];
+/** Times that an axis names, in groups: the first of them wherever they are, those behind where room is left. */
+const tickTimesMs: readonly (readonly number[])[] = [
+  [1, second, minute, hour, day, 7 * day, 30 * day, 365 * day],
+  [10, 100, 10 * second, 10 * minute, 4 * hour, 100 * day, 1000 * day],
+  [30 * second, 30 * minute, 12 * hour, 3 * day, 14 * day],
+  ...[2, 5, 20, 50, 200, 500].map((ms) => [ms]),
+  ...[2, 5, 20].map((seconds) => [seconds * second, seconds * minute]),
+  ...[2, 3, 6, 8].map((hours) => [hours * hour]),
+  ...[2, 5, 10, 20, 60, 200, 500].map((days) => [days * day]),
 ];
 /** More decades than this would squeeze the end, where the runs differ. */
 const decadesMax = 4;
@@ -23,7 +27,7 @@ const decadesMax = 4;
 function axisOf(runs: readonly RehearsalRun[]): Axis {
   const toMs = Math.max(10, ...runs.map((run) => run.elapsedMs));
   const firstMs = runs.map((run) => run.curve.find(([, sectors]) => sectors > 0)?.[0] ?? toMs);
-  const fromMs = Math.max(1, toMs / 10 ** decadesMax, Math.min(toMs / 2, ...firstMs));
+  const fromMs = Math.max(1, toMs / 10 ** decadesMax, Math.min(toMs / 10, ...firstMs));
   return { fromMs, toMs };
 }
 
@@ -36,8 +40,16 @@ function timeAt({ fromMs, toMs }: Axis, place: number): number {
   return fromMs * (toMs / fromMs) ** place;
 }
 
-function ticksOf(axis: Axis): number[] {
-  return tickTimesMs.filter((ms) => ms >= axis.fromMs && ms <= axis.toMs);
+/** Round times on the axis, rising, with at least `gap` of the axis between two. */
+function ticksOf(axis: Axis, gap: number): number[] {
+  const taken: number[] = [];
+  for (const ms of tickTimesMs.flat()) {
+    const isFree = taken.every(
+      (other) => Math.abs(placeOf(axis, ms) - placeOf(axis, other)) >= gap,
+    );
+    if (ms >= axis.fromMs && ms <= axis.toMs && isFree) taken.push(ms);
+  }
+  return taken.sort((a, b) => a - b);
 }
 
 /** Sectors finished at a time, straight between two points of the curve. */
@@ -59,9 +71,9 @@ export function plotInLetters(result: RehearsalResult, columns: number, rows = 1
   const grid = Array.from({ length: rows + 1 }, () => Array<string>(width).fill(' '));
   for (const [index, run] of runs.entries()) {
     let former: number | undefined;
-    for (let column = 0; column < width; column++) {
-      const ms = timeAt(axis, column / (width - 1));
-      if (ms > run.elapsedMs * 1.000001) break;
+    const last = Math.round(placeOf(axis, run.elapsedMs) * (width - 1));
+    for (let column = 0; column <= last; column++) {
+      const ms = column === last ? run.elapsedMs : timeAt(axis, column / (width - 1));
       const share = Math.min(1, finishedAt(run, ms) / Math.max(1, drive.readableSectors));
       const row = Math.round((1 - share) * rows);
       // A steep rise is drawn in one column, so that the line has no holes.
@@ -78,19 +90,21 @@ export function plotInLetters(result: RehearsalResult, columns: number, rows = 1
     return `${label.padStart(6)} |${line.join('')}`.trimEnd();
   });
   const legend = runs.map((run, index) => `${letterOf(index)} ${run.preset}`).join('  ');
-  return `share of what is readable over time    ${legend}\n${lines.join('\n')}\n${tickLine(axis, width)}`;
+  return `share of what is readable over time\n${legend}\n\n${lines.join('\n')}\n${tickLine(axis, width)}`;
 }
+
+/** Columns between two ticks: the longest label and a space. */
+const tickColumns = 9;
 
 function tickLine(axis: Axis, width: number): string {
   const rule = Array<string>(width).fill('-');
   let labels = '';
-  for (const ms of ticksOf(axis)) {
+  for (const ms of ticksOf(axis, tickColumns / width)) {
     const column = Math.round(placeOf(axis, ms) * (width - 1));
     const label = formatTick(ms);
     rule[column] = '+';
-    if (column < labels.length + 1 && labels !== '') continue;
-    if (column + label.length > width) break;
-    labels = labels.padEnd(column) + label;
+    // The last one may end before its mark, so that it stays on the line.
+    labels = labels.padEnd(Math.min(column, width - label.length)) + label;
   }
   return `${' '.repeat(7)}+${rule.join('')}\n${' '.repeat(8)}${labels}\n`;
 }
@@ -103,76 +117,118 @@ function formatTick(ms: number): string {
   return ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`;
 }
 
-const colours = ['#1f5fbf', '#c9332c', '#2c8a3d', '#a05a00', '#7b3fa0', '#007f8c', '#555555'];
-const dashes = ['', '7 3', '2 3'];
-const plotBox = { left: 64, top: 44, width: 760, height: 380 } as const;
+/** Told apart by colour and dash, on white and on black; by dash alone in print. */
+const colours = {
+  light: ['#1f5fbf', '#c9332c', '#237a34', '#a05a00', '#7b3fa0', '#00727d'],
+  dark: ['#7fb0ff', '#ff8a80', '#7fd18b', '#f0b35a', '#cf9bf0', '#5fd3dd'],
+};
+const dashes = ['none', '8 3', '2 3', '8 3 2 3'];
+const plotBox = { left: 64, top: 44, width: 780, height: 380 } as const;
+const marginRight = 32;
 const legendLinePx = 22;
+/** Between two labels of the time axis. */
+const tickPx = 64;
+/** Letters of the title and of a line of the legend that surely fit. */
+const titleMax = 84;
+const legendMax = 100;
 
 /** How such pictures begin, to tell one from a file that must not be replaced. */
-export const svgStart = '<svg xmlns="http://www.w3.org/2000/svg"';
+export const svgStart = '<svg xmlns="http://www.w3.org/2000/svg" data-of="lastspin rehearsal"';
 
-/** The same plot as SVG, with axes and legend. */
+/** The same plot as SVG, with axes and legend: by itself, in light and dark. */
 export function plotAsSvg({ drive, runs }: RehearsalResult): string {
-  const axis = axisOf(runs);
   const { left, top, width, height } = plotBox;
-  const x = (ms: number) => (left + placeOf(axis, ms) * width).toFixed(1);
-  const y = (share: number) => (top + (1 - share) * height).toFixed(1);
-  const legendTop = top + height + 62;
-  const totalHeight = legendTop + legendLinePx * runs.length;
-  const title = escaped(`${drive.name}: share of what is readable, over time`);
-  const parts = [
-    `${svgStart} viewBox="0 0 ${left + width + 40} ${totalHeight}" width="${left + width + 40}" ` +
-      `height="${totalHeight}" font-family="sans-serif" font-size="13">`,
-    `<title>${title}</title>`,
-    '<rect width="100%" height="100%" fill="#ffffff"/>',
-    `<text x="${left}" y="24" font-size="16">${title}</text>`,
-  ];
+  const axis = axisOf(runs);
+  const totalWidth = left + width + marginRight;
+  const totalHeight = top + height + 66 + legendLinePx * runs.length;
+  const title = `${drive.name}: share of what is readable, over time`;
+  return [
+    `${svgStart} viewBox="0 0 ${totalWidth} ${totalHeight}" width="${totalWidth}" height="${totalHeight}" ` +
+      `role="img" font-family="sans-serif" font-size="13">`,
+    `<title>${escaped(title)}</title>`,
+    styleOf(runs.length),
+    '<rect class="ground" width="100%" height="100%"/>',
+    `<text x="${left}" y="26" font-size="16">${escaped(cut(title, titleMax))}</text>`,
+    ...gridOf(axis),
+    ...runs.flatMap((run, index) => [
+      curveOf(axis, run, index, drive.readableSectors),
+      ...legendOf(run, index),
+    ]),
+    '</svg>\n',
+  ].join('\n');
+}
+
+/** The reader's own choice of light or dark holds, also inside another page. */
+function styleOf(runCount: number): string {
+  const strokes = (scheme: readonly string[]) =>
+    Array.from({ length: runCount }, (_, n) => `.r${n}{stroke:${scheme[n % scheme.length]}}`).join(
+      '',
+    );
+  const dashed = Array.from(
+    { length: runCount },
+    (_, n) => `.r${n}{stroke-dasharray:${dashes[n % dashes.length]}}`,
+  ).join('');
+  return (
+    `<style>.run{fill:none;stroke-width:2}${dashed}` +
+    `.ground{fill:#fff}text{fill:#222}.grid{stroke:#ddd}.frame{stroke:#333;fill:none}${strokes(colours.light)}` +
+    '@media (prefers-color-scheme:dark){.ground{fill:#16181c}text{fill:#e6e6e6}.grid{stroke:#3a3d44}' +
+    `.frame{stroke:#aaa}${strokes(colours.dark)}}</style>`
+  );
+}
+
+const xOf = (axis: Axis, ms: number) =>
+  (plotBox.left + placeOf(axis, ms) * plotBox.width).toFixed(1);
+const yOf = (share: number) => (plotBox.top + (1 - share) * plotBox.height).toFixed(1);
+
+function gridOf(axis: Axis): string[] {
+  const { left, top, width, height } = plotBox;
+  const parts: string[] = [];
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-    parts.push(line(left, y(share), left + width, y(share), '#dddddd'));
-    parts.push(label(left - 8, Number(y(share)) + 4, `${share * 100} %`, 'end'));
+    parts.push(gridLine(left, yOf(share), left + width, yOf(share)));
+    parts.push(label(left - 8, Number(yOf(share)) + 4, `${share * 100} %`, 'end'));
   }
-  for (const ms of ticksOf(axis)) {
-    parts.push(line(x(ms), top, x(ms), top + height, '#dddddd'));
-    parts.push(label(x(ms), top + height + 20, formatTick(ms), 'middle'));
+  for (const ms of ticksOf(axis, tickPx / width)) {
+    parts.push(gridLine(xOf(axis, ms), top, xOf(axis, ms), top + height));
+    parts.push(label(xOf(axis, ms), top + height + 20, formatTick(ms), 'middle'));
   }
-  parts.push(
-    `<rect x="${left}" y="${top}" width="${width}" height="${height}" fill="none" stroke="#333333"/>`,
-  );
-  parts.push(
-    label(left + width / 2, top + height + 40, 'time of the drive, logarithmic', 'middle'),
-  );
-  for (const [index, run] of runs.entries()) {
-    const stroke = strokeOf(index);
-    const points = run.curve
-      .filter(([ms], at) => ms >= axis.fromMs || (run.curve[at + 1]?.[0] ?? 0) > axis.fromMs)
-      .map(([ms, sectors]) => {
-        const share = Math.min(1, sectors / Math.max(1, drive.readableSectors));
-        return `${x(ms)},${y(share)}`;
-      });
-    parts.push(`<polyline points="${points.join(' ')}" fill="none" ${stroke}/>`);
-    const at = legendTop + legendLinePx * index;
-    parts.push(`<line x1="${left}" y1="${at - 5}" x2="${left + 28}" y2="${at - 5}" ${stroke}/>`);
-    parts.push(label(left + 38, at, legendOf(run), 'start'));
-  }
-  return `${parts.join('\n')}\n</svg>\n`;
+  parts.push(`<rect class="frame" x="${left}" y="${top}" width="${width}" height="${height}"/>`);
+  const caption = 'time of the drive since power-on, logarithmic';
+  parts.push(label(left + width / 2, top + height + 42, caption, 'middle'));
+  return parts;
 }
 
-function strokeOf(index: number): string {
-  const colour = colours[index % colours.length]!;
-  const dash = dashes[Math.floor(index / colours.length) % dashes.length]!;
-  return `stroke="${colour}" stroke-width="2"${dash && ` stroke-dasharray="${dash}"`}`;
+function curveOf(axis: Axis, run: RehearsalRun, index: number, readable: number): string {
+  const points = run.curve
+    .filter((_point, at) => (run.curve[at + 1]?.[0] ?? Number.POSITIVE_INFINITY) > axis.fromMs)
+    .map(([ms, sectors]) => {
+      const share = Math.min(1, sectors / Math.max(1, readable));
+      return `${xOf(axis, ms)},${yOf(share)}`;
+    });
+  return `<polyline class="run r${index}" points="${points.join(' ')}"/>`;
 }
 
-function legendOf(run: RehearsalRun): string {
+function legendOf(run: RehearsalRun, index: number): string[] {
+  const { left, top, height } = plotBox;
+  const y = top + height + 66 + legendLinePx * index;
   const share = `${(100 * run.deliveredShare).toFixed(2)} %`;
   const cost = `${run.failingReads} failing reads, ${run.powerCycles} power cycles`;
-  return `${run.preset}: ${share} in ${formatDuration(run.elapsedMs)}, ${cost}`;
+  const text = `${run.preset}: ${share} in ${formatDuration(run.elapsedMs)}, ${cost}`;
+  const line = `x1="${left}" y1="${y - 5}" x2="${left + 30}" y2="${y - 5}"`;
+  return [
+    `<line class="run r${index}" ${line}/>`,
+    label(left + 40, y, cut(text, legendMax), 'start'),
+  ];
+}
+
+/** A text that would run out of the picture loses its beginning: names are paths, what follows are numbers. */
+function cut(text: string, most: number): string {
+  return text.length <= most ? text : `…${text.slice(text.length - most + 1)}`;
 }
 
 type Place = number | string;
 
-function line(x1: Place, y1: Place, x2: Place, y2: Place, stroke: string): string {
-  return `<line x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}" stroke="${stroke}"/>`;
+function gridLine(x1: Place, y1: Place, x2: Place, y2: Place): string {
+  return `<line class="grid" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"/>`;
 }
 
 function label(x: Place, y: Place, text: string, anchor: 'start' | 'middle' | 'end'): string {

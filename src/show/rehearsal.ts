@@ -41,7 +41,7 @@ export const rehearsalResultSchema = z.object({
       elapsedMs: milliseconds,
       finishedSectors: count,
       badSectors: count,
-      /** Finished, of what is readable: 0 to 1. */
+      /** Finished, of what is readable: 0 to 1, and 1 where nothing is. */
       deliveredShare: z.number().min(0).max(1),
       reads: count,
       failingReads: count,
@@ -132,45 +132,56 @@ export function createRecord(readableCount: number): RehearsalRecord {
   };
 }
 
-/** The runs side by side, for people. */
+/** The runs side by side, for people, in two tables that fit a terminal. */
 export function formatRehearsal({ drive, runs }: RehearsalResult): string {
   const { sectorCount, sectorBytes, readableSectors, physicalSectorBytes, seed } = drive;
   const lost = sectorCount - readableSectors;
   const size = formatBytes(sectorCount * sectorBytes);
-  const facts = [drive.kind, size, `sectors of ${physicalSectorBytes} bytes`, `seed ${seed}`];
-  const head = `${drive.name}: ${facts.join(', ')}; ${lost} sectors unreadable (${formatBytes(lost * sectorBytes)})\n\n`;
-  const columns = ['preset', 'delivered', 'time', 'reads', 'failing', 'travel', 'cycles'];
-  const cells = [
-    [...columns, ...untilPercents.map((percent) => `${percent} % (failing)`)],
-    ...runs.map((run) => cellsOf(run, readableSectors)),
-  ];
-  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
-  const lines = cells.map((row) =>
-    row
-      .map((cell, column) =>
-        column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!),
-      )
-      .join('  '),
-  );
+  const facts = [drive.kind, size, `physical sectors of ${physicalSectorBytes} bytes`];
+  if (drive.source === 'scenario') facts.push(`seed ${seed}`);
+  const unread = `${lost} sectors unreadable (${formatBytes(lost * sectorBytes)})`;
+  const whole = tableOf([
+    ['preset', 'delivered', 'time', 'reads', 'failing', 'travel', 'power cycles'],
+    ...runs.map((run) => wholeOf(run, readableSectors)),
+  ]);
+  const until = tableOf([
+    ['preset', ...untilPercents.map((percent) => `${percent} %`)],
+    ...runs.map((run) => [run.preset, ...run.until.map(untilOf)]),
+  ]);
   const ends = runs
     .filter(({ ended }) => ended !== 'finished')
-    .map(({ preset, ended, why }) => `${preset}: ${endNames[ended]}: ${why}\n`);
-  return `${head}${lines.join('\n')}\n${ends.length > 0 ? '\n' : ''}${ends.join('')}`;
+    .map(({ preset, ended, why }) => `${preset} ${endNames[ended]}: ${why}\n`);
+  return [
+    `${drive.name}: ${facts.join(', ')}; ${unread}\n\n`,
+    `${whole}${ends.length > 0 ? '\n' : ''}${ends.join('')}`,
+    `\ntime until so much of what is readable was in / failing reads until then\n${until}`,
+  ].join('');
 }
 
-const endNames = { finished: 'finished', 'gave-up': 'gave up', interrupted: 'stopped' };
+const endNames = { finished: 'finished', 'gave-up': 'gave up', interrupted: 'was stopped' };
 
-function cellsOf(run: RehearsalRun, readable: number): string[] {
+function wholeOf(run: RehearsalRun, readable: number): string[] {
   return [
     run.preset,
-    formatShare(Math.min(run.finishedSectors, readable), readable),
+    readable === 0 ? '-' : formatShare(Math.min(run.finishedSectors, readable), readable),
     formatDuration(run.elapsedMs),
     String(run.reads),
     String(run.failingReads),
-    run.travelStrokes.toFixed(1),
+    `${run.travelStrokes.toFixed(1)} widths`,
     String(run.powerCycles),
-    ...run.until.map(({ atMs, failingReads }) =>
-      atMs === null ? '-' : `${formatDuration(atMs)} (${failingReads})`,
-    ),
   ];
+}
+
+function untilOf({ atMs, failingReads }: RehearsalRun['until'][number]): string {
+  return atMs === null ? '-' : `${formatDuration(atMs)} / ${failingReads}`;
+}
+
+/** The first column to the left, numbers to the right. */
+function tableOf(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  const lineOf = (row: readonly string[]) =>
+    row
+      .map((cell, n) => (n === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[n]!)))
+      .join('  ');
+  return rows.map((row) => `${lineOf(row)}\n`).join('');
 }
