@@ -153,7 +153,6 @@ export async function main(argv: readonly string[]): Promise<number> {
       '--preset <A,B,…>',
       'bundled presets or files, comma-separated, repeatable [adaptive,standard,ddrescue]',
       collectList,
-      [],
     )
     .addOption(
       new Option(
@@ -238,7 +237,7 @@ function collect(value: string, previous: readonly string[]): string[] {
   return [...previous, value];
 }
 
-function collectList(value: string, previous: readonly string[]): string[] {
+function collectList(value: string, previous: readonly string[] = []): string[] {
   const names = value.split(',').filter((name) => name !== '');
   if (names.length > 0) return [...previous, ...names];
   throw new InvalidArgumentError('names of presets are needed.');

@@ -1,6 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { imagerDefaults } from '../../hardware-sim/imager.js';
+import { isPhysicalTold } from '../job/case.js';
 import type { JobEnd } from '../job/job.js';
 import { rehearse as rehearseJob } from '../job/rehearsal.js';
 import { createJobState, type JobState } from '../job/state.js';
@@ -21,7 +22,8 @@ import { loadSource, type RehearsalSource, type SourceOptions } from './rehearsa
 import { powerOnRehearsed, rehearsedDrive } from './rehearsed-drive.js';
 
 export interface RehearseOptions extends SourceOptions {
-  readonly preset: readonly string[];
+  /** Names and paths; absent: `presetsDefault`. */
+  readonly preset?: readonly string[];
   readonly retries?: number;
   /** Milliseconds of the drive's time. */
   readonly duration?: number;
@@ -37,16 +39,17 @@ const columnsMax = 120;
  * the runs end is their result. Throws what is wrong with scenario, map, presets or SVG file, before
  * anything is run. */
 export async function rehearse(spec: string, options: RehearseOptions): Promise<number> {
-  const names = [...new Set(options.preset.length > 0 ? options.preset : presetsDefault)];
+  const names = [...new Set(options.preset ?? presetsDefault)];
   const presets = names.map((name) => [name, loadPreset(name)] as const);
   if (options.svg !== undefined) requireWritable(options.svg, options.force === true);
   const source = loadSource(spec, options);
   const physicalCount = physicalCountFor(source, options.physicalSector);
   for (const notice of source.notices) say(notice);
+  const physicalKnown = options.physicalSector !== undefined || isPhysicalTold(source.scenario);
   const readable = source.scenario.sectorCount - source.createDrive().lostCount();
   const runs = presets.map(([name, preset]) => {
     if (process.stderr.isTTY) say(`rehearsing ${name}`);
-    return runPreset({ name, preset, source, physicalCount, readable }, options);
+    return runPreset({ name, preset, source, physicalCount, physicalKnown, readable }, options);
   });
   const result = resultOf({ source, physicalCount, readable }, options, runs);
   if (options.svg !== undefined) {
@@ -94,6 +97,8 @@ interface Take {
   readonly preset: Preset;
   readonly source: RehearsalSource;
   readonly physicalCount: number;
+  /** Whether that is certain, so that the planner does not learn another from the damage. */
+  readonly physicalKnown: boolean;
   /** Sectors of the drive that some read gives. */
   readonly readable: number;
 }
@@ -124,7 +129,10 @@ function runPreset(take: Take, { retries, duration }: RehearseOptions): Rehearsa
   );
 }
 
-function freshState({ preset, source, physicalCount }: Take, retries?: number): JobState {
+function freshState(
+  { preset, source, physicalCount, physicalKnown }: Take,
+  retries?: number,
+): JobState {
   const { scenario, kind } = source;
   const { sectorCount, sectorBytes } = scenario;
   const { readCountMax, bufferBytes } = imagerDefaults;
@@ -136,12 +144,12 @@ function freshState({ preset, source, physicalCount }: Take, retries?: number): 
     readCountMax: Math.min(readCountMax, Math.floor(bufferBytes / sectorBytes)),
     ...(retries !== undefined && { retries }),
   });
-  const plan = createPlanState({ sectorCount, sectorBytes, physicalCount, passes });
+  const plan = createPlanState({ sectorCount, sectorBytes, physicalCount, physicalKnown, passes });
   return createJobState(plan, troublePolicies[kind]);
 }
 
 function resultOf(
-  { source, physicalCount, readable }: Omit<Take, 'name' | 'preset'>,
+  { source, physicalCount, readable }: Pick<Take, 'source' | 'physicalCount' | 'readable'>,
   { retries, duration }: RehearseOptions,
   runs: RehearsalRun[],
 ): RehearsalResult {

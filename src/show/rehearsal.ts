@@ -26,7 +26,7 @@ export const rehearsalResultSchema = z.object({
   settings: z.object({
     /** Whether errors named the failing LBA. */
     failingLba: z.enum(['yes', 'no', 'as-scenario']),
-    /** What the planner went by. */
+    /** What the planner went by at first; where nobody said it may learn another from the damage. */
     physicalSectorBytes: count,
     /** null = what the preset has for such a drive. */
     retries: count.nullable(),
