@@ -230,13 +230,18 @@ async function checkpointBefore(
 const physicalCountMax = 64;
 
 /** Logical sectors of one physical sector by the drive's word; 1 where it makes no sense. */
-export function physicalCountOf({ physicalSectorBytes, sectorBytes }: DriveIdentity): number {
+export function physicalCountOf({
+  physicalSectorBytes,
+  sectorBytes,
+}: Pick<DriveIdentity, 'sectorBytes' | 'physicalSectorBytes'>): number {
   const count = physicalSectorBytes / sectorBytes;
   return Number.isInteger(count) && count >= 1 && count <= physicalCountMax ? count : 1;
 }
 
 /** Whether the physical sector is certain. A drive or bridge that claims 512 bytes may hide larger ones. */
-function isPhysicalTold(drive: DriveIdentity): boolean {
+export function isPhysicalTold(
+  drive: Pick<DriveIdentity, 'sectorBytes' | 'physicalSectorBytes'>,
+): boolean {
   return drive.sectorBytes !== 512 || physicalCountOf(drive) > 1;
 }
 

@@ -68,12 +68,7 @@ function sweepStep(
   const last = inFlight.at(-1);
   const forward = isForward(pass);
   const cursor = last ? (forward ? endOf(last) : last.lba) : state.cursor;
-  const goesOn = last !== undefined;
-  const found = forward
-    ? permittedCandidate(state, pass, cursor, goesOn)
-    : lastPermitted(state, pass, cursor, (_state, _pass, before) =>
-        candidateBefore(state, pass, before, goesOn && before === cursor),
-      );
+  const found = sweepRun(state, pass, cursor, last !== undefined);
   if (!found) return undefined;
   const size = readCountOf(state, pass);
   if (pass.joinsRemainder && found.count <= size) return { kind: 'read', extent: found, pass };
@@ -86,7 +81,32 @@ function sweepStep(
   return { kind: 'read', extent: { lba, count: end - lba }, pass };
 }
 
-/** The same inside the domain. */
+/** What a sweep goes on with while every read goes well: it takes this read by read, in its direction, each at a
+ * boundary of its read size, and comes to no other decision before it reaches the end. Undefined where a
+ * good read may lead to another: the row learns from it, counts it, or there is nothing left. */
+export function sweepAhead(state: PlanState, pass: Pass): Extent | undefined {
+  const isSweep = pass.direction !== 'best-first' && pass.phase !== 'trim';
+  const isCounted = pass.durationMaxMs || pass.ranges || hasReachedLimit(state, pass);
+  const isByHead = pass.heads !== undefined || pass.perHead !== undefined;
+  if (!isSweep || isCounted || isByHead || state.suspect || state.endWanted || !state.passStarted)
+    return undefined;
+  return sweepRun(state, pass, state.cursor, false);
+}
+
+/** The run that a sweep takes its next read from. */
+function sweepRun(
+  state: PlanState,
+  pass: Pass,
+  cursor: number,
+  goesOn: boolean,
+): Extent | undefined {
+  if (isForward(pass)) return permittedCandidate(state, pass, cursor, goesOn);
+  return lastPermitted(state, pass, cursor, (_state, _pass, before) =>
+    candidateBefore(state, pass, before, goesOn && before === cursor),
+  );
+}
+
+/** The first candidate inside the domain. */
 function permittedCandidate(
   state: PlanState,
   pass: Pass,
