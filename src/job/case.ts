@@ -95,6 +95,25 @@ export async function findCase(
   return { files, paths, hasImage, saved };
 }
 
+/** What a map file and the journal beside it tell, to look at: nothing is written, nobody is kept out. Undefined
+ * where another program wrote or changed the map, or there is none.
+ * Throws MAP_INVALID, FILE_FAILED. */
+export async function recallState(
+  files: FileLayer,
+  mapPath: string,
+): Promise<{ readonly state: JobState; readonly drive: DriveIdentity } | undefined> {
+  const saved = await loadCheckpoint(files, mapPath);
+  const snapshot = saved?.foreign === false ? parseSnapshot(saved.state) : undefined;
+  if (!saved || !snapshot) return undefined;
+  const { drive, driveKind } = snapshot;
+  const state = restoreState(snapshot, { map: sectorMapOf(saved.map, drive, mapPath), driveKind });
+  const journal = await loadJournal(files, mapPath.replace(/\.map$/, '.journal'));
+  if (journal && journal.base === saved.number) {
+    for (const event of journal.records as JobEvent[]) foldJob(state, event);
+  }
+  return { state, drive };
+}
+
 export interface CaseOptions {
   readonly found: FoundCase;
   readonly drive: DriveIdentity;

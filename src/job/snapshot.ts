@@ -207,7 +207,7 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   if (snapshot.heads?.given)
     plan.learned.given = createGivenHeads(snapshot.heads.given, sectorCount, physicalCount);
   if (snapshot.learned) unpackLearned(plan, snapshot.learned);
-  unpackWeak(plan, snapshot.heads?.weak);
+  if (snapshot.heads) unpackWeak(plan, snapshot.heads.weak);
   state.trouble.why = snapshot.trouble ?? undefined;
   Object.assign(state.totals, snapshot.totals);
   Object.assign(state.row, snapshot.row);
@@ -274,9 +274,9 @@ function packHeads({ learned: { given, heads } }: PlanState): PackedHeads {
   };
 }
 
-/** As it was learned last, not as the map would teach it now: the plan goes on as it would have. Older checkpoints
- * have nothing of it. */
+/** As it was learned last, not as the map would teach it now: the plan goes on as it would have. */
 function unpackWeak({ learned, sectorCount }: PlanState, packed: PackedHeads['weak']): void {
+  learned.heads = undefined;
   if (!packed) return;
   const { bands, numbers, ...same } = packed;
   if (numbers) {

@@ -2,7 +2,15 @@ import { type Extent, endOf } from '../map/extent.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import type { HeadMapData, HeadMapProblem } from './head-map-schema.js';
-import { evidenceMin, type HeadMap, likelihoodOf, rateOf, type Seen, sumOf } from './heads.js';
+import {
+  evidenceMin,
+  type HeadMap,
+  isInAsManyAsExpected,
+  likelihoodOf,
+  rateOf,
+  type Seen,
+  sumOf,
+} from './heads.js';
 
 /** A head map that somebody gave: which head reads which sectors. */
 export interface GivenHeads {
@@ -182,18 +190,15 @@ function suspects(seen: readonly (readonly Seen[])[], dead: readonly number[]): 
     const others = { ...rest, poor: rest.poor - all.poor, tried: rest.tried - all.tried };
     const isWorse = rateOf(all) > weakFactor * rateOf(others);
     if (!isWorse || likelihoodOf(all, rest) <= evidenceMin) break;
-    if (!isEverywhere(bands, all.poor)) continue;
+    if (!isEverywhere(bands)) continue;
     found.push(head);
     rest = others;
   }
   return found;
 }
 
-/** Whether damage lies in as many of the bands as it would by chance, or nearly: a scratch is on one head too, but
- * lies in a few of its bands. */
-function isEverywhere(bands: readonly Seen[], poor: number): boolean {
-  const looked = bands.filter((band) => band.poor + band.tried > 0).length;
-  const hit = bands.filter((band) => band.poor > 0).length;
-  const expected = looked * (1 - Math.exp(-poor / Math.max(1, looked)));
-  return hit >= 2 && hit >= expected / 2;
+/** A scratch is on one head too, but lies in a few of its bands. */
+function isEverywhere(bands: readonly Seen[]): boolean {
+  const met = bands.filter(({ poor }) => poor > 0).length;
+  return met >= 2 && isInAsManyAsExpected(bands, 0.5);
 }

@@ -79,9 +79,10 @@ export function inferHeads(evidence: HeadEvidence): HeadMap | undefined {
   let bestEvidence = evidenceMin;
   const whole = evidence.see({ lba: 0, count: evidence.sectorCount });
   for (const weak of candidates) {
-    const inside = sumOf(weak.map(evidence.see));
+    const seen = weak.map(evidence.see);
+    const inside = sumOf(seen);
     const likelihood = likelihoodOf(inside, whole);
-    if (likelihood <= bestEvidence || weak.length < 2) continue;
+    if (likelihood <= bestEvidence || !isOfOneHead(weak, seen)) continue;
     bestEvidence = likelihood;
     best = {
       weak,
@@ -92,6 +93,32 @@ export function inferHeads(evidence: HeadEvidence): HeadMap | undefined {
     };
   }
   return best;
+}
+
+/** Most heads that a drive has had so far, and room for two platters more. */
+const headsMax = 24;
+/** Of the bands that should have shown damage by now so many did, at least. */
+const metShareMin = 0.6;
+
+/** Whether bands can be one head's: there are two or more, no farther apart than heads can put them, and damage
+ * is in as many of them as reading there should have met. Clusters that lie at like distances by chance leave
+ * bands between them that read well. */
+function isOfOneHead(weak: readonly Extent[], seen: readonly Seen[]): boolean {
+  const [first, second] = weak;
+  if (!first || !second || second.lba - first.lba > headsMax * second.count) return false;
+  return isInAsManyAsExpected(seen, metShareMin);
+}
+
+/** Whether damage is in at least this share of the bands that it would be in, if it were as dense in each of them
+ * as it is in all together. */
+export function isInAsManyAsExpected(bands: readonly Seen[], share: number): boolean {
+  const all = sumOf(bands);
+  const rate = all.poor / Math.max(1, all.poor + all.tried);
+  const expected = bands.reduce(
+    (sum, { poor, tried }) => sum + 1 - Math.exp(-rate * (poor + tried)),
+    0,
+  );
+  return bands.filter(({ poor }) => poor > 0).length >= share * expected;
 }
 
 /** Everything that was seen in several extents. */
