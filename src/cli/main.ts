@@ -70,6 +70,10 @@ export async function main(argv: readonly string[]): Promise<number> {
       [],
     )
     .option(
+      '--heads <FILE>',
+      'a head map: which head reads which sectors; none forgets an earlier one',
+    )
+    .option(
       '--retries <N>',
       'passes over bad sectors at the end; by default what the kind of drive bears',
       whole(1000),

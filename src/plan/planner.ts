@@ -2,6 +2,7 @@ import { type Extent, endOf } from '../map/extent.js';
 import { type Status, type StatusCode, statuses } from '../map/status.js';
 import { bestStep } from './best-first.js';
 import { firstPermitted, lastPermitted } from './domain.js';
+import { passAt } from './head-rows.js';
 import { actsOn, isForward, noteOf, notes, type Pass } from './pass.js';
 import type { PlanState } from './state.js';
 
@@ -32,6 +33,7 @@ export function plan(state: PlanState, inFlight: readonly Extent[]): PlanStep {
   if (state.endWanted) return inFlight.length > 0 ? { kind: 'wait' } : { kind: 'end-pass', index };
   if (!state.passStarted) return startStep(state, index, pass);
   const step = hasReachedLimit(state, pass) ? undefined : nextStep(state, pass, inFlight);
+  if (step?.kind === 'read') return { ...step, pass: passAt(state, pass, step.extent.lba) };
   if (step) return step;
   if (inFlight.length > 0) return { kind: 'wait' };
   const [left] = state.jumpedOver;
@@ -70,7 +72,7 @@ function sweepStep(
   const cursor = last ? (forward ? endOf(last) : last.lba) : state.cursor;
   const found = sweepRun(state, pass, cursor, last !== undefined);
   if (!found) return undefined;
-  const size = readCountOf(state, pass);
+  const size = readCountOf(state, passAt(state, pass, found.lba));
   if (pass.joinsRemainder && found.count <= size) return { kind: 'read', extent: found, pass };
   if (forward) {
     const end = Math.min(endOf(found), (Math.floor(found.lba / size) + 1) * size);
@@ -245,7 +247,7 @@ function previousOf(
 function trimStep(state: PlanState, pass: Pass, inFlight: readonly Extent[]): PlanStep | undefined {
   const run = permittedCandidate(state, pass, state.cursor, false);
   if (!run) return undefined;
-  const count = readCountOf(state, pass);
+  const count = readCountOf(state, passAt(state, pass, run.lba));
   const last = inFlight.at(-1);
   if (!isEdge(state, run.lba - 1)) {
     const lba = last ? endOf(last) : run.lba;
