@@ -6,6 +6,8 @@ import type { Pitch } from './pitch.js';
 export interface HeadMap {
   /** Bands of the weak head, ascending, seen or expected. */
   readonly weak: readonly Extent[];
+  /** Lengths that a band may have, ascending, where that is not settled: the first is that of `weak`. */
+  readonly reaches?: readonly number[];
   /** How many heads take turns, as far as the distances tell. */
   readonly heads: number;
   /** How many times longer than is typical reads take in there, and bad spots a physical sector. */
@@ -37,6 +39,8 @@ interface Hypothesis {
   readonly fronts: readonly number[];
   readonly period: number;
   readonly length: number;
+  /** Lengths that explain what was seen as well, ascending, `length` the first. */
+  readonly reaches?: readonly number[];
 }
 
 /** What heads are inferred from. */
@@ -44,6 +48,8 @@ export interface HeadEvidence {
   readonly sectorCount: number;
   /** Sectors of a physical one: heads change between two of them. */
   readonly physicalCount: number;
+  /** What the ends of areas may be off by. */
+  readonly grain: number;
   /** Ascending. */
   readonly areas: readonly PoorArea[];
   /** Where damage begins, ascending LBAs. */
@@ -63,38 +69,46 @@ const shareMax = 0.55;
 /** How much more likely what was seen must be with the weak head than without, as a logarithm. */
 export const evidenceMin = 6;
 
+type Candidate = Pick<HeadMap, 'weak' | 'reaches'>;
+
 /** The weak head that explains best what was seen, or nothing. */
 export function inferHeads(evidence: HeadEvidence): HeadMap | undefined {
   const { areas, spots, pitches, former } = evidence;
-  const candidates: (readonly Extent[])[] = [
-    ofAreas(areas),
-    ofClusters(spots),
-    ...pitches.map(ofPitch),
-  ]
-    .filter((hypothesis) => hypothesis !== undefined)
-    .flatMap((hypothesis) => [hypothesis, refined(hypothesis, spots)])
-    .map((hypothesis) => bandsOf(hypothesis, evidence));
-  if (former && !former.numbers) candidates.push(former.weak);
+  const withBands = (hypothesis: Hypothesis) => ({
+    ...hypothesis,
+    weak: bandsOf(hypothesis, evidence),
+  });
+  const sharp = areaSets(areas).flatMap((set) => ofAreas(set, evidence.grain) ?? []);
+  const loose = [ofClusters(spots), ...pitches.map(ofPitch)].filter((each) => each !== undefined);
+  // Edges that were met come before edges that were reckoned, and those before new ones.
+  const candidates: Candidate[] = [
+    ...sharp.filter(({ reaches }) => reaches).map(withBands),
+    ...(former && !former.numbers ? [former] : []),
+    ...[...sharp, ...loose].flatMap((each) => [each, refined(each, spots)]).map(withBands),
+  ];
   let best: HeadMap | undefined;
   let bestEvidence = evidenceMin;
   const whole = evidence.see({ lba: 0, count: evidence.sectorCount });
-  for (const weak of candidates) {
+  for (const { weak, reaches } of candidates) {
     const seen = weak.map(evidence.see);
     const inside = sumOf(seen);
     const likelihood = likelihoodOf(inside, whole);
     if (likelihood <= bestEvidence || !isOfOneHead(weak, seen)) continue;
-    bestEvidence = likelihood;
+    bestEvidence = likelihood * betterFactor;
     best = {
       weak,
+      ...(reaches && { reaches }),
       heads: Math.max(2, Math.round((weak[1]!.lba - weak[0]!.lba) / weak[1]!.count)),
       slowness: Math.max(1, inside.slowness),
-      spotRate: inside.poor / Math.max(1, inside.poor + inside.tried),
+      spotRate: inside.poor / (inside.poor + inside.tried + 1),
       evidence: likelihood,
     };
   }
   return best;
 }
 
+/** How much more evidence a candidate needs than one that comes before it. */
+const betterFactor = 1.15;
 /** Most heads that a drive has had so far, and room for two platters more. */
 const headsMax = 24;
 /** Of the bands that should have shown damage by now so many did, at least. */
@@ -149,17 +163,41 @@ export function likelihoodOf(inside: Tally, whole: Tally): number {
   return gain(inside) + gain(outside);
 }
 
+/** The areas, and what is left of them without the longest ones: two bands with nothing read between them look like
+ * one. */
+function areaSets(areas: readonly PoorArea[]): (readonly PoorArea[])[] {
+  const lengths = [...new Set(areas.map((area) => area.count))].sort((a, b) => b - a);
+  return lengths.slice(0, areaSetsMax).map((most) => areas.filter((area) => area.count <= most));
+}
+
+const areaSetsMax = 8;
+
 /** Poor areas with a sharp front, at a regular distance. */
-function ofAreas(areas: readonly PoorArea[]): Hypothesis | undefined {
+function ofAreas(areas: readonly PoorArea[], grain: number): Hypothesis | undefined {
   const longest = Math.max(0, ...areas.map((area) => area.count));
   const bands = areas.filter((area) => area.to - area.from > longest * 0.75);
   const sharp = bands.filter((area) => area.lba - area.from <= edgeTolerance * longest);
-  const fronts = sharp.map((area) => area.lba);
+  // Where reading came to the front from before, the front is known to the sector.
+  const exact = sharp.filter((area) => area.lba - area.from <= grain);
+  const fronts = (exact.length >= 2 ? exact : sharp).map((area) => area.lba);
   const period = periodOf(fronts);
   if (period === undefined || longest > period * shareMax) return undefined;
   const least = Math.min(...bands.map((area) => area.to - area.from));
+  // Heads take turns of like length.
+  const reaches = turnsOf(period, longest - grain, least + grain);
+  if (reaches.length > 0) return { fronts, period, length: reaches[0]!, reaches };
   const length = least <= longest * 1.5 ? Math.max(least, longest) : longest;
   return { fronts, period, length };
+}
+
+/** Lengths between two limits of which whole numbers of heads make up a period, ascending. */
+function turnsOf(period: number, least: number, most: number): number[] {
+  const lengths: number[] = [];
+  for (let heads = headsMax; heads >= 2; heads--) {
+    const length = period / heads;
+    if (length >= least && length <= most) lengths.push(length);
+  }
+  return lengths;
 }
 
 /** Clusters of spots: distances within them are several times shorter than between them. */
@@ -273,6 +311,30 @@ function periodOf(fronts: readonly number[]): number | undefined {
 /** The weak band that holds `lba`, or the next behind it. */
 export function weakBandFrom(heads: HeadMap | undefined, lba: number): Extent | undefined {
   return heads?.weak[bandIndexFrom(heads.weak, lba)];
+}
+
+/** How likely `lba` is in a weak band: 0 to 1. */
+export function weakChanceAt(heads: HeadMap | undefined, lba: number): number {
+  const band = heads && bandBehind(heads, lba);
+  if (!heads || !band) return 0;
+  if (!heads.reaches) return lba < endOf(band) ? 1 : 0;
+  const offset = lba - band.lba;
+  return heads.reaches.filter((reach) => reach > offset).length / heads.reaches.length;
+}
+
+/** Where the weak band that `lba` may be in may end, ascending. */
+export function weakEndsFrom(heads: HeadMap | undefined, lba: number): number[] {
+  const band = heads && bandBehind(heads, lba);
+  if (!heads || !band) return [];
+  const ends = heads.reaches?.map((reach) => Math.round(band.lba + reach)) ?? [endOf(band)];
+  return ends.filter((end) => end > lba);
+}
+
+/** The last band that begins at or before `lba`. */
+function bandBehind({ weak }: HeadMap, lba: number): Extent | undefined {
+  const index = bandIndexFrom(weak, lba);
+  const band = weak[index];
+  return band && band.lba <= lba ? band : weak[index - 1];
 }
 
 /** The stretch around `lba`, on a drive of `sectorCount` sectors, that is weak throughout, or good. */

@@ -386,12 +386,13 @@ export function learnAreas(learned: Learned, map: RunMap): void {
   const isTight = (pitch: Pitch) => Math.sqrt(12) * pitch.spread < looseMin * learned.physicalCount;
   learned.pitches = pitches.filter(isTight);
   const { given, physicalCount } = learned;
-  const see = (extent: Extent) => seenIn(learned, extent);
+  const see = (extent: Extent) => seenExactly(learned, map, spots, extent);
   learned.heads = given
     ? weakOf(given, { map, physicalCount, spots, see })
     : inferHeads({
         sectorCount: map.size,
         physicalCount,
+        grain: learned.cellCount,
         areas: poorAreas(learned, map),
         spots,
         pitches: pitches.filter((pitch) => !isTight(pitch)),
@@ -402,7 +403,9 @@ export function learnAreas(learned: Learned, map: RunMap): void {
 }
 
 /** Whether enough has happened since areas were last learned to look again in the middle of a round. */
-export function isLearningDue({ news, newsLearned }: Learned): boolean {
+export function isLearningDue({ news, newsLearned, heads }: Learned): boolean {
+  // How long bands are is asked in one of them for all.
+  if ((heads?.reaches?.length ?? 0) > 1) return news > newsLearned;
   return news - newsLearned >= Math.max(newsMin, newsLearned / 2);
 }
 const newsMin = 3;
@@ -476,6 +479,39 @@ export function seenIn(learned: Learned, extent: Extent): Seen {
   }
   return { poor, tried, slowness };
 }
+
+/** The same, with what the map says of the parts of cells at both ends. */
+function seenExactly(
+  learned: Learned,
+  map: RunMap,
+  spots: readonly number[],
+  extent: Extent,
+): Seen {
+  const { cellCount, physicalCount } = learned;
+  const first = Math.ceil(extent.lba / cellCount) * cellCount;
+  const last = Math.floor(endOf(extent) / cellCount) * cellCount;
+  if (last - first < cellsExactMin * cellCount) return seenIn(learned, extent);
+  const inner = seenIn(learned, { lba: first, count: last - first });
+  let { poor, tried } = inner;
+  for (const [from, to] of [
+    [extent.lba, first],
+    [last, endOf(extent)],
+  ] as const) {
+    if (from >= to) continue;
+    poor += rankOf(spots, to) - rankOf(spots, from);
+    map.forEachRun(
+      (_lba, count, value) => {
+        if (value === statuses.finished) tried += count / physicalCount;
+      },
+      from,
+      to,
+    );
+  }
+  return { poor, tried, slowness: inner.slowness };
+}
+
+/** Extents of fewer cells are seen by their cells alone. */
+const cellsExactMin = 4;
 
 /** A slow cell is worth so many spots. */
 const slowWeight = 2;
