@@ -44,6 +44,8 @@ export interface HeadEvidence {
   readonly sectorCount: number;
   /** Sectors of a physical one: heads change between two of them. */
   readonly physicalCount: number;
+  /** Sectors of a cell: slowness is not known finer than that. */
+  readonly cellCount: number;
   /** Ascending. */
   readonly areas: readonly PoorArea[];
   /** Where damage begins, ascending LBAs. */
@@ -54,7 +56,7 @@ export interface HeadEvidence {
   see(extent: Extent): Seen;
 }
 
-/** An edge is known when what is unsure is at most this share of the area. */
+/** An edge is known when what is unsure is at most this share of the area, or a cell. */
 const edgeTolerance = 0.15;
 /** How far the distances of bands may differ. */
 const distanceTolerance = 0.1;
@@ -63,26 +65,41 @@ const shareMax = 0.55;
 /** How much more likely what was seen must be with the weak head than without, as a logarithm. */
 export const evidenceMin = 6;
 
+interface Candidate {
+  readonly weak: readonly Extent[];
+  /** Evidence that it needs. */
+  readonly least: number;
+}
+
+/** What was chosen because it fits best, of some hundreds, needs so much more: a distance; of two areas, which are
+ * at a regular distance wherever they lie, both places. */
+const choiceEvidence = 6;
+
 /** The weak head that explains best what was seen, or nothing. */
 export function inferHeads(evidence: HeadEvidence): HeadMap | undefined {
-  const { areas, spots, pitches, former } = evidence;
-  const candidates: (readonly Extent[])[] = [
-    ofAreas(areas),
-    ofClusters(spots),
-    ...pitches.map(ofPitch),
-  ]
-    .filter((hypothesis) => hypothesis !== undefined)
-    .flatMap((hypothesis) => [hypothesis, refined(hypothesis, spots)])
-    .map((hypothesis) => bandsOf(hypothesis, evidence));
-  if (former && !former.numbers) candidates.push(former.weak);
+  const { spots, pitches, former } = evidence;
+  const bandsFrom = (hypothesis: Hypothesis | undefined) =>
+    hypothesis
+      ? [hypothesis, refined(hypothesis, spots)].map((each) => bandsOf(each, evidence))
+      : [];
+  const candidates: Candidate[] = [
+    ...bandsFrom(ofAreas(evidence)).map((weak) => ({
+      weak,
+      least: evidenceMin + 2 * choiceEvidence,
+    })),
+    ...[...bandsFrom(ofClusters(spots)), ...pitches.map(ofPitch).flatMap(bandsFrom)]
+      .filter(areAsNearAsHeads)
+      .map((weak) => ({ weak, least: evidenceMin + choiceEvidence })),
+  ];
+  if (former && !former.numbers) candidates.push({ weak: former.weak, least: evidenceMin });
   let best: HeadMap | undefined;
-  let bestEvidence = evidenceMin;
+  let bestEvidence = 0;
   const whole = evidence.see({ lba: 0, count: evidence.sectorCount });
-  for (const weak of candidates) {
-    const seen = weak.map(evidence.see);
-    const inside = sumOf(seen);
+  for (const { weak, least } of candidates) {
+    const inside = sumOf(weak.map(evidence.see));
     const likelihood = likelihoodOf(inside, whole);
-    if (likelihood <= bestEvidence || !isOfOneHead(weak, seen)) continue;
+    if (likelihood <= Math.max(bestEvidence, least) || weak.length < 2) continue;
+    if (!isSpreadLikeHead(weak.map(coreOf).map(evidence.see), metShareMin)) continue;
     bestEvidence = likelihood;
     best = {
       weak,
@@ -99,26 +116,33 @@ export function inferHeads(evidence: HeadEvidence): HeadMap | undefined {
 const headsMax = 24;
 /** Of the bands that should have shown damage by now so many did, at least. */
 const metShareMin = 0.6;
+/** So many spots that should have been met outside the stretch where they were are no chance any more. */
+const missedMin = 6;
 
-/** Whether bands can be one head's: there are two or more, no farther apart than heads can put them, and damage
- * is in as many of them as reading there should have met. Clusters that lie at like distances by chance leave
- * bands between them that read well. */
-function isOfOneHead(weak: readonly Extent[], seen: readonly Seen[]): boolean {
-  const [first, second] = weak;
-  if (!first || !second || second.lba - first.lba > headsMax * second.count) return false;
-  return isInAsManyAsExpected(seen, metShareMin);
+/** The middle half of a band: where its edges lie is only known in the end. */
+function coreOf({ lba, count }: Extent): Extent {
+  return { lba: lba + count / 4, count: count / 2 };
 }
 
-/** Whether damage is in at least this share of the bands that it would be in, if it were as dense in each of them
- * as it is in all together. */
-export function isInAsManyAsExpected(bands: readonly Seen[], share: number): boolean {
+/** Whether bands that were seen in their whole length are as near to each other as heads can put them. */
+function areAsNearAsHeads([first, second]: readonly Extent[]): boolean {
+  return !first || !second || second.lba - first.lba <= headsMax * second.count;
+}
+
+/** Whether damage lies in bands as a head's does. It is in at least this share of them that it would be in if it
+ * were as dense in each as in all together: clusters that lie at like distances by chance leave bands between them
+ * that read well. And it does not keep to one stretch of the drive, as a scratch does. */
+export function isSpreadLikeHead(bands: readonly Seen[], share: number): boolean {
+  const densityOf = ({ poor, tried }: Seen) => poor / Math.max(1, poor + tried);
   const all = sumOf(bands);
-  const rate = all.poor / Math.max(1, all.poor + all.tried);
-  const expected = bands.reduce(
-    (sum, { poor, tried }) => sum + 1 - Math.exp(-rate * (poor + tried)),
-    0,
-  );
-  return bands.filter(({ poor }) => poor > 0).length >= share * expected;
+  const density = densityOf(all);
+  let expected = 0;
+  for (const { poor, tried } of bands) expected += 1 - Math.exp(-density * (poor + tried));
+  if (bands.filter(({ poor }) => poor > 0).length < share * expected) return false;
+  const isMet = ({ poor }: Seen) => poor > 0;
+  const stretch = bands.slice(bands.findIndex(isMet), bands.findLastIndex(isMet) + 1);
+  const triedElsewhere = all.tried - sumOf(stretch).tried;
+  return densityOf(sumOf(stretch)) * triedElsewhere <= Math.max(missedMin, all.poor / 2);
 }
 
 /** Everything that was seen in several extents. */
@@ -150,13 +174,16 @@ export function likelihoodOf(inside: Tally, whole: Tally): number {
 }
 
 /** Poor areas with a sharp front, at a regular distance. */
-function ofAreas(areas: readonly PoorArea[]): Hypothesis | undefined {
+function ofAreas({ areas, cellCount }: HeadEvidence): Hypothesis | undefined {
   const longest = Math.max(0, ...areas.map((area) => area.count));
   const bands = areas.filter((area) => area.to - area.from > longest * 0.75);
-  const sharp = bands.filter((area) => area.lba - area.from <= edgeTolerance * longest);
+  const edgeMost = Math.max(cellCount, edgeTolerance * longest);
+  const sharp = bands.filter((area) => area.lba - area.from <= edgeMost);
   const fronts = sharp.map((area) => area.lba);
   const period = periodOf(fronts);
+  const mostCount = Math.max(0, ...bands.map((area) => area.to - area.from));
   if (period === undefined || longest > period * shareMax) return undefined;
+  if (period > headsMax * mostCount) return undefined;
   const least = Math.min(...bands.map((area) => area.to - area.from));
   const length = least <= longest * 1.5 ? Math.max(least, longest) : longest;
   return { fronts, period, length };

@@ -360,6 +360,7 @@ export function learnAreas(learned: Learned, map: RunMap): void {
     : inferHeads({
         sectorCount: map.size,
         physicalCount,
+        cellCount: learned.cellCount,
         areas: poorAreas(learned, map),
         spots,
         pitches: pitches.filter((pitch) => !isTight(pitch)),
@@ -389,13 +390,13 @@ function isPoor(learned: Learned, cell: number): boolean {
   return learned.hitsAt[0]![cell]! > 0 || learned.cellSlow[cell]! > slowFactor;
 }
 
-/** Stretches of cells with damage or slowness between cells that read well. Single cells are spots. */
+/** Stretches of cells with damage or slowness between cells that read well. Single damaged cells are spots. */
 function poorAreas(learned: Learned, map: RunMap): PoorArea[] {
   const { cellCount, cellSlow } = learned;
   const areas: PoorArea[] = [];
   let [good, first, last] = [0, -1, -1];
   const close = (next: number) => {
-    if (last > first) {
+    if (last > first || (first >= 0 && cellSlow[first]! > slowFactor)) {
       const lba = edgeOf(map, first * cellCount, cellCount);
       const end = Math.min(map.size, (last + 1) * cellCount);
       const from = Math.min(lba, good * cellCount);
