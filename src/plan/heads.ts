@@ -270,11 +270,15 @@ function bandsOf(
     const at = whole(near + period * Math.round((wanted - near) / period));
     const lba = Math.max(end, at);
     const bandEnd = Math.min(sectorCount, whole(at + length));
-    if (bandEnd > lba) weak.push({ lba, count: bandEnd - lba });
+    // A rest at the start of the drive is what the length is too long by.
+    const isRest = lba === 0 && bandEnd < length * restShareMax;
+    if (bandEnd > lba && !isRest) weak.push({ lba, count: bandEnd - lba });
     end = Math.max(end, bandEnd);
   }
   return weak;
 }
+
+const restShareMax = 0.25;
 
 function isNearer(fronts: readonly number[], seen: number, wanted: number): boolean {
   return Math.abs(fronts[seen + 1]! - wanted) < Math.abs(fronts[seen]! - wanted);
