@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
+import { headMapJsonSchema } from '../../src/plan/head-map-schema.js';
 import { presetJsonSchema } from '../../src/plan/preset-schema.js';
 import { imageResultSchema } from '../../src/show/result.js';
 
@@ -19,4 +20,8 @@ test('the published schema of scenario files is the one that they are checked by
 
 test('the published schema of preset files is the one that they are checked by', () => {
   expect(published('preset.schema.json')).toEqual(presetJsonSchema());
+});
+
+test('the published schema of head map files is the one that they are checked by', () => {
+  expect(published('head-map.schema.json')).toEqual(headMapJsonSchema());
 });
