@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { createRandom } from '../../hardware-sim/random.js';
 import { parseHeadMap } from '../../src/head-map-files.js';
@@ -6,6 +8,7 @@ import { createRunMap } from '../../src/map/run-map.js';
 import { statuses } from '../../src/map/status.js';
 import { createGivenHeads, weakOf } from '../../src/plan/head-map.js';
 import type { HeadMapData } from '../../src/plan/head-map-schema.js';
+import { parsePreset } from '../../src/preset-files.js';
 
 const drive = { sectorCount: 100_000, sectorBytes: 512 };
 
@@ -205,4 +208,12 @@ describe('which of given heads are weak', () => {
     expect(weakWith(bad, 'weak: []')).toBeUndefined();
     expect(weakWith(bad, 'dead: [2]')).toBeUndefined();
   });
+});
+
+test('the guide’s examples are what they say', () => {
+  const guide = readFileSync(join(import.meta.dirname, '../../docs/guide.md'), 'utf8');
+  const example = (what: string) => guide.split(`\`\`\`yaml ${what}\n`)[1]!.split('```')[0]!;
+  expect(parsePreset(example('preset'))).toHaveProperty('value');
+  const terabyte = { sectorCount: 1_953_525_168, sectorBytes: 512 };
+  expect(dataOf(example('head map'), terabyte)).toMatchObject({ weak: [2], dead: [3] });
 });
