@@ -2,7 +2,7 @@ import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import type { ReadEvent } from './events.js';
-import { type GivenHeads, weakOf } from './head-map.js';
+import { type GivenHeads, rankOf, weakOf } from './head-map.js';
 import { type HeadMap, inferHeads, type PoorArea, type Seen } from './heads.js';
 import { findPitches, type Pitch } from './pitch.js';
 import { createTypical, foldTypical, healthySectorMs, type Typical, typicalMs } from './typical.js';
@@ -392,7 +392,7 @@ export function learnAreas(learned: Learned, map: RunMap): void {
     : inferHeads({
         sectorCount: map.size,
         physicalCount,
-        grain: learned.cellCount,
+        cellCount: learned.cellCount,
         areas: poorAreas(learned, map),
         spots,
         pitches: pitches.filter((pitch) => !isTight(pitch)),
@@ -488,14 +488,16 @@ function seenExactly(
   extent: Extent,
 ): Seen {
   const { cellCount, physicalCount } = learned;
-  const first = Math.ceil(extent.lba / cellCount) * cellCount;
-  const last = Math.floor(endOf(extent) / cellCount) * cellCount;
+  const lba = Math.max(0, Math.round(extent.lba));
+  const end = Math.min(map.size, Math.round(endOf(extent)));
+  const first = Math.ceil(lba / cellCount) * cellCount;
+  const last = Math.floor(end / cellCount) * cellCount;
   if (last - first < cellsExactMin * cellCount) return seenIn(learned, extent);
   const inner = seenIn(learned, { lba: first, count: last - first });
   let { poor, tried } = inner;
   for (const [from, to] of [
-    [extent.lba, first],
-    [last, endOf(extent)],
+    [lba, first],
+    [last, end],
   ] as const) {
     if (from >= to) continue;
     poor += rankOf(spots, to) - rankOf(spots, from);
