@@ -356,8 +356,11 @@ const doubtCount = 16;
 
 function sized(state: PlanState, pass: Pass, gap: Gap, lba: number): Extent {
   const { physicalCount } = state;
-  const size = readPhysicals(state, pass, gap, lba) * physicalCount;
-  const stop = stopBefore(state, gap, lba);
+  // What is left of a failed group is read one by one: no sector fails in two groups.
+  const left = state.map.next(lba, statuses['non-scraped'], endOf(gap));
+  const isLeft = left !== undefined && left.lba < lba + physicalCount;
+  const size = (isLeft ? 1 : readPhysicals(state, pass, gap, lba)) * physicalCount;
+  const stop = Math.min(stopBefore(state, gap, lba), left && !isLeft ? left.lba : endOf(gap));
   const end = Math.min(stop, (Math.floor(lba / size) + 1) * size);
   return { lba, count: end - lba };
 }

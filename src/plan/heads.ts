@@ -6,7 +6,7 @@ import type { Pitch } from './pitch.js';
 export interface HeadMap {
   /** Bands of the weak head, ascending, seen or expected. */
   readonly weak: readonly Extent[];
-  /** Lengths that a band may have, ascending, where that is not settled: the first is that of `weak`. */
+  /** Lengths that a band may have, ascending, where that is not settled; `weak` has the likeliest. */
   readonly reaches?: readonly number[];
   /** How many heads take turns, as far as the distances tell. */
   readonly heads: number;
@@ -39,7 +39,7 @@ interface Hypothesis {
   readonly fronts: readonly number[];
   readonly period: number;
   readonly length: number;
-  /** Lengths that explain what was seen as well, ascending, `length` the first. */
+  /** Lengths that explain what was seen about as well, ascending. */
   readonly reaches?: readonly number[];
 }
 
@@ -233,7 +233,8 @@ function ofTurns(fronts: readonly number[], period: number, evidence: HeadEviden
   const reaches = turns
     .filter(({ likelihood }) => likelihood >= best - doubtMax)
     .map(({ length }) => length);
-  return { fronts, period, length: reaches[0]!, reaches };
+  const length = turns.findLast(({ likelihood }) => likelihood >= best)!.length;
+  return { fronts, period, length, reaches };
 }
 
 /** Lengths are possible while they are no less likely than this factor, as a logarithm. */
