@@ -11,6 +11,7 @@ import {
   type TroubleStep,
 } from '../power/ladder.js';
 import { nextToCompare } from './compare.js';
+import type { JobEventBody } from './events.js';
 import type { JobState } from './state.js';
 
 /** What the job does next. */
@@ -26,6 +27,30 @@ export type JobStep =
   | { readonly kind: 'stop'; readonly why: string }
   /** Leave the drive alone until somebody says otherwise. */
   | { readonly kind: 'idle' };
+
+/** A step that is done by saying so. */
+type SaidStep = Extract<
+  JobStep,
+  { kind: 'end-pass' | 'learn-physical' | 'price' | 'go-back' | 'classify' | 'trouble' }
+>;
+
+/** What is noted of it. */
+export function eventOf(step: SaidStep): JobEventBody {
+  switch (step.kind) {
+    case 'end-pass':
+      return { kind: 'pass-ended', index: step.index };
+    case 'learn-physical':
+      return { kind: 'physical-learned', count: step.count };
+    case 'price':
+      return { kind: 'priced', price: step.price, lba: step.lba };
+    case 'go-back':
+      return { kind: 'went-back', ...step.extent };
+    case 'classify':
+      return { kind: 'classified', ...step.extent, status: step.status };
+    case 'trouble':
+      return { kind: 'trouble', why: step.why, from: step.from };
+  }
+}
 
 /** Pure: the same state and reads under way give the same step. Trouble comes before the plan, and
  * waits for what is under way. */

@@ -3,7 +3,7 @@ import type { Pass } from '../plan/pass.js';
 import { referenceExtent } from '../plan/reference.js';
 import type { Reach } from '../power/ladder.js';
 import { type Circumstances, createDesk, type Desk } from './control.js';
-import { decide, type JobStep } from './decide.js';
+import { decide, eventOf, type JobStep } from './decide.js';
 import type { JobEvent } from './events.js';
 import { createFlight, type Flight } from './flight.js';
 import type { JobParts, Note } from './parts.js';
@@ -247,22 +247,12 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       note({ kind: 'pass-started', index: step.index, name: step.pass.name });
       return;
     case 'end-pass':
-      note({ kind: 'pass-ended', index: step.index });
-      return;
     case 'learn-physical':
-      note({ kind: 'physical-learned', count: step.count });
-      return;
     case 'price':
-      note({ kind: 'priced', price: step.price, lba: step.lba });
-      return;
     case 'go-back':
-      note({ kind: 'went-back', ...step.extent });
-      return;
     case 'classify':
-      note({ kind: 'classified', ...step.extent, status: step.status });
-      return;
     case 'trouble':
-      note({ kind: 'trouble', why: step.why, from: step.from });
+      note(eventOf(step));
       return;
     case 'reference':
       remedies.wasWoken();

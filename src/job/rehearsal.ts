@@ -6,7 +6,7 @@ import { isForward, type Pass, slowLimitMs } from '../plan/pass.js';
 import { readCountOf, sweepAhead } from '../plan/planner.js';
 import { referenceExtent } from '../plan/reference.js';
 import type { Reach } from '../power/ladder.js';
-import { decide, type JobStep } from './decide.js';
+import { decide, eventOf, type JobStep } from './decide.js';
 import type { JobEvent, JobEventBody } from './events.js';
 import { refuseOther } from './identity.js';
 import type { JobEnd } from './job.js';
@@ -292,27 +292,17 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
         return;
       }
       case 'end-pass':
-        note({ kind: 'pass-ended', index: step.index });
-        return;
       case 'learn-physical':
-        note({ kind: 'physical-learned', count: step.count });
-        return;
       case 'price':
-        note({ kind: 'priced', price: step.price, lba: step.lba });
-        return;
       case 'go-back':
-        note({ kind: 'went-back', ...step.extent });
+      case 'classify':
+      case 'trouble':
+        note(eventOf(step));
         return;
       case 'row-rest':
         parkIfReady('unload');
         nowMs += step.restMs;
         note({ kind: 'rested', restMs: step.restMs, why: step.why });
-        return;
-      case 'classify':
-        note({ kind: 'classified', ...step.extent, status: step.status });
-        return;
-      case 'trouble':
-        note({ kind: 'trouble', why: step.why, from: step.from });
         return;
       case 'reference':
         identify(identifyWaitMs);

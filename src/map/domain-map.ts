@@ -4,6 +4,7 @@
 import { LastspinError } from '../errors.js';
 import type { ParsedMap, SectorSize } from './mapfile.js';
 import { type RunMap, runMapBuilder } from './run-map.js';
+import { unitBytes } from './size-units.js';
 import { statuses } from './status.js';
 
 /** The finished blocks of a map as a domain of a drive: 1 inside, 0 outside. A sector that is only
@@ -139,18 +140,6 @@ function readRange(reader: RangeReader): ListedRange {
   if (!Number.isSafeInteger(end)) throw wrong(reader, 'the range ends above 2^53', column);
   return { unit, start, end, lineNumber };
 }
-
-const unitBytes: Readonly<Record<string, number>> = {
-  B: 1,
-  kB: 1e3,
-  MB: 1e6,
-  GB: 1e9,
-  TB: 1e12,
-  KiB: 2 ** 10,
-  MiB: 2 ** 20,
-  GiB: 2 ** 30,
-  TiB: 2 ** 40,
-};
 
 function readAmount(reader: RangeReader): { value: number; hasUnit: boolean } {
   const column = reader.at;

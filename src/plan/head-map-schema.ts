@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { unitBytes } from '../map/size-units.js';
 
 /** The head map as a file says it, and as a job keeps it. */
 
@@ -245,18 +246,6 @@ function placeProblems({ zones, bands }: HeadMapData, sectorCount: number): Head
     });
   return problems;
 }
-
-const unitBytes: Readonly<Record<string, number>> = {
-  B: 1,
-  kB: 1e3,
-  MB: 1e6,
-  GB: 1e9,
-  TB: 1e12,
-  KiB: 2 ** 10,
-  MiB: 2 ** 20,
-  GiB: 2 ** 30,
-  TiB: 2 ** 40,
-};
 
 function sectorsOf(text: number | string, sectorBytes: number): number {
   if (typeof text === 'number') return text;

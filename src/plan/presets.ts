@@ -1,4 +1,5 @@
 import type { Extent } from '../map/extent.js';
+import { unitBytes } from '../map/size-units.js';
 import type { Pass, PerHead } from './pass.js';
 import { passSchema } from './pass-schema.js';
 import {
@@ -196,18 +197,6 @@ function exactSectors(size: PlainSize, facts: DriveFacts): number {
   if (unit.startsWith('sector')) return Number(digits);
   return (Number(digits) * unitBytes[unit]!) / facts.sectorBytes;
 }
-
-const unitBytes: Readonly<Record<string, number>> = {
-  B: 1,
-  kB: 1e3,
-  MB: 1e6,
-  GB: 1e9,
-  TB: 1e12,
-  KiB: 2 ** 10,
-  MiB: 2 ** 20,
-  GiB: 2 ** 30,
-  TiB: 2 ** 40,
-};
 
 /** A rate in bytes a second. */
 function rateOf(rate: number | string): number {
