@@ -8,7 +8,7 @@ export default defineConfig({
     maxWorkers: 4,
     reporters: ['default', closingLine()],
     // A busy two-core machine runs real-port tests slowly; no test asserts on time.
-    testTimeout: 60_000,
+    testTimeout: 240_000,
     hookTimeout: 60_000,
   },
 });

@@ -4,6 +4,7 @@ import { firstPermitted, permittedAfter } from './domain.js';
 import { type HeadMap, weakBandFrom } from './heads.js';
 import {
   hope,
+  isDoubtful,
   isHopeful,
   isLearningDue,
   type Learned,
@@ -311,6 +312,8 @@ const strainReads = 4000;
 const groupMin = 16;
 /** Sectors of a group once groups have failed without a word where: what is lost in one is read singly. */
 const cautiousCount = 128;
+/** Sectors of a read that is to tell whether a place is slow. */
+const doubtCount = 16;
 
 function sized(state: PlanState, pass: Pass, gap: Gap, lba: number): Extent {
   const { physicalCount } = state;
@@ -343,8 +346,11 @@ function readPhysicals(state: PlanState, pass: Pass, gap: Gap, lba: number): num
   if (namesLba) return most;
   const edge = gap.rightGood ? 0 : edgeRate(state, (gap.rightBad - lba) / physicalCount);
   const landed = lba > gap.lba || !gap.leftGood ? 1 / groupMin : 0;
-  const rate = localSpotRate(learned, lba) + edge + landed;
+  const density = Math.max(localSpotRate(learned, lba), weakAt(learned, lba)?.spotRate ?? 0);
+  const rate = density + edge + landed;
   if (rate * strainReads > 1) return 1;
+  // A place that may be slow: a short read tells.
+  if (isDoubtful(learned, lba)) return Math.max(1, Math.min(most, doubtCount / physicalCount));
   return Math.max(1, Math.min(most, Math.floor(cautiousCount / physicalCount)));
 }
 

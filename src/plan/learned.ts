@@ -4,7 +4,7 @@ import { statuses } from '../map/status.js';
 import type { ReadEvent } from './events.js';
 import { type HeadMap, inferHeads, type PoorArea, type Seen } from './heads.js';
 import { findPitches, type Pitch } from './pitch.js';
-import { createTypical, foldTypical, type Typical, typicalMs } from './typical.js';
+import { createTypical, foldTypical, healthySectorMs, type Typical, typicalMs } from './typical.js';
 
 /** What reads have told of the drive besides the map: how fast it is where, how often and how widely it is
  * damaged, what a failing read costs. Folded from read events; the same events give the same. Distances
@@ -24,8 +24,11 @@ export interface Learned {
   seekMs: number;
   /** Where the last read that went well ended. */
   headLba: number;
-  /** How many times longer than is typical reads took there. */
+  /** How many times longer than is typical reads take there, as far as that is believed. */
   headSlow: number;
+  /** The slow reads in a row that ended there: sectors, and the least slowness among them. */
+  slowRunCount: number;
+  slowRunLeast: number;
   /** Milliseconds of a failing read. */
   failMs: number;
   /** Failing reads that named their LBA, and that did not. */
@@ -84,6 +87,8 @@ export function createLearned(sectorCount: number, physicalCount: number): Learn
     seekMs: 8,
     headLba: 0,
     headSlow: 1,
+    slowRunCount: 0,
+    slowRunLeast: 1,
     failMs: 0,
     named: 0,
     unnamed: 0,
@@ -182,11 +187,12 @@ function foldGood(learned: Learned, event: ReadEvent, map: RunMap): void {
     const seekMs = clamp(event.elapsedMs - expectedMs, 0, 4 * learned.seekMs);
     learned.seekMs += (seekMs - learned.seekMs) * followRate;
     learned.headSlow = 1;
+    learned.slowRunCount = 0;
   } else foldTypical(typical, event.count, event.elapsedMs);
   learned.tried += event.count / physicalCount;
   // A short read at another place tells of the way there, not of the place.
   if (seeks && event.count < measuredMin) countTried(learned, event);
-  else foldSlowness(learned, event, (event.elapsedMs - (seeks ? learned.seekMs : 0)) / expectedMs);
+  else foldSlowness(learned, event, event.elapsedMs - expectedMs - (seeks ? learned.seekMs : 0));
 }
 
 function countTried(learned: Learned, event: ReadEvent): void {
@@ -195,15 +201,41 @@ function countTried(learned: Learned, event: ReadEvent): void {
   });
 }
 
-function foldSlowness(learned: Learned, event: ReadEvent, slowness: number): void {
+/** `excessMs`: by how much the read took longer than is typical. Reckoned by the sector, so that short reads, which
+ * cost as much for the command as for the data, tell the same as long ones, if less surely. */
+function foldSlowness(learned: Learned, event: ReadEvent, excessMs: number): void {
   countTried(learned, event);
+  const slowness = 1 + excessMs / (event.count * healthySectorMs(learned.typical));
+  // One slow read is a retry of the drive's, or the computer's doing; the next one tells whether the place is slow.
+  const isConfirmed = extendSlowRun(learned, event.count, slowness);
+  const weight = isConfirmed ? 1 : Math.min(1, event.count / measuredMin);
+  const believed = isConfirmed ? learned.slowRunLeast : 0;
   forEachCell(learned, event, (cell) => {
     const former = learned.cellSlow[cell] || learned.headSlow;
-    // One slow read is a retry of the drive's; the next one tells whether the place is slow.
-    learned.headSlow = clamp(slowness, 1, surpriseMax * former);
+    const most = Math.max(surpriseMax * former, believed);
+    const measured = clamp(slowness, 2 - most, most);
+    learned.headSlow = Math.max(1, former + (measured - former) * weight);
     learned.cellSlow[cell] = learned.headSlow;
     if (learned.headSlow > slowFactor && former <= slowFactor) learned.news += 1;
   });
+}
+
+/** Says whether slow reads in a row are more than one spot's retries. */
+function extendSlowRun(learned: Learned, count: number, slowness: number): boolean {
+  if (slowness <= slowFactor) {
+    learned.slowRunCount = 0;
+    return false;
+  }
+  const isFirst = learned.slowRunCount === 0;
+  learned.slowRunCount += count;
+  learned.slowRunLeast = isFirst ? slowness : Math.min(learned.slowRunLeast, slowness);
+  return !isFirst && learned.slowRunCount >= measuredMin;
+}
+
+/** Whether the last read, which ended here, was slower than the place was known to be. */
+export function isDoubtful(learned: Learned, lba: number): boolean {
+  const { headLba, headSlow, slowRunCount, slowRunLeast } = learned;
+  return headLba === lba && slowRunCount > 0 && slowRunLeast > 2 * headSlow;
 }
 
 function forEachCell(
@@ -463,6 +495,8 @@ const keptNumbers = [
   'seekMs',
   'headLba',
   'headSlow',
+  'slowRunCount',
+  'slowRunLeast',
   'failMs',
   'named',
   'retried',
