@@ -235,6 +235,11 @@ export function physicalCountOf({ physicalSectorBytes, sectorBytes }: DriveIdent
   return Number.isInteger(count) && count >= 1 && count <= physicalCountMax ? count : 1;
 }
 
+/** Whether the physical sector is certain. A drive or bridge that claims 512 bytes may hide larger ones. */
+function isPhysicalTold(drive: DriveIdentity): boolean {
+  return drive.sectorBytes !== 512 || physicalCountOf(drive) > 1;
+}
+
 /** Where the last finished sector ends: an image shorter than this has lost some. */
 function claimedCount(map: RunMap): number {
   const last = map.previous(map.size, statuses.finished);
@@ -282,6 +287,7 @@ function freshState(options: CaseOptions, map?: RunMap): JobState {
     sectorCount,
     sectorBytes,
     physicalCount,
+    physicalKnown: options.physicalCount !== undefined || isPhysicalTold(drive),
     passes,
     scope,
     ...(map && { map }),
@@ -363,6 +369,7 @@ function takeOver(
   };
   const given = scaled(unpackScope(state.given.scope, former.sectorCount));
   const fresh = freshState({ ...options, scope: options.scope ?? given, physicalCount }, map);
+  fresh.plan.physicalKnown = options.physicalCount !== undefined || isPhysicalTold(drive);
   // The same domain as before keeps what was taken out of it while the job ran.
   if (isSame(fresh.given.scope, packScope(given))) fresh.plan.scope = scaled(state.plan.scope);
   scaled(state.plan.notes, fresh.plan.notes);

@@ -248,6 +248,9 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
     case 'end-pass':
       note({ kind: 'pass-ended', index: step.index });
       return;
+    case 'learn-physical':
+      note({ kind: 'physical-learned', count: step.count });
+      return;
     case 'price':
       note({ kind: 'priced', price: step.price, lba: step.lba });
       return;

@@ -132,6 +132,9 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
       case 'end-pass':
         note({ kind: 'pass-ended', index: step.index });
         return;
+      case 'learn-physical':
+        note({ kind: 'physical-learned', count: step.count });
+        return;
       case 'price':
         note({ kind: 'priced', price: step.price, lba: step.lba });
         return;

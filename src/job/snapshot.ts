@@ -40,6 +40,8 @@ const snapshotSchema = z.object({
   drive: driveIdentitySchema,
   driveKind: z.enum(Object.keys(troublePolicies) as [DriveKind, ...DriveKind[]]),
   physicalCount: count,
+  physicalKnown: z.boolean().default(true),
+  physicalSeen: count.exactOptional(),
   /** The rows in force. */
   passes: z.array(z.unknown()),
   /** The domain, as `packScope` has it; absent: the whole drive. */
@@ -104,6 +106,8 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     drive,
     driveKind,
     physicalCount: plan.physicalCount,
+    physicalKnown: plan.physicalKnown,
+    ...(plan.physicalSeen !== undefined && { physicalSeen: plan.physicalSeen }),
     passes: [...plan.passes],
     ...(scope && { scope }),
     ...(isChanged && { given: givenAsData(state.given) }),
@@ -170,7 +174,10 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   const physicalCount = options.physicalCount ?? snapshot.physicalCount;
   const passes = rowsOf(snapshot.passes);
   const scope = unpackScope(snapshot.scope, sectorCount);
-  const plan = createPlanState({ sectorCount, sectorBytes, physicalCount, passes, map, scope });
+  const physicalKnown = options.physicalCount !== undefined || snapshot.physicalKnown;
+  const drivePlan = { sectorCount, sectorBytes, physicalCount, physicalKnown };
+  const plan = createPlanState({ ...drivePlan, passes, map, scope });
+  if (!physicalKnown) plan.physicalSeen = snapshot.physicalSeen;
   for (const [lba, runCount, value] of triples(snapshot.notes, sectorCount)) {
     plan.notes.set({ lba, count: runCount }, value);
   }

@@ -151,6 +151,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
       return;
     case 'pass-ended':
     case 'priced':
+    case 'physical-learned':
     case 'classified':
     case 'went-back':
     case 'rows-changed':

@@ -178,8 +178,9 @@ export function offersOf(state: PlanState, gap: Gap): Offer[] {
   const landings: ReturnType<typeof landing>[] = [];
   let d = gap.leftGood && !isExpectedHere(state, gap) ? 16 * physicalCount : 0;
   for (; d < gap.count; d = Math.max(d + physicalCount, d * stride)) {
-    const lba = Math.ceil((gap.lba + Math.floor(d)) / physicalCount) * physicalCount;
-    const at = Math.max(lba, gap.lba);
+    // A gap may begin inside a physical sector, and lie all in one.
+    const aligned = Math.ceil((gap.lba + Math.floor(d)) / physicalCount) * physicalCount;
+    const at = d === 0 ? gap.lba : aligned;
     if (at >= endOf(gap)) break;
     if ((landings.at(-1)?.lba ?? -1) >= at) continue;
     landings.push(landing(state, gap, at, failMs));

@@ -58,6 +58,8 @@ export type PlanEvent =
   | { readonly kind: 'pass-ended'; readonly index: number }
   /** A new round of a best-first pass: the least yield worth reading, as a share of healthy reading's. */
   | { readonly kind: 'priced'; readonly price: number; readonly lba: number }
+  /** The damage tells that a physical sector has so many logical ones. */
+  | { readonly kind: 'physical-learned'; readonly count: number }
   /** The pass turns to what a jump had left behind. */
   | { readonly kind: 'went-back'; readonly lba: number; readonly count: number }
   /** A conclusion without a read: both edges of a trimmed run are known. */

@@ -4,6 +4,7 @@ import { outside } from './domain.js';
 import type { BlamedEvent, ChangeEvent, PlanEvent, ReadEvent } from './events.js';
 import { firstPrice, foldLearned, learnAreas } from './learned.js';
 import { actsOn, isForward, noteOf, notes, type Pass, type Reaction } from './pass.js';
+import { adoptPhysical, lookForPhysical, splitsAnEight } from './physical.js';
 import { type PlanState, toPhysical } from './state.js';
 
 /** Applies one event. No I/O, no clock, no chance. */
@@ -22,6 +23,7 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
       state.passIndex = event.index;
       state.passStarted = true;
       resetCursor(state);
+      lookForPhysical(state);
       return;
     case 'pass-ended':
       state.passIndex = event.index + 1;
@@ -32,7 +34,12 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
     case 'priced':
       state.learned.price = event.price;
       learnAreas(state.learned, state.map);
+      lookForPhysical(state);
       state.cursor = event.lba;
+      return;
+    case 'physical-learned':
+      adoptPhysical(state, event.count);
+      if (event.count === 1) restartRows(state);
       return;
     case 'went-back':
       goBack(state, event);
@@ -55,6 +62,10 @@ function foldDoubt(state: PlanState, extents: readonly number[]): void {
     const extent = { lba: extents[at] as number, count: extents[at + 1] as number };
     state.map.setWhere(extent, statuses.finished, statuses['non-tried']);
   }
+  restartRows(state);
+}
+
+function restartRows(state: PlanState): void {
   state.passIndex = 0;
   state.passStarted = false;
   resetCursor(state);
@@ -123,6 +134,8 @@ function foldRead(state: PlanState, event: ReadEvent): void {
   const pass = state.passes[state.passIndex];
   if (!pass || event.outcome === 'not-attempted') return;
   foldLearned(state.learned, event, state.map);
+  if (!state.physicalKnown && state.physicalCount > 1 && splitsAnEight(event))
+    state.physicalSeen = 1;
   state.spent.readMs += event.elapsedMs;
   if (event.outcome !== 'good' && event.outcome !== 'slow') state.spent.faults += 1;
   if (event.goodCount > 0) {

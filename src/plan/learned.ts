@@ -10,7 +10,7 @@ import { createTypical, foldTypical, healthySectorMs, type Typical, typicalMs } 
  * damaged, what a failing read costs. Folded from read events; the same events give the same. Distances
  * `d` are physical sectors. */
 export interface Learned {
-  readonly physicalCount: number;
+  physicalCount: number;
   /** Sectors of one cell. */
   readonly cellCount: number;
   /** By cell, how many times longer than is typical the last reads took; 0 = none yet. */

@@ -13,6 +13,8 @@ export type PlanStep =
   | { readonly kind: 'end-pass'; readonly index: number }
   | { readonly kind: 'go-back'; readonly extent: Extent }
   | { readonly kind: 'classify'; readonly extent: Extent; readonly status: Status }
+  /** What the damage tells of the physical sector is believed from here on. */
+  | { readonly kind: 'learn-physical'; readonly count: number }
   /** Best first: nothing is left that is worth the price; this is the next. */
   | { readonly kind: 'price'; readonly price: number; readonly lba: number }
   | { readonly kind: 'finished' };
@@ -24,6 +26,9 @@ export function plan(state: PlanState, inFlight: readonly Extent[]): PlanStep {
   const index = state.passIndex;
   const pass = state.passes[index];
   if (!pass) return { kind: 'finished' };
+  const { physicalSeen, physicalCount } = state;
+  if (physicalSeen !== undefined && physicalSeen !== physicalCount)
+    return inFlight.length > 0 ? { kind: 'wait' } : { kind: 'learn-physical', count: physicalSeen };
   if (state.endWanted) return inFlight.length > 0 ? { kind: 'wait' } : { kind: 'end-pass', index };
   if (!state.passStarted) return startStep(state, index, pass);
   const step = hasReachedLimit(state, pass) ? undefined : nextStep(state, pass, inFlight);

@@ -11,7 +11,11 @@ export interface PlanState {
   readonly sectorCount: number;
   readonly sectorBytes: number;
   /** Logical sectors of one physical sector, at least 1. */
-  readonly physicalCount: number;
+  physicalCount: number;
+  /** Whether that is certain: the drive says so, or the user. Else the damage may tell better. */
+  physicalKnown: boolean;
+  /** What the damage told of it last, if anything. */
+  physicalSeen: number | undefined;
   /** The rows in force; a change while the job runs replaces them. */
   passes: readonly Pass[];
   /** The domain: priority by sector, 0 = never read (`domain.ts`). */
@@ -60,12 +64,15 @@ export function createPlanState(
   options: Pick<PlanState, 'sectorCount' | 'sectorBytes' | 'physicalCount' | 'passes'> & {
     readonly map?: RunMap;
     readonly scope?: RunMap;
+    readonly physicalKnown?: boolean;
   },
 ): PlanState {
   return {
     sectorCount: options.sectorCount,
     sectorBytes: options.sectorBytes,
     physicalCount: options.physicalCount,
+    physicalKnown: options.physicalKnown ?? true,
+    physicalSeen: undefined,
     passes: options.passes,
     scope: options.scope ?? createRunMap(options.sectorCount, 1),
     map: options.map ?? createRunMap(options.sectorCount),

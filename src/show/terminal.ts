@@ -228,6 +228,8 @@ function describeEvent(
         style: 'yellow',
         text: `LBA ${event.lba} reads differently: ${event.versions} versions, ${event.agreeing} readings agree`,
       };
+    case 'physical-learned':
+      return { style: 'cyan', text: physicalText(event.count) };
     case 'compared':
     case 'read':
     case 'pass-ended':
@@ -239,6 +241,12 @@ function describeEvent(
 }
 
 const settingNames = { lookAhead: 'look-ahead', driveRetries: "the drive's own retries" };
+
+function physicalText(count: number): string {
+  return count > 1
+    ? `bad sectors come in aligned groups of ${count}: from here on ${count} are read at once`
+    : 'bad sectors come singly after all: those called bad are tried again one by one';
+}
 
 /** First and last LBA. */
 function formatRange({ lba, count }: Extent): string {

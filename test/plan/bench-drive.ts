@@ -1,5 +1,5 @@
 import { type Extent, endOf } from '../../src/map/extent.js';
-import type { ReadEvent } from '../../src/plan/events.js';
+import type { PlanEvent, ReadEvent } from '../../src/plan/events.js';
 import { foldPlan } from '../../src/plan/fold.js';
 import type { Pass } from '../../src/plan/pass.js';
 import { type PlanStep, plan } from '../../src/plan/planner.js';
@@ -11,6 +11,8 @@ export interface Damage {
   readonly bad: ReadonlySet<number>;
   readonly slow?: ReadonlySet<number>;
   readonly namesLba?: boolean;
+  /** The true size, where the plan may be wrong about it. */
+  readonly physicalCount?: number;
 }
 
 export interface LoggedRead extends Extent {
@@ -25,7 +27,7 @@ export function standardState(sectorCount: number, physicalCount = 1, retries = 
 
 /** How the damage answers a read, without time. */
 export function answer(state: PlanState, damage: Damage, extent: Extent, pass: Pass): ReadEvent {
-  const size = state.physicalCount;
+  const size = damage.physicalCount ?? state.physicalCount;
   const read: ReadEvent = {
     kind: 'read',
     role: 'pass',
@@ -48,7 +50,16 @@ export function answer(state: PlanState, damage: Damage, extent: Extent, pass: P
 }
 
 /** Runs a plan to its end on such damage, with `windowMax` reads under way, and returns every read. */
-export function runPlan(state: PlanState, damage: Damage, windowMax = 1): LoggedRead[] {
+export function runPlan(
+  state: PlanState,
+  damage: Damage,
+  windowMax = 1,
+  see: (event: PlanEvent) => void = () => {},
+): LoggedRead[] {
+  const fold = (event: PlanEvent) => {
+    see(event);
+    foldPlan(state, event);
+  };
   const log: LoggedRead[] = [];
   const flight: { extent: Extent; pass: Pass }[] = [];
   let stopped = false;
@@ -67,15 +78,19 @@ export function runPlan(state: PlanState, damage: Damage, windowMax = 1): Logged
       if (event.outcome === 'fault' || (event.outcome === 'slow' && pass.onSlow !== 'go-on'))
         stopped = true;
       if (!skipped) log.push({ ...extent, pass, outcome: event.outcome });
-      foldPlan(state, skipped ? { ...event, outcome: 'not-attempted', goodCount: 0 } : event);
+      fold(skipped ? { ...event, outcome: 'not-attempted', goodCount: 0 } : event);
     } else if (step.kind === 'start-pass') {
-      foldPlan(state, { kind: 'pass-started', index: step.index, name: step.pass.name });
+      fold({ kind: 'pass-started', index: step.index, name: step.pass.name });
     } else if (step.kind === 'end-pass') {
-      foldPlan(state, { kind: 'pass-ended', index: step.index });
+      fold({ kind: 'pass-ended', index: step.index });
     } else if (step.kind === 'go-back') {
-      foldPlan(state, { kind: 'went-back', ...step.extent });
+      fold({ kind: 'went-back', ...step.extent });
+    } else if (step.kind === 'price') {
+      fold({ kind: 'priced', price: step.price, lba: step.lba });
+    } else if (step.kind === 'learn-physical') {
+      fold({ kind: 'physical-learned', count: step.count });
     } else if (step.kind === 'classify') {
-      foldPlan(state, { kind: 'classified', ...step.extent, status: step.status });
+      fold({ kind: 'classified', ...step.extent, status: step.status });
     } else {
       if (step.kind !== 'finished') throw new Error(`stuck at ${step.kind}`);
       return log;

@@ -56,6 +56,8 @@ function eventsAfter(state: PlanState, damage: Ailing): PlanEvent[] {
   switch (step.kind) {
     case 'price':
       return [{ kind: 'priced', price: step.price, lba: step.lba }];
+    case 'learn-physical':
+      return [{ kind: 'physical-learned', count: step.count }];
     case 'go-back':
       return [{ kind: 'went-back', ...step.extent }];
     case 'start-pass':
