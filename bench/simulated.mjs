@@ -11,7 +11,7 @@ import { troublePolicies } from '../dist/src/power/policy.js';
 import { loadPreset } from '../dist/src/preset-files.js';
 
 const noData = { read() {}, close() {} };
-const shares = [0.5, 0.9, 0.99, 0.999];
+const shares = [0.5, 0.9, 0.99, 0.999, 0.9999];
 
 /** The physical sectors that no try can read, one byte each, and how many sectors the others hold. */
 export function truthOf(scenario) {
