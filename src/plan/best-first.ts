@@ -148,8 +148,7 @@ const stride = 1.4;
 
 /** The read that a gap offers at this price: the nearest to its damaged side that is worth it. */
 function choose(state: PlanState, pass: Pass, gap: Gap, price: number): Extent | undefined {
-  const offers = offersOf(state, gap);
-  for (const offer of offers) {
+  for (const offer of offersOf(state, gap)) {
     if (offer.worth >= price) return sized(state, pass, gap, offer.lba);
   }
   return undefined;
@@ -161,48 +160,65 @@ interface Offer {
   readonly worth: number;
 }
 
-/** What may be read in a gap, from its left end on. */
-export function offersOf(state: PlanState, gap: Gap): Offer[] {
-  const { learned, physicalCount } = state;
-  const healthyMs = healthySectorMs(learned.typical);
+/** What may be read in a gap, from its left end on; made one by one, as most of the time the first is taken. */
+export function* offersOf(state: PlanState, gap: Gap): Generator<Offer, void, undefined> {
+  const { learned } = state;
   const failMs = Math.max(learned.failMs, 100 * typicalMs(learned.typical, 64));
   if (gap.tainted) {
-    const physicals = Math.max(1, gap.count / physicalCount);
-    const gain = gap.leftGood ? gap.count / 2 : gap.count / 4;
-    const ms = failMs + gain * contiguousMs(learned, gap.lba);
-    return [{ lba: gap.lba, worth: ((physicals < 2 ? 0.05 : 1) * gain * healthyMs) / ms }];
+    yield { lba: gap.lba, worth: taintedWorth(state, gap, failMs) };
+    return;
   }
-  const offers: Offer[] = [];
-  if (gap.leftGood) offers.push({ lba: gap.lba, worth: contiguousWorth(state, gap, failMs) });
+  if (gap.leftGood) yield { lba: gap.lba, worth: contiguousWorth(state, gap, failMs) };
   // A landing inside: from the left outwards, each compared with the next one further out.
-  const landings: ReturnType<typeof landing>[] = [];
+  const healthyMs = healthySectorMs(learned.typical);
+  let here: Landing | undefined;
+  for (const lba of landingsOf(state, gap)) {
+    const next = landing(state, gap, lba, failMs);
+    if (here) yield { lba: here.lba, worth: Math.min(average(here), marginal(here, next)) };
+    here = next;
+  }
+  if (here) yield { lba: here.lba, worth: average(here) };
+
+  function average({ risk, gain, ms }: Landing): number {
+    return ((1 - risk) * gain * healthyMs) / ms;
+  }
+
+  function marginal({ lba, risk, sectorMs }: Landing, next: Landing): number {
+    const gain = next.lba - lba;
+    const ms = (risk - next.risk) * failMs + gain * sectorMs;
+    return (gain * healthyMs) / Math.max(ms, gain * healthyMs);
+  }
+}
+
+/** The bad sector of a failed group is yet to be found; what lies before it comes. */
+function taintedWorth({ learned, physicalCount }: PlanState, gap: Gap, failMs: number): number {
+  const gain = gap.leftGood ? gap.count / 2 : gap.count / 4;
+  const ms = failMs + gain * contiguousMs(learned, gap.lba);
+  const isLast = gap.count < 2 * physicalCount;
+  return ((isLast ? 0.05 : 1) * gain * healthySectorMs(learned.typical)) / ms;
+}
+
+/** LBAs inside a gap, ascending, each further from its left end by a factor. */
+function* landingsOf(state: PlanState, gap: Gap): Generator<number, void, undefined> {
+  const { learned, physicalCount } = state;
+  let last = -1;
   let d = gap.leftGood && !isExpectedHere(state, gap) ? 16 * physicalCount : 0;
   for (; d < gap.count; d = Math.max(d + physicalCount, d * stride)) {
     // A gap may begin inside a physical sector, and lie all in one.
     const aligned = Math.ceil((gap.lba + Math.floor(d)) / physicalCount) * physicalCount;
     const at = d === 0 ? gap.lba : aligned;
-    if (at >= endOf(gap)) break;
-    if ((landings.at(-1)?.lba ?? -1) >= at) continue;
-    landings.push(landing(state, gap, at, failMs));
+    if (at >= endOf(gap)) return;
+    if (at <= last) continue;
+    yield at;
+    last = at;
     // The end of a weak band is a place of its own.
     const band = weakBandFrom(learned.heads, at);
     if (band && band.lba <= at && endOf(band) - gap.lba < d * stride && endOf(band) < endOf(gap)) {
       const behind = Math.ceil(endOf(band) / physicalCount) * physicalCount;
-      if (behind > at && behind < endOf(gap)) landings.push(landing(state, gap, behind, failMs));
+      if (behind > at && behind < endOf(gap)) yield behind;
+      last = Math.max(last, behind);
     }
   }
-  for (const [index, here] of landings.entries()) {
-    const next = landings[index + 1];
-    const average = ((1 - here.risk) * here.gain * healthyMs) / here.ms;
-    let worth = average;
-    if (next) {
-      const gain = next.lba - here.lba;
-      const ms = (here.risk - next.risk) * failMs + gain * here.sectorMs;
-      worth = Math.min(average, (gain * healthyMs) / Math.max(ms, gain * healthyMs));
-    }
-    offers.push({ lba: here.lba, worth });
-  }
-  return offers;
 }
 
 /** Whether expected damage may begin with the next sector. */
@@ -237,7 +253,16 @@ function edgeRate({ learned }: PlanState, d: number): number {
   return (survival(learned.badSurvival, d - 1) - here) / Math.max(1e-6, 1 - here);
 }
 
-function landing(state: PlanState, gap: Gap, lba: number, failMs: number) {
+/** A read further in: the chance that it fails, the sectors that it opens if it does not, and the time of both. */
+interface Landing {
+  readonly lba: number;
+  readonly risk: number;
+  readonly gain: number;
+  readonly ms: number;
+  readonly sectorMs: number;
+}
+
+function landing(state: PlanState, gap: Gap, lba: number, failMs: number): Landing {
   const { learned, physicalCount } = state;
   const here = isExpectedHere(state, gap) ? gap.expected : undefined;
   const leftBad = here ? Math.max(gap.lba, here.lba) : gap.leftFrom;
@@ -263,7 +288,7 @@ function landing(state: PlanState, gap: Gap, lba: number, failMs: number) {
   const run = Math.min(gap.rightGood ? whole : whole / 2, physicalCount / rate);
   const sectorMs = landingMs(learned, gap, lba);
   // Dense damage ends the run with a failing read; what is usual on this drive is no reason to go elsewhere.
-  const excess = Math.max(0, rate - 4 * spotRate(learned));
+  const excess = Math.max(weak ? weak.spotRate : 0, rate - 4 * spotRate(learned));
   const hits = (run * excess) / physicalCount;
   const ms = (risk + (1 - risk) * hits) * failMs + (1 - risk) * run * sectorMs + learned.seekMs;
   return { lba, risk, gain: run, ms, sectorMs };
@@ -310,6 +335,8 @@ function landingSlowness(learned: Learned, gap: Gap, lba: number): number {
 
 /** A failing read wears the drive like so many good ones. */
 const strainReads = 4000;
+/** ... and is worth so many times its own time. */
+const strainTimes = 4;
 const groupMin = 16;
 /** Sectors of a group once groups have failed without a word where: what is lost in one is read singly. */
 const cautiousCount = 128;
@@ -349,7 +376,10 @@ function readPhysicals(state: PlanState, pass: Pass, gap: Gap, lba: number): num
   const landed = lba > gap.lba || !gap.leftGood ? 1 / groupMin : 0;
   const density = Math.max(localSpotRate(learned, lba), weakAt(learned, lba)?.spotRate ?? 0);
   const rate = density + edge + landed;
-  if (rate * strainReads > 1) return 1;
+  // Short reads take their time, too.
+  const singleMs = typicalMs(learned.typical, physicalCount);
+  const overheadMs = singleMs - physicalCount * healthySectorMs(learned.typical);
+  if (rate * strainReads > 1 && rate * strainTimes * learned.failMs > overheadMs) return 1;
   // A place that may be slow: a short read tells.
   if (isDoubtful(learned, lba)) return Math.max(1, Math.min(most, doubtCount / physicalCount));
   return Math.max(1, Math.min(most, Math.floor(cautiousCount / physicalCount)));
