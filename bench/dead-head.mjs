@@ -16,7 +16,13 @@ function diskOf(sectorCount, bandSectors) {
     sectorCount,
     physicalSectorBytes: 512 * physical,
     contents: 'zeros',
-    mechanics: { heads, bandSectors, outerBytesPerSecond: 200e6, innerBytesPerSecond: 95e6, seekMaxMs: 16 },
+    mechanics: {
+      heads,
+      bandSectors,
+      outerBytesPerSecond: 200e6,
+      innerBytesPerSecond: 95e6,
+      seekMaxMs: 16,
+    },
     faults: [{ kind: 'bad', head: dead, errorMs: 1000 }],
   });
 }
@@ -30,58 +36,75 @@ function readableOf(sectorCount, bandSectors) {
   return sectorCount - lost;
 }
 
-/** Rehearses until every sector of the good heads is in, or until trimming. Failing reads by dead band, in the
- * order in which the bands were first met. */
+/** Shares of the good heads at which the failing reads are counted. Where the copying phase of others ends, and
+ * trimming begins, they have between the last two of these. */
+const shares = [0.9, 0.99, 0.999, 0.9999];
+
+/** Rehearses until nearly all of the good heads is in, or until trimming. Failing reads by dead band, in the order
+ * in which the bands were first met, at each of `shares`. */
 function countByBand(disk, readable, preset, path) {
   const { bandSectors } = disk.mechanics;
   const byBand = new Map();
+  const atShares = [];
   let failing = 0;
   const score = rehearseOn(disk, { readable }, preset, path, {
-    onEvent(event, state, count) {
+    onEvent(event, { plan }, count) {
       if (count.failing > failing && event.kind === 'read') {
         failing = count.failing;
-        const band = Math.floor((event.faultLba ?? event.lba) / bandSectors);
+        const met = Math.floor((event.faultLba ?? event.lba) / bandSectors);
+        // A read that began before the dead band ran into it.
+        const band = met % heads === dead ? met : met + 1;
         byBand.set(band, (byBand.get(band) ?? 0) + 1);
       }
-      const { plan } = state;
-      return (
-        plan.map.countOf(statuses.finished) >= readable ||
-        plan.passes[plan.passIndex]?.phase !== 'copy'
-      );
+      const finished = plan.map.countOf(statuses.finished);
+      while (atShares.length < shares.length && finished >= shares[atShares.length] * readable)
+        atShares.push([...byBand.values()]);
+      const isTrimming = plan.passes[plan.passIndex]?.phase !== 'copy';
+      return atShares.length === shares.length || isTrimming;
     },
   });
-  return { score, perBand: [...byBand.values()] };
+  return { score, atShares: [...atShares, [...byBand.values()]].slice(0, shares.length) };
 }
 
-/** dead-head [--gb 1000] [--band-mb 800] [--path imager|device] [PRESET…] */
+/** Failing reads of a band behind the first ones: mean and most. */
+function ofBand(perBand) {
+  const learned = perBand.slice(learningBands);
+  return learned.length > 0 ? `${mean(learned).toFixed(2)} (${Math.max(...learned)})` : '–';
+}
+
+/** dead-head [--gb 1000] [--band-mb 800] [--path imager,device] [PRESET…] */
 export function deadHead(...words) {
   const { plain, options } = parseWords(words);
   const sectorCount = Math.floor((Number(options.gb ?? 1000) * 1e9) / 512 / physical) * physical;
   const bandSectors = Math.round((Number(options['band-mb'] ?? 800) * 1e6) / 512);
-  const presets = plain.length > 0 ? plain : ['adaptive', 'standard'];
-  const pathNames = options.path ? [options.path] : Object.keys(paths);
+  const presets = plain.length > 0 ? plain : ['adaptive'];
+  const pathNames = options.path?.split(',') ?? ['imager'];
   const disk = diskOf(sectorCount, bandSectors);
   const readable = readableOf(sectorCount, bandSectors);
   const bands = Math.floor((Math.ceil(sectorCount / bandSectors) + heads - 1 - dead) / heads);
   console.log(
-    `\nOne dead head of four, ${(sectorCount * 512) / 1e9} GB, bands of ${(bandSectors * 512) / 1e6} MB, ${bands} of them dead; failing reads until the good heads are in, or until trimming.\n`,
+    `\nOne dead head of four, ${(sectorCount * 512) / 1e9} GB, bands of ${(bandSectors * 512) / 1e6} MB, ${bands} of them dead. Failing reads of a dead band, mean (most) of those behind the first ${learningBands} that were met, when so much of the good heads was in; target: ≤ 2 before trimming.\n`,
   );
-  head('preset', 'path', 'delivered', 'failing reads', 'dead bands met', 'mean of a band', 'most', `mean behind the first ${learningBands}`, 'most', 'model h', 'wall s');
+  head(
+    ...['preset', 'path', 'failing reads', 'dead bands met'],
+    ...shares.map((share) => `at ${100 * share} %`),
+    ...['model h', 'wall s'],
+  );
   for (const path of pathNames)
     for (const preset of presets) {
       const from = performance.now();
-      const { score, perBand } = countByBand(disk, readable, preset, paths[path]);
-      const learned = perBand.slice(learningBands);
+      const { score, atShares } = countByBand(disk, readable, preset, paths[path]);
       row(
         preset,
         path,
-        `${(100 * score.delivered).toFixed(4)} %`,
         score.failing,
-        perBand.length,
-        perBand.length > 0 ? mean(perBand).toFixed(2) : '–',
-        Math.max(0, ...perBand),
-        learned.length > 0 ? mean(learned).toFixed(2) : '–',
-        Math.max(0, ...learned),
+        atShares.at(-1)?.length ?? 0,
+        ...shares.map((share, at) => {
+          const cell = at < atShares.length ? ofBand(atShares[at]) : '–';
+          return score.delivered >= share
+            ? cell
+            : `${cell} at ${(100 * score.delivered).toFixed(3)} %`;
+        }),
         (score.seconds / 3600).toFixed(1),
         ((performance.now() - from) / 1000).toFixed(0),
       );

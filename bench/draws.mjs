@@ -1,8 +1,9 @@
 // Draws failing drives, family by family, each from its own seed. The ranges are wider than any one drive's and come
 // from what such drives are like: sizes are small, so that a drive rehearses in a moment, and heads, bands, tracks and
 // damage are scaled with them.
-import { defineScenario } from '../dist/hardware-sim/scenario.js';
+
 import { createRandom, hash } from '../dist/hardware-sim/random.js';
+import { defineScenario } from '../dist/hardware-sim/scenario.js';
 
 /** What draws of one seed have in common. */
 function dice(seed) {
@@ -93,8 +94,13 @@ function weakHead(random) {
   const perMillion = random.spread(1500, densest);
   const weak = [random.whole(0, heads - 1)];
   if (heads > 3 && random.chance(0.1)) weak.push((weak[0] + random.whole(1, heads - 1)) % heads);
-  const slowness = random.chance(0.5) ? [{ kind: 'slow', head: weak[0], extraMs: random.spread(0.5, 15) * drive.physical / 8 }] : [];
-  const stray = apart(strewn(random, drive, random.whole(0, 5), () => 1), drive);
+  const slowness = random.chance(0.5)
+    ? [{ kind: 'slow', head: weak[0], extraMs: (random.spread(0.5, 15) * drive.physical) / 8 }]
+    : [];
+  const stray = apart(
+    strewn(random, drive, random.whole(0, 5), () => 1),
+    drive,
+  );
   const faults = [
     ...weak.map((head) => ({ kind: 'bad', head, perMillion: perMillion / weak.length, errorMs })),
     ...slowness,
@@ -119,7 +125,8 @@ function scratch(random) {
     const at = random.uniform(0.02, 0.9) * drive.sectorCount;
     for (let mark = 0; mark < marks; mark++) {
       const lba = aligned(at + mark * pitch + random.uniform(-jitter, jitter), drive);
-      const count = Math.min(width(), Math.max(1, Math.floor(pitch / drive.physical / 4))) * drive.physical;
+      const count =
+        Math.min(width(), Math.max(1, Math.floor(pitch / drive.physical / 4))) * drive.physical;
       const isHere = head === undefined || Math.floor(lba / bandSectors) % heads === head;
       if (isHere && !random.chance(missing)) spots.push({ lba, count });
     }
@@ -136,7 +143,16 @@ function scattered(random) {
   if (random.chance(0.5)) {
     const near = random.spread(100, 5000);
     for (const { lba } of spots.slice(0, random.whole(1, Math.ceil(spots.length / 3))))
-      spots.push(...strewn(random, drive, random.whole(1, 3), width, lba, Math.min(lba + near, drive.sectorCount - 1)));
+      spots.push(
+        ...strewn(
+          random,
+          drive,
+          random.whole(1, 3),
+          width,
+          lba,
+          Math.min(lba + near, drive.sectorCount - 1),
+        ),
+      );
   }
   return { ...drive.input, faults: badRows(apart(spots, drive), { errorMs: errorDice(random) }) };
 }
@@ -156,7 +172,12 @@ function slowZone(random) {
     faults.push({ kind: 'slow', lba, count, extraMs });
     if (random.chance(0.25)) continue;
     const howMany = Math.min(60, Math.ceil(count / random.spread(800, 10_000)));
-    faults.push(...badRows(apart(strewn(random, drive, howMany, widthDice(random), lba, lba + count), drive), { errorMs }));
+    faults.push(
+      ...badRows(
+        apart(strewn(random, drive, howMany, widthDice(random), lba, lba + count), drive),
+        { errorMs },
+      ),
+    );
   }
   return { ...drive.input, faults };
 }
@@ -167,7 +188,10 @@ function flaky(random) {
   const errorMs = errorDice(random, 1500);
   const hopeless = random.uniform(0, 0.5);
   const [least, most] = [random.spread(0.03, 0.3), random.uniform(0.3, 0.8)];
-  const spots = apart(strewn(random, drive, Math.round(random.spread(15, 110)), () => random.whole(1, 6)), drive);
+  const spots = apart(
+    strewn(random, drive, Math.round(random.spread(15, 110)), () => random.whole(1, 6)),
+    drive,
+  );
   const faults = spots.map((spot) => ({
     kind: 'bad',
     ...spot,
@@ -183,7 +207,9 @@ function hangSpots(random) {
   const answering = random.one(['nothing', 'error']);
   const until = random.one(['hard-reset', 'power-cycle', 'power-cycle']);
   const errorMs = random.spread(3000, 40_000);
-  const hangs = strewn(random, drive, random.whole(1, 6), () => (random.chance(0.7) ? 1 : random.whole(2, 12)));
+  const hangs = strewn(random, drive, random.whole(1, 6), () =>
+    random.chance(0.7) ? 1 : random.whole(2, 12),
+  );
   const wide = random.spread(4, 96);
   const bad = strewn(random, drive, random.whole(4, 30), () => Math.round(random.spread(1, wide)));
   const spots = apart([...hangs.map((spot) => ({ ...spot, hang: true })), ...bad], drive);
@@ -207,7 +233,10 @@ function clusters(random) {
     ...strewn(random, drive, random.whole(2, 9), wide),
     ...strewn(random, drive, random.whole(2, 30), () => random.whole(1, 4)),
   ];
-  return { ...drive.input, faults: badRows(apart(spots, drive), { errorMs: errorDice(random, 2000) }) };
+  return {
+    ...drive.input,
+    faults: badRows(apart(spots, drive), { errorMs: errorDice(random, 2000) }),
+  };
 }
 
 export const families = {
@@ -226,4 +255,5 @@ export function drawInput(family, seed) {
   return { seed: own % 1_000_000, ...families[family](dice(own)) };
 }
 
-export const drawScenario = (family, seed) => defineScenario(drawInput(family, seed), `${family} ${seed}`);
+export const drawScenario = (family, seed) =>
+  defineScenario(drawInput(family, seed), `${family} ${seed}`);

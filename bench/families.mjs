@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
-import { drawInput, drawScenario, families as all } from './draws.mjs';
+import { families as all, drawInput, drawScenario } from './draws.mjs';
 import { paths, rehearseOn, truthOf } from './simulated.mjs';
 import { head, mean, parseWords, ratioWithInterval, row, sum } from './tools.mjs';
 
@@ -19,7 +19,10 @@ function rehearseAll({ family, seed, path, presets, retries }) {
   const scores = {};
   for (const preset of presets) {
     const from = performance.now();
-    const { state, ...score } = rehearseOn(scenario, truth, preset, paths[path], { rowFilter, durationMaxMs });
+    const { state, ...score } = rehearseOn(scenario, truth, preset, paths[path], {
+      rowFilter,
+      durationMaxMs,
+    });
     scores[preset] = { ...score, wall: (performance.now() - from) / 1000 };
   }
   const { lostPhysicals } = truth;
@@ -62,7 +65,8 @@ function tasksOf(words, presets, pathNames, retries) {
   const first = Number(options.first ?? 1);
   const names = options.only?.split(',') ?? Object.keys(all);
   const unknown = names.find((name) => !all[name]);
-  if (unknown) throw new Error(`no such family: ${unknown}; there are ${Object.keys(all).join(', ')}`);
+  if (unknown)
+    throw new Error(`no such family: ${unknown}; there are ${Object.keys(all).join(', ')}`);
   const chosen = options.path?.split(',') ?? pathNames;
   const wrong = chosen.find((name) => !paths[name]);
   if (wrong) throw new Error(`no such path: ${wrong}; there are ${Object.keys(paths).join(', ')}`);
@@ -74,9 +78,12 @@ function tasksOf(words, presets, pathNames, retries) {
         tasks.push({ family, seed, path, presets: own, retries });
   if (options.save) {
     mkdirSync(options.save, { recursive: true });
+    // JSON is YAML.
     for (const { family, seed } of tasks)
-      // JSON is YAML.
-      writeFileSync(join(options.save, `${family}-${seed}.yaml`), JSON.stringify(drawInput(family, seed), null, 1));
+      writeFileSync(
+        join(options.save, `${family}-${seed}.yaml`),
+        JSON.stringify(drawInput(family, seed), null, 1),
+      );
   }
   return { tasks, howMany, first, own, each: options.each === true };
 }
@@ -110,7 +117,23 @@ const digitsOf = (name) => (name === 'delivered' ? 5 : 2);
 
 function printEach(results) {
   console.log('');
-  head('drive', 'path', 'unreadable', 'preset', 'ended', 'delivered', 'failing', 's', 'until 50 %', 'until 99 %', 'failing until 99 %', 'reads', 'power cycles', 'left', 'wall s');
+  head(
+    'drive',
+    'path',
+    'unreadable',
+    'preset',
+    'ended',
+    'delivered',
+    'failing',
+    's',
+    'until 50 %',
+    'until 99 %',
+    'failing until 99 %',
+    'reads',
+    'power cycles',
+    'left',
+    'wall s',
+  );
   for (const { family, seed, path, lostPhysicals, scores } of results)
     for (const [preset, score] of Object.entries(scores))
       row(
@@ -134,7 +157,9 @@ function printEach(results) {
 
 /** The drives on which we do worst beside the peer, and how to have them again. */
 function printWorst(results, pair) {
-  console.log('\nWorst drives, each with its ratio; again with `npm run bench -- families 1 --each --only FAMILY --path PATH --first SEED`.\n');
+  console.log(
+    '\nWorst drives, each with its ratio; again with `npm run bench -- families 1 --each --only FAMILY --path PATH --first SEED`.\n',
+  );
   const names = Object.keys(measures);
   head('family', 'path', ...names);
   for (const group of grouped(results)) {
@@ -143,7 +168,10 @@ function printWorst(results, pair) {
         .map((result) => ({ seed: result.seed, ratio: ratioOf(result, measures[name], pair) }))
         .filter(({ ratio }) => ratio !== undefined)
         .sort((a, b) => (name === 'delivered' ? a.ratio - b.ratio : b.ratio - a.ratio));
-      return ranked.slice(0, 3).map(({ seed, ratio }) => `${ratio.toFixed(digitsOf(name))} (${seed})`).join(', ');
+      return ranked
+        .slice(0, 3)
+        .map(({ seed, ratio }) => `${ratio.toFixed(digitsOf(name))} (${seed})`)
+        .join(', ');
     });
     row(group[0].family, group[0].path, ...cells);
   }
@@ -161,7 +189,12 @@ function grouped(results) {
 
 /** families [N=50] [--first SEED] [--only FAMILY,…] [--path imager,device] [--preset NAME] [--each] [--save FOLDER] */
 export async function families(...words) {
-  const { tasks, howMany, first, own, each } = tasksOf(words, ['adaptive', 'ddrescue'], ['imager', 'device'], ['flaky']);
+  const { tasks, howMany, first, own, each } = tasksOf(
+    words,
+    ['adaptive', 'ddrescue'],
+    ['imager', 'device'],
+    ['flaky'],
+  );
   const [ours, peer] = own;
   console.log(
     `\nOwn simulator, ${howMany} drives a family (seeds ${first} to ${first + howMany - 1}), rehearsed. ${ours} divided by ${peer}'s rows: geometric mean (95 % confidence interval). Path imager: the failing LBA is reported; device: it is not. Failing reads count one more on both sides.\n`,
@@ -180,24 +213,40 @@ export async function families(...words) {
     );
   for (const group of groups) printRow(group[0].family, group[0].path, group);
   for (const path of new Set(results.map((result) => result.path)))
-    printRow('**all**', path, results.filter((result) => result.path === path));
+    printRow(
+      '**all**',
+      path,
+      results.filter((result) => result.path === path),
+    );
   printWorst(results, own);
   if (each) printEach(results);
 }
 
 /** limit [N=50] …: as `families`. Failing reads without retries, for each physical sector that cannot be read. */
 export async function limit(...words) {
-  const { tasks, howMany, first, own, each } = tasksOf(words, ['adaptive', 'ddrescue'], ['imager'], []);
+  const { tasks, howMany, first, own, each } = tasksOf(
+    words,
+    ['adaptive', 'ddrescue'],
+    ['imager'],
+    [],
+  );
   console.log(
     `\nOwn simulator, ${howMany} drives a family (seeds ${first} to ${first + howMany - 1}), the failing LBA is reported, no retries: failing reads for each physical sector that stays unread.\n`,
   );
   const results = await onAllCores(tasks);
-  head('family', ...own.flatMap((preset) => [`${preset}: all drives`, 'mean of drives', 'worst drive (seed)']));
+  head(
+    'family',
+    ...own.flatMap((preset) => [`${preset}: all drives`, 'mean of drives', 'worst drive (seed)']),
+  );
   const shareOf = ({ scores, lostPhysicals }, preset) =>
     scores[preset].failing / Math.max(1, lostPhysicals, scores[preset].badPhysicals);
   for (const group of grouped(results)) {
     const cells = own.flatMap((preset) => {
-      const unread = sum(group.map(({ scores, lostPhysicals }) => Math.max(lostPhysicals, scores[preset].badPhysicals)));
+      const unread = sum(
+        group.map(({ scores, lostPhysicals }) =>
+          Math.max(lostPhysicals, scores[preset].badPhysicals),
+        ),
+      );
       const failing = sum(group.map(({ scores }) => scores[preset].failing));
       const worst = group.reduce((a, b) => (shareOf(b, preset) > shareOf(a, preset) ? b : a));
       return [

@@ -43,7 +43,11 @@ export function truthOf(scenario) {
 /** How a drive is reached. `imager`: it names the failing LBA, resets and power are at hand. `device`: as a file
  * or block device, an error is an error, nothing more. */
 export const paths = {
-  imager: { names: true, kind: 'hdd', reach: { resets: new Set(['abort', 'soft', 'hard']), power: true } },
+  imager: {
+    names: true,
+    kind: 'hdd',
+    reach: { resets: new Set(['abort', 'soft', 'hard']), power: true },
+  },
   device: { names: false, kind: 'file', reach: { resets: new Set(), power: true } },
 };
 
@@ -133,7 +137,10 @@ export function rehearseOn(scenario, truth, presetName, path, options = {}) {
     seconds: secondsAt(state.atMs),
     delivered: state.plan.map.countOf(statuses.finished) / truth.readable,
     badPhysicals: state.plan.map.countOf(statuses['bad-sector']) / physicalCount,
-    leftCount: sectorCount - state.plan.map.countOf(statuses.finished) - state.plan.map.countOf(statuses['bad-sector']),
+    leftCount:
+      sectorCount -
+      state.plan.map.countOf(statuses.finished) -
+      state.plan.map.countOf(statuses['bad-sector']),
     until,
     state,
   };
