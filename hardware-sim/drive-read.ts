@@ -49,7 +49,15 @@ interface Walk {
   goodCount: number;
   extraMs: number;
   stop: Stop | undefined;
-  readonly wrong: { physical: number; row: PlacedRow; fault: FaultOf<'wrong'>; attempt: number }[];
+  /** Created when the first is found: most reads have none. */
+  wrong: WrongSector[] | undefined;
+}
+
+interface WrongSector {
+  readonly physical: number;
+  readonly row: PlacedRow;
+  readonly fault: FaultOf<'wrong'>;
+  readonly attempt: number;
 }
 
 /** A hung drive that answers at all does so at once. */
@@ -77,7 +85,7 @@ export function read(state: DriveState, request: Request, nowMs: number): DriveR
       goodCount: 0,
       extraMs: 0,
       stop: { kind: 'fault', codes: faultCodes['beyond-capacity'], reportsLba: false },
-      wrong: [],
+      wrong: undefined,
     });
   }
   if (state.stall && startMs >= state.stall.untilMs) state.stall = undefined;
@@ -93,6 +101,78 @@ export function read(state: DriveState, request: Request, nowMs: number): DriveR
   return finish(state, request, nowMs, startMs, walk);
 }
 
+/** Reads that follow each other through an extent. */
+export interface Stride {
+  readonly lba: number;
+  /** Whole reads of `size`. */
+  readonly count: number;
+  /** Sectors of each read. */
+  readonly size: number;
+  readonly forward: boolean;
+  /** No read takes longer than this. */
+  readonly readMsMax: number;
+  /** None begins at or after this time. */
+  readonly endMs: number;
+}
+
+/** What became of a stride: so many reads, all good. */
+export interface StrideResult {
+  readonly readCount: number;
+  readonly elapsedMs: number;
+}
+
+const noStride: StrideResult = { readCount: 0, elapsedMs: 0 };
+
+/** Carries out as many reads of a stride as go well, exactly as `read` would one by one, but in a fraction of
+ * the time. Only where no fault is near and nothing but the reads counts; else none, and `read` is the way. */
+export function readStride(state: DriveState, stride: Stride, nowMs: number): StrideResult {
+  if (!isPlain(state, nowMs) || isNearFault(state, stride)) return noStride;
+  const { mechanics, lookAhead, counters } = state;
+  const { size, forward, readMsMax, endMs } = stride;
+  const total = stride.count / size;
+  const step = forward ? size : -size;
+  let lba = forward ? stride.lba : stride.lba + stride.count - size;
+  let atMs = Math.max(nowMs, state.busyUntilMs);
+  let readCount = 0;
+  for (; readCount < total && atMs < endMs; readCount++) {
+    const serviceMs =
+      mechanics.approachMs(state.positionLba, lba, lookAhead) + mechanics.transferMs(lba, size);
+    if (atMs + serviceMs - atMs > readMsMax) break;
+    counters.travelSectors += Math.abs(lba - state.positionLba) + size;
+    state.positionLba = lba + size;
+    // As the caller adds it up, to the last bit.
+    atMs += atMs + serviceMs - atMs;
+    lba += step;
+  }
+  counters.reads += readCount;
+  state.readsSincePowerOn += readCount;
+  if (readCount === 0) return noStride;
+  state.busyUntilMs = atMs;
+  warm(state, atMs, 'read');
+  return { readCount, elapsedMs: atMs - nowMs };
+}
+
+/** A drive that is ready and well, and whose reads leave nothing behind but that they happened. */
+function isPlain(state: DriveState, nowMs: number): boolean {
+  const { gone, hang, stall, media, heads, calibrated, grown, aliases, rows } = state;
+  if (!state.poweredOn || state.spinUpFailed || gone || hang || stall) return false;
+  if (media || heads !== 'loaded' || !calibrated) return false;
+  // A sum of times may miss by its last bit.
+  if (state.busyUntilMs - nowMs > 1e-3) return false;
+  return (
+    grown.size === 0 &&
+    aliases.length === 0 &&
+    rows.every(({ fault }) => fault.pauseMs === undefined)
+  );
+}
+
+function isNearFault({ rows, ratio, scenario }: DriveState, { lba, count }: Stride): boolean {
+  if (lba + count > scenario.sectorCount) return true;
+  const from = Math.floor(lba / ratio);
+  const end = Math.ceil((lba + count) / ratio);
+  return rows.some((row) => row.meets(from, end));
+}
+
 function ended(outcome: 'silent' | 'gone', elapsedMs: number): DriveRead {
   return { outcome, goodCount: 0, data: nothing, elapsedMs };
 }
@@ -106,10 +186,10 @@ function hungReply(state: DriveState): DriveRead {
 
 /** Passes over the physical sectors of a request until a fault stops it. */
 function walkPlatters(state: DriveState, { lba, count }: Request, startMs: number): Walk {
-  const walk: Walk = { goodCount: count, extraMs: 0, stop: undefined, wrong: [] };
+  const walk: Walk = { goodCount: count, extraMs: 0, stop: undefined, wrong: undefined };
   const from = Math.floor(lba / state.ratio);
   const end = Math.ceil((lba + count) / state.ratio);
-  const rows = state.rows.filter((row) => row.meets(from, end) && isArmed(state, row, startMs));
+  const rows = rowsMet(state, from, end, startMs);
   if (rows.length === 0 && state.grown.size === 0) return walk;
   for (let physical = from; physical < end; physical++) {
     for (const row of rows) {
@@ -124,6 +204,23 @@ function walkPlatters(state: DriveState, { lba, count }: Request, startMs: numbe
     }
   }
   return walk;
+}
+
+const noRows: readonly PlacedRow[] = [];
+
+function rowsMet(
+  state: DriveState,
+  from: number,
+  end: number,
+  startMs: number,
+): readonly PlacedRow[] {
+  let met: PlacedRow[] | undefined;
+  for (const row of state.rows) {
+    if (!row.meets(from, end) || !isArmed(state, row, startMs)) continue;
+    met ??= [];
+    met.push(row);
+  }
+  return met ?? noRows;
 }
 
 function isArmed(state: DriveState, { fault, index }: PlacedRow, nowMs: number): boolean {
@@ -232,6 +329,7 @@ function touchWrong(
   const attempt = nextTry(state, row, physical);
   const drawn = fraction(state.scenario.seed, faultTopic(row.index, 'try'), physical, attempt);
   if (drawn >= fault.wrongChance) return;
+  walk.wrong ??= [];
   walk.wrong.push({ physical, row, fault, attempt });
   // Zeros do not come from the platters: faster than media is how they give themselves away.
   if (fault.data === 'zeros') {
@@ -310,6 +408,7 @@ function finish(
     Math.max(0, mechanics.transferMs(lba, walk.goodCount) + walk.extraMs) +
     (state.calibrated ? 0 : scenario.mechanics.recalibrationMs);
   state.calibrated = true;
+  counters.travelSectors += Math.abs(lba - state.positionLba) + walk.goodCount;
   state.positionLba = lba + walk.goodCount;
   state.busyUntilMs = startMs + serviceMs;
   warm(state, state.busyUntilMs, 'read');
@@ -329,10 +428,10 @@ function finish(
 
 function dataOf(state: DriveState, lba: number, walk: Walk): Uint8Array {
   const { seed, sectorBytes } = state.scenario;
-  if (walk.goodCount === 0) return nothing;
+  if (walk.goodCount === 0 || !state.media) return nothing;
   const data = new Uint8Array(walk.goodCount * sectorBytes);
   state.media.read(lba, data);
-  for (const { physical, row, fault, attempt } of walk.wrong) {
+  for (const { physical, row, fault, attempt } of walk.wrong ?? []) {
     const from = Math.max(0, physical * state.ratio - lba);
     const end = Math.min(walk.goodCount, (physical + 1) * state.ratio - lba);
     for (let index = from; index < end; index++) {

@@ -1,4 +1,4 @@
-import { type PlacedRow, physicalRatio, placeFaults } from './faults.js';
+import { type Damage, type PlacedRow, physicalRatio, placeFaults } from './faults.js';
 import { createMechanics, type Mechanics } from './mechanics.js';
 import type { Media } from './media.js';
 import type { Scenario } from './scenario.js';
@@ -15,7 +15,10 @@ export interface DriveCounters {
   spinUps: number;
   softResets: number;
   hardResets: number;
-  /** How often each sector was read or tried, up to 65,535; absent above 16 Mi sectors. */
+  /** Sectors that the heads passed over on their way and below them. */
+  travelSectors: number;
+  /** How often each sector was read or tried, up to 65,535; absent above 16 Mi sectors, and in a drive
+   * without data. */
   readonly sectorReads: Uint16Array | undefined;
 }
 
@@ -25,9 +28,11 @@ const countedSectorsMax = 16 * 1024 * 1024;
 export interface DriveState {
   readonly scenario: Scenario;
   readonly mechanics: Mechanics;
-  readonly media: Media;
+  /** Absent: reads bring no data. */
+  readonly media: Media | undefined;
   readonly ratio: number;
   readonly rows: readonly PlacedRow[];
+  readonly aliases: readonly FaultOf<'alias'>[];
   readonly counters: DriveCounters;
   poweredOn: boolean;
   firstPowerOnMs: number;
@@ -67,15 +72,20 @@ export interface DriveState {
 }
 
 /** A drive that was never powered. */
-export function createState(scenario: Scenario, media: Media): DriveState {
+export function createState(
+  scenario: Scenario,
+  media: Media | undefined,
+  damage?: Damage,
+): DriveState {
   const mechanics = createMechanics(scenario);
-  const counted = scenario.sectorCount <= countedSectorsMax;
+  const counted = media !== undefined && scenario.sectorCount <= countedSectorsMax;
   return {
     scenario,
     mechanics,
     media,
     ratio: physicalRatio(scenario),
-    rows: placeFaults(scenario, mechanics.headOf),
+    rows: placeFaults(scenario, mechanics.headOf, damage),
+    aliases: scenario.faults.filter((fault) => fault.kind === 'alias'),
     counters: {
       reads: 0,
       failingReads: 0,
@@ -84,6 +94,7 @@ export function createState(scenario: Scenario, media: Media): DriveState {
       spinUps: 0,
       softResets: 0,
       hardResets: 0,
+      travelSectors: 0,
       sectorReads: counted ? new Uint16Array(scenario.sectorCount) : undefined,
     },
     poweredOn: false,
@@ -127,10 +138,10 @@ export function spinUp(state: DriveState, nowMs: number): void {
 
 /** The false identity that this power-on shows, if any. */
 export function aliasOf(state: DriveState): FaultOf<'alias'> | undefined {
+  if (state.aliases.length === 0) return undefined;
   const { powerOns } = state.counters;
-  return state.scenario.faults.find(
-    (fault): fault is FaultOf<'alias'> =>
-      fault.kind === 'alias' &&
+  return state.aliases.find(
+    (fault) =>
       powerOns >= fault.fromPowerOn &&
       powerOns < fault.fromPowerOn + (fault.lasts ?? Number.POSITIVE_INFINITY),
   );

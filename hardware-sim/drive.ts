@@ -1,6 +1,6 @@
 /** A drive that fails as its scenario says. Synchronous and without a clock: every call is told the
  * time and says how long it takes, so that a rehearsal can run as fast as the arithmetic. */
-import { type DriveRead, read } from './drive-read.js';
+import { type DriveRead, read, readStride, type Stride, type StrideResult } from './drive-read.js';
 import {
   aliasOf,
   createState,
@@ -9,13 +9,14 @@ import {
   spinUp,
   warm,
 } from './drive-state.js';
-import { drawFrom, faultTopic } from './faults.js';
+import { type Damage, drawFrom, faultTopic } from './faults.js';
+import { countLost } from './lost.js';
 import type { Mechanics } from './mechanics.js';
 import { createMedia, type Media } from './media.js';
 import type { Scenario } from './scenario.js';
 import type { Cure } from './schema.js';
 
-export type { DriveCounters, DriveRead };
+export type { Damage, DriveCounters, DriveRead, Stride, StrideResult };
 
 export interface SimulatedIdentity {
   readonly model: string;
@@ -40,6 +41,8 @@ export interface SimulatedDrive {
   readonly counters: Readonly<DriveCounters>;
   /** READ DMA EXT. Sent while busy it starts when the drive is free. `count` >= 1. */
   read(request: { readonly lba: number; readonly count: number }, nowMs: number): DriveRead;
+  /** Many reads at once where nothing can go wrong, in a drive without data; see `drive-read.ts`. */
+  readStride(stride: Stride, nowMs: number): StrideResult;
   /** Undefined when the drive does not answer now. */
   identify(nowMs: number): SimulatedIdentity | undefined;
   /** SET FEATURES, read look-ahead. */
@@ -55,21 +58,37 @@ export interface SimulatedDrive {
   condition(nowMs: number): DriveCondition;
   milliamps(nowMs: number): { readonly rail5: number; readonly rail12: number };
   temperatureCelsius(nowMs: number): number;
+  /** Sectors that no read ever gives (`lost.ts`). */
+  lostCount(): number;
   close(): void;
 }
 
-/** A drive in the state in which it was carried in: off and cold. `media` replaces the scenario's
- * contents. Throws SCENARIO_INVALID when an image file cannot be read. */
+export interface SimulatedDriveOptions {
+  /** Instead of the scenario's contents. `none`: reads take their time and bring no data, and how often
+   * each sector was read is not counted. */
+  readonly media?: Media | 'none';
+  /** Bad sectors besides the scenario's faults. */
+  readonly damage?: Damage;
+}
+
+/** A drive in the state in which it was carried in: off and cold.
+ * Throws SCENARIO_INVALID when an image file cannot be read. */
 export function createSimulatedDrive(
-  scenario: Scenario,
-  options: { readonly media?: Media } = {},
+  undamaged: Scenario,
+  options: SimulatedDriveOptions = {},
 ): SimulatedDrive {
-  const state = createState(scenario, options.media ?? createMedia(scenario));
+  const { damage } = options;
+  const scenario = damage
+    ? { ...undamaged, faults: [...undamaged.faults, damage.fault] }
+    : undamaged;
+  const media = options.media === 'none' ? undefined : (options.media ?? createMedia(scenario));
+  const state = createState(scenario, media, damage);
   return {
     scenario,
     mechanics: state.mechanics,
     counters: state.counters,
     read: (request, nowMs) => read(state, request, nowMs),
+    readStride: (stride, nowMs) => readStride(state, stride, nowMs),
     identify: (nowMs) => (answers(state, nowMs) ? identityOf(state) : undefined),
     setLookAhead(on) {
       state.lookAhead = on;
@@ -86,7 +105,8 @@ export function createSimulatedDrive(
       warm(state, nowMs, 'idle');
       return state.celsius;
     },
-    close: () => state.media.close(),
+    lostCount: () => countLost(scenario, state.rows),
+    close: () => state.media?.close(),
   };
 }
 

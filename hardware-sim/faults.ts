@@ -2,7 +2,7 @@
  * that asking costs a binary search a row and a healthy read next to nothing. */
 import { fraction, hash } from './random.js';
 import type { Scenario } from './scenario.js';
-import { isPlaced, type PlacedFault } from './schema.js';
+import { type FaultOf, isPlaced, type PlacedFault } from './schema.js';
 
 export interface PlacedRow {
   readonly fault: PlacedFault;
@@ -12,6 +12,21 @@ export interface PlacedRow {
   meets(from: number, end: number): boolean;
   /** Whether this physical sector has the fault. */
   covers(physical: number): boolean;
+  /** The first physical sector of the place at or after this one, whatever share of the place has the
+   * fault; Infinity = none. */
+  placeFrom(physical: number): number;
+  /** Where the part of the place ends that a physical sector is in. */
+  placeEnd(physical: number): number;
+  /** Share of the physical sectors of the place that have the fault. */
+  readonly share: number;
+}
+
+/** Bad sectors by the million: sorted, disjoint ranges of sectors [from, end) that have one fault. */
+export interface Damage {
+  /** Its place is the ranges, not what it says itself. */
+  readonly fault: FaultOf<'bad'>;
+  readonly froms: Float64Array;
+  readonly ends: Float64Array;
 }
 
 /** Topics of the hash, apart from those of other files. Each row has its own block of topics. */
@@ -47,12 +62,19 @@ export function physicalRatio(scenario: Scenario): number {
 }
 
 /** The rows of a scenario that have a place, in its order. Faults take whole physical sectors: a
- * range is widened to the ones it touches. */
-export function placeFaults(scenario: Scenario, headOf: (lba: number) => number): PlacedRow[] {
+ * range is widened to the ones it touches. `damage` says where its fault, which is one of the rows, is. */
+export function placeFaults(
+  scenario: Scenario,
+  headOf: (lba: number) => number,
+  damage?: Damage,
+): PlacedRow[] {
   const rows: PlacedRow[] = [];
   for (const [index, fault] of scenario.faults.entries()) {
     if (!isPlaced(fault)) continue;
-    const where = placeOf(fault, index, scenario, headOf);
+    const where =
+      fault === damage?.fault
+        ? rangesPlace(damage.froms, damage.ends, physicalRatio(scenario))
+        : placeOf(fault, index, scenario, headOf);
     const share = (fault.perMillion ?? 1_000_000) / 1_000_000;
     const topic = faultTopic(index, 'share');
     const covers =
@@ -60,12 +82,12 @@ export function placeFaults(scenario: Scenario, headOf: (lba: number) => number)
         ? where.covers
         : (physical: number) =>
             where.covers(physical) && fraction(scenario.seed, topic, physical) < share;
-    rows.push({ fault, index, meets: where.meets, covers });
+    rows.push({ ...where, fault, index, covers, share });
   }
   return rows;
 }
 
-type Where = Pick<PlacedRow, 'meets' | 'covers'>;
+type Where = Pick<PlacedRow, 'meets' | 'covers' | 'placeFrom' | 'placeEnd'>;
 
 function placeOf(
   fault: PlacedFault,
@@ -73,7 +95,7 @@ function placeOf(
   scenario: Scenario,
   headOf: (lba: number) => number,
 ): Where {
-  if (fault.everywhere) return { meets: () => true, covers: () => true };
+  if (fault.everywhere) return everywhere;
   const ratio = physicalRatio(scenario);
   if (fault.head !== undefined) return headPlace(fault.head, scenario, ratio, headOf);
   const count = fault.count ?? 1;
@@ -89,8 +111,20 @@ function placeOf(
       starts.push(Math.floor(fraction(scenario.seed, topic, each) * room));
     }
   }
-  return rangesPlace(starts, count, ratio);
+  const froms = Float64Array.from(starts).sort();
+  return rangesPlace(
+    froms,
+    froms.map((from) => from + count),
+    ratio,
+  );
 }
+
+const everywhere: Where = {
+  meets: () => true,
+  covers: () => true,
+  placeFrom: (physical) => physical,
+  placeEnd: () => Number.POSITIVE_INFINITY,
+};
 
 function headPlace(
   head: number,
@@ -99,6 +133,8 @@ function headPlace(
   headOf: (lba: number) => number,
 ): Where {
   const { bandSectors } = scenario.mechanics;
+  const bandEnd = (physical: number) =>
+    Math.ceil(((Math.floor((physical * ratio) / bandSectors) + 1) * bandSectors) / ratio);
   return {
     meets(from, end) {
       const lastLba = end * ratio - 1;
@@ -108,36 +144,58 @@ function headPlace(
       }
     },
     covers: (physical) => headOf(physical * ratio) === head,
+    placeFrom(physical) {
+      let at = physical;
+      while (headOf(at * ratio) !== head) at = bandEnd(at);
+      return at;
+    },
+    placeEnd(physical) {
+      let at = physical;
+      while (headOf(at * ratio) === head) {
+        at = bandEnd(at);
+        if (at * ratio >= scenario.sectorCount) return Number.POSITIVE_INFINITY;
+      }
+      return at;
+    },
   };
 }
 
-/** Sorted, disjoint ranges of physical sectors from the starts of ranges of sectors. */
-function rangesPlace(startLbas: number[], count: number, ratio: number): Where {
-  startLbas.sort((a, b) => a - b);
-  const froms: number[] = [];
-  const ends: number[] = [];
-  for (const lba of startLbas) {
-    const from = Math.floor(lba / ratio);
-    const end = Math.ceil((lba + count) / ratio);
-    const last = ends.length - 1;
+/** Sorted, disjoint ranges of physical sectors from sorted ranges of sectors, which may overlap. */
+function rangesPlace(fromLbas: Float64Array, endLbas: Float64Array, ratio: number): Where {
+  const froms = new Float64Array(fromLbas.length);
+  const ends = new Float64Array(fromLbas.length);
+  let length = 0;
+  for (let each = 0; each < fromLbas.length; each++) {
+    const from = Math.floor((fromLbas[each] as number) / ratio);
+    const end = Math.ceil((endLbas[each] as number) / ratio);
+    const last = length - 1;
     if (last >= 0 && from <= (ends[last] as number)) {
       ends[last] = Math.max(ends[last] as number, end);
     } else {
-      froms.push(from);
-      ends.push(end);
+      froms[length] = from;
+      ends[length] = end;
+      length += 1;
     }
   }
-  const sortedEnds = Float64Array.from(ends);
-  const sortedFroms = Float64Array.from(froms);
+  return sortedPlace(froms.subarray(0, length), ends.subarray(0, length));
+}
+
+function sortedPlace(froms: Float64Array, ends: Float64Array): Where {
   const lowest = froms[0] ?? 0;
   const highest = ends.at(-1) ?? 0;
   const meets = (from: number, end: number) => {
     if (end <= lowest || from >= highest) return false;
     // The first range that ends behind `from` is the only one that can decide.
-    const at = firstAbove(sortedEnds, from);
-    return at < sortedFroms.length && (sortedFroms[at] as number) < end;
+    const at = firstAbove(ends, from);
+    return at < froms.length && (froms[at] as number) < end;
   };
-  return { meets, covers: (physical) => meets(physical, physical + 1) };
+  return {
+    meets,
+    covers: (physical) => meets(physical, physical + 1),
+    placeFrom: (physical) =>
+      Math.max(physical, froms[firstAbove(ends, physical)] ?? Number.POSITIVE_INFINITY),
+    placeEnd: (physical) => ends[firstAbove(ends, physical)] ?? Number.POSITIVE_INFINITY,
+  };
 }
 
 function firstAbove(sorted: Float64Array, value: number): number {

@@ -53,7 +53,8 @@ export interface SimulatedImager extends ImagerDevice {
   close(): void;
 }
 
-const defaults = {
+/** What an imager is unless told otherwise. */
+export const imagerDefaults = {
   firmware: 'lastspin-sim 1.0',
   bootId: 1,
   frameBytesMax: frameBytesMaxDefault,
@@ -95,7 +96,7 @@ export function createSimulatedImager(
   clock: Clock,
   options: SimulatedImagerOptions = {},
 ): SimulatedImager {
-  const settings = { ...defaults, ...options };
+  const settings = { ...imagerDefaults, ...options };
   const bootedAtMs = clock.now();
   const emit = (event: DeviceEvent) => device.onEvent(event);
   const parts: Parts = {

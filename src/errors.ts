@@ -31,6 +31,7 @@ const kinds = {
   FILE_FAILED: { exitCode: 1 },
   SCENARIO_INVALID: { exitCode: 2 },
   PRESET_INVALID: { exitCode: 2 },
+  HEADS_INVALID: { exitCode: 2 },
   TOOL_MISSING: { exitCode: 1 },
 } as const satisfies Record<string, ErrorKind>;
 

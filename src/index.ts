@@ -5,6 +5,7 @@ export { openFileDrive } from './drive/file.js';
 export { type ImagerDrive, openImager } from './drive/imager.js';
 export { openLink } from './drive/links.js';
 export { type ErrorCode, isLastspinError, LastspinError } from './errors.js';
+export { loadHeadMap } from './head-map-files.js';
 export { nodeFiles } from './image/node-files.js';
 export { bringUp } from './job/bring-up.js';
 export { type Case, casePaths, findCase, openCase } from './job/case.js';

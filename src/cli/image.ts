@@ -1,6 +1,7 @@
 import { realClock } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
+import { loadHeadMap } from '../head-map-files.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { bringUp } from '../job/bring-up.js';
@@ -10,7 +11,8 @@ import { runJob } from '../job/job.js';
 import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
 import { parseSnapshot } from '../job/snapshot.js';
 import type { JobState } from '../job/state.js';
-import type { Pass } from '../plan/pass.js';
+import type { HeadMapData } from '../plan/head-map-schema.js';
+import type { Pass, PerHead } from '../plan/pass.js';
 import type { Preset } from '../plan/preset-schema.js';
 import { type DriveFacts, kindDefaults, rowsOf } from '../plan/presets.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
@@ -32,6 +34,8 @@ export interface ImageOptions extends DomainOptions {
   readonly readTimeout?: number;
   readonly minRate?: number;
   readonly maxRate?: number;
+  /** A head map file, or `none` to forget the one that an earlier run was given. */
+  readonly heads?: string;
   readonly retries?: number;
   readonly json?: boolean;
   readonly strict?: boolean;
@@ -79,6 +83,7 @@ export async function imageDrive(
   // Before anything is opened: a mistyped row should not cost the drive a start.
   const chosen = options.preset === undefined ? undefined : loadPreset(options.preset);
   const domain = readDomain(options);
+  const heads = headsFor(options.heads);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
   );
@@ -92,7 +97,7 @@ export async function imageDrive(
         spec,
         opened,
         path,
-        { ...options, part: domain },
+        { ...options, part: domain, headsOf: heads },
         chosen,
         interrupt,
         progress,
@@ -114,7 +119,7 @@ async function imageOpened(
   spec: string,
   opened: OpenedDrive,
   path: string,
-  options: ImageOptions & { readonly part: Part | undefined },
+  options: ImageOptions & { readonly part: Part | undefined; readonly headsOf: HeadsOf },
   chosen: Preset | undefined,
   interrupt: Interrupt,
   progress: Progress,
@@ -137,6 +142,7 @@ async function imageOpened(
       identity,
     });
     if (opened.guard) await guardSilence(opened.guard, kind);
+    const heads = options.headsOf(identity);
     const preset = chosen ?? loadPreset(kindDefaults[kind].preset);
     const rescue = await openCase({
       found,
@@ -147,6 +153,7 @@ async function imageOpened(
         options.maxRate,
       ),
       ...(options.part && { scope: options.part(identity) }),
+      ...(heads !== undefined && { heads }),
       ...physicalCountFor(identity, options),
       force,
       sameDrive: options.sameDrive ?? false,
@@ -170,6 +177,7 @@ async function imageOpened(
           clock,
           identity,
           resumed: rescue.resumed,
+          ...(heads !== undefined && { heads }),
           isTrusted: options.trustData ?? false,
           ...(detector && !options.trustData && { detector }),
           names: { drive: `${identity.model} ${identity.serial} (${spec})`, image: path },
@@ -205,12 +213,27 @@ function takeKeys(
   return attendKeys(process.stdin, { control, drive, isPaused, footer, say: sayAbove, interrupt });
 }
 
+/** The head map for a drive; null for none any more, undefined where nothing is said of it. */
+type HeadsOf = (drive: DriveIdentity) => HeadMapData | null | undefined;
+
+function headsFor(path: string | undefined): HeadsOf {
+  if (path === undefined) return () => undefined;
+  return path === 'none' ? () => null : loadHeadMap(path);
+}
+
 /** The rows with a cap on their rate, where one is given. */
 function cappedRows(rows: readonly Pass[], bytesPerSecondMax = 0): readonly Pass[] {
   if (bytesPerSecondMax === 0) return rows;
-  return rows.map((row) => ({
+  const capped = <Row extends { readonly bytesPerSecondMax?: number }>(row: Row): Row => ({
     ...row,
     bytesPerSecondMax: Math.min(row.bytesPerSecondMax || Infinity, bytesPerSecondMax),
+  });
+  // A head without a cap of its own has the row's.
+  const cappedHead = (head: PerHead) =>
+    head.bytesPerSecondMax === undefined ? head : capped(head);
+  return rows.map((row) => ({
+    ...capped(row),
+    ...(row.perHead && { perHead: row.perHead.map(cappedHead) }),
   }));
 }
 

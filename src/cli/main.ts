@@ -70,6 +70,10 @@ export async function main(argv: readonly string[]): Promise<number> {
       [],
     )
     .option(
+      '--heads <FILE>',
+      'a head map: which head reads which sectors; none forgets an earlier one',
+    )
+    .option(
       '--retries <N>',
       'passes over bad sectors at the end; by default what the kind of drive bears',
       whole(1000),
@@ -142,6 +146,55 @@ export async function main(argv: readonly string[]): Promise<number> {
       status = (await import('./presets.js')).presetsNew(file, options);
     });
 
+  program
+    .command('rehearse')
+    .description('what presets would do to such a drive, side by side, in virtual time')
+    .argument(
+      '<SCENARIO|MAP>',
+      'a scenario file, a bundled scenario, or a ddrescue map (- reads it from standard input)',
+    )
+    .option(
+      '--preset <A,B,…>',
+      'bundled presets or files, comma-separated, repeatable [adaptive,standard,ddrescue]',
+      collectList,
+    )
+    .addOption(
+      new Option(
+        '--kind <KIND>',
+        'what policies go by; by default what the scenario’s drive says, hdd on a map',
+      ).choices(['hdd', 'ssd', 'flash']),
+    )
+    .option('--seed <N>', 'draw the scenario’s chances anew', whole(2 ** 32 - 1))
+    .option(
+      '--physical-sector <BYTES>',
+      'physical sector size that the planner goes by; on a map also what damage comes in',
+      whole(65_536),
+    )
+    .option('--retries <N>', 'passes over bad sectors at the end', whole(1000))
+    .option(
+      '--duration <TIME>',
+      'end each run after so much of the drive’s time: 90min, 12h, 7d',
+      duration,
+    )
+    .addOption(
+      new Option(
+        '--failing-lba <yes|no>',
+        'whether errors name the LBA that failed; by default as the scenario says, yes on a map',
+      ).choices(['yes', 'no']),
+    )
+    .addOption(
+      new Option('--untried <good|bad>', 'on a map: what ? is taken for')
+        .choices(['good', 'bad'])
+        .default('good'),
+    )
+    .option('--error-time <MS>', 'on a map: how long a failing read takes', whole(600_000), 700)
+    .option('--svg <FILE>', 'also draw the plot into FILE')
+    .option('--force', 'replace FILE where it is such a picture')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (source, options) => {
+      status = await (await import('./rehearse.js')).rehearse(source, options);
+    });
+
   addMapCommands(program, (reported) => {
     status = reported;
   });
@@ -186,6 +239,27 @@ function explain(error: unknown): number {
 
 function collect(value: string, previous: readonly string[]): string[] {
   return [...previous, value];
+}
+
+function collectList(value: string, previous: readonly string[] = []): string[] {
+  const names = value.split(',').filter((name) => name !== '');
+  if (names.length > 0) return [...previous, ...names];
+  throw new InvalidArgumentError('names of presets are needed.');
+}
+
+const timeUnitsMs: Readonly<Record<string, number>> = {
+  s: 1000,
+  min: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+/** A time with its unit, in ms. */
+function duration(value: string): number {
+  const [, digits, unit = ''] = /^(\d+(?:\.\d+)?)(s|min|h|d)$/.exec(value) ?? [];
+  const timeMs = Number(digits) * (timeUnitsMs[unit] ?? Number.NaN);
+  if (timeMs > 0 && timeMs <= 1e13) return timeMs;
+  throw new InvalidArgumentError('a time above 0 is needed, as 30s, 90min, 12h or 7d.');
 }
 
 /** A whole number from 0 to `most`. */

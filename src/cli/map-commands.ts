@@ -1,6 +1,7 @@
 /** The words of `lastspin map`. What they do is loaded when one is called. */
 
 import { type Command, InvalidArgumentError } from 'commander';
+import { LastspinError } from '../errors.js';
 
 /** Adds `map` and its commands.
  * @param report takes a command's exit status */
@@ -13,7 +14,12 @@ export function addMapCommands(program: Command, report: (status: number) => voi
     .command('show')
     .description('print the map, run by run, as lastspin reads it')
     .argument('<FILE>')
-    .action(async (file) => report(await (await import('./map.js')).mapShow(file)));
+    .option('--heads', 'what is known of the heads instead: weak ones, their bands, what they cost')
+    .option('--json', 'with --heads: print one JSON object')
+    .option('--output <FILE>', 'with --heads: write a head map for `image --heads`')
+    .option('--force', 'replace that FILE if it exists')
+    .option('--sector <BYTES>', 'with --heads: the size of a sector where no case tells [512]')
+    .action(async (file, options) => report(await show(file, options)));
   withDomain(map.command('stats'))
     .description('bytes and areas by status')
     .argument('<FILE...>')
@@ -28,6 +34,21 @@ export function addMapCommands(program: Command, report: (status: number) => voi
   addSectors(map, report);
 }
 
+async function show(file: string, options: ShowOptions): Promise<number> {
+  if (options.heads) return (await import('./map-heads.js')).mapHeads(file, options);
+  const idle = (['json', 'output', 'force', 'sector'] as const).find((name) => options[name]);
+  if (!idle) return (await import('./map.js')).mapShow(file);
+  throw new LastspinError('USAGE', `--${idle} goes with --heads`);
+}
+
+interface ShowOptions {
+  readonly heads?: boolean;
+  readonly json?: boolean;
+  readonly output?: string;
+  readonly force?: boolean;
+  readonly sector?: string;
+}
+
 function addRender(map: Command, report: (status: number) => void): void {
   withOutput(map.command('render'))
     .description('a picture of the map: letters, or SVG')
@@ -35,6 +56,7 @@ function addRender(map: Command, report: (status: number) => void): void {
     .option('--svg', 'as SVG')
     .option('--columns <N>', 'cells a row', cells)
     .option('--rows <N>', 'rows', cells)
+    .option('--heads', 'mark the bands of weak heads')
     .option('--from <BYTES>', 'show from here')
     .option('--size <BYTES>', 'show so much')
     .option('--sector <BYTES>', 'what `s` means in numbers [512]')

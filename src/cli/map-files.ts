@@ -188,7 +188,7 @@ export async function writeOut(
     for (const piece of pieces) await print(piece);
     return;
   }
-  const path = replaceable(output, force === true, isReplaceable);
+  const path = requireReplaceable(output, force === true, isReplaceable);
   const temporary = `${path}.tmp`;
   try {
     const file = openSync(temporary, 'wx');
@@ -214,8 +214,13 @@ function writeWhole(file: number, piece: Uint8Array | string): void {
 }
 
 /** Where a result may go: a new file, or with `--force` an old one of the same kind. A drive or an
- * image never is. */
-function replaceable(path: string, force: boolean, isKind: (path: string) => boolean): string {
+ * image never is.
+ * @throws LastspinError USAGE */
+export function requireReplaceable(
+  path: string,
+  force: boolean,
+  isKind: (path: string) => boolean,
+): string {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return path;
   if (!force) throw usage(`${path} exists; --force replaces it`);

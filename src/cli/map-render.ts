@@ -24,10 +24,20 @@ interface RenderOptions extends OutputOptions {
   readonly svg?: boolean;
   readonly columns?: number;
   readonly rows?: number;
+  /** Marks the bands of weak heads. */
+  readonly heads?: boolean;
+}
+
+/** A line below each line of letters that tells more of the same cells. */
+export interface Marks {
+  /** What its letters mean. */
+  readonly key: string;
+  /** The letter for a cell, by the byte in its middle. */
+  at(byte: number): string;
 }
 
 /** Bytes that a picture shows. */
-interface Window {
+export interface Window {
   readonly from: number;
   readonly to: number;
 }
@@ -37,14 +47,23 @@ export async function mapRender(path: string, options: RenderOptions): Promise<n
   const map = loadMap(path);
   const window = windowOf(map, path, options);
   if (!options.svg) {
-    const columns =
-      options.columns ?? Math.max(16, Math.min((process.stdout.columns ?? 80) - 16, 128));
-    await writeOut(letterPicture(map, window, columns, options.rows ?? 16), options, isPicture);
+    const columns = options.columns ?? columnsOf(process.stdout);
+    const marks = options.heads
+      ? await (await import('./map-heads.js')).headMarks(path, options)
+      : undefined;
+    const picture = letterPicture(map, window, columns, options.rows ?? 16, marks);
+    await writeOut(picture, options, isPicture);
     return 0;
   }
+  if (options.heads) throw usage('--heads are drawn in letters, not in SVG');
   const picture = svgPicture(map, window, options.columns ?? 128, options.rows ?? 64, nameOf(path));
   await writeOut(picture, options, isPicture);
   return 0;
+}
+
+/** Letters a row that a terminal has room for, beside the position. */
+export function columnsOf({ columns = 80 }: { readonly columns?: number }): number {
+  return Math.max(16, Math.min(columns - 16, 128));
 }
 
 function windowOf(map: ParsedMap, path: string, options: RenderOptions): Window {
@@ -69,18 +88,30 @@ function isPicture(path: string): boolean {
 const keyStart = 'each letter is ';
 const svgStart = '<svg xmlns="http://www.w3.org/2000/svg"';
 
-/** Rows of status letters, each with the position it begins at. */
-function* letterPicture(map: ParsedMap, { from, to }: Window, columns: number, rows: number) {
+/** Rows of status letters, each with the position it begins at, and marks below them. */
+export function* letterPicture(
+  map: ParsedMap,
+  { from, to }: Window,
+  columns: number,
+  rows: number,
+  marks?: Marks,
+) {
   const cells = cellsOf(map, from, to, columns * rows);
   const key = statusNames.map((name, code) => `${statusLetters[code]} ${name}`).join('  ');
   const worst = 'the least hopeful status within shows';
   yield `${keyStart}${formatBytes((to - from) / cells.count)}, ${worst}\n${key}\n`;
+  if (marks) yield `${marks.key}\n`;
   for (let cell = 0; cell < cells.count; cell += columns) {
     const row = Array.from(cells.codes.subarray(cell, cell + columns), (code) =>
       code === outside ? ' ' : statusLetters[code]!,
     );
     const position = cells.startOf(cell).toString(16).toUpperCase().padStart(12, '0');
     yield `0x${position} ${row.join('')}\n`;
+    if (!marks) continue;
+    const line = row.map((_, n) =>
+      marks.at((cells.startOf(cell + n) + cells.startOf(cell + n + 1)) / 2),
+    );
+    yield `${' '.repeat(2 + position.length)} ${line.join('')}`.trimEnd().concat('\n');
   }
 }
 

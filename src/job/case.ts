@@ -12,6 +12,9 @@ import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import { levelsOf, packScope, rowsForPriorities, unpackScope } from '../plan/domain.js';
+import { foldPlan } from '../plan/fold.js';
+import type { HeadMapData } from '../plan/head-map-schema.js';
+import { headProblem } from '../plan/head-rows.js';
 import type { Pass } from '../plan/pass.js';
 import { textOfRows } from '../plan/pass-schema.js';
 import { createPlanState, restartPlan } from '../plan/state.js';
@@ -92,6 +95,25 @@ export async function findCase(
   return { files, paths, hasImage, saved };
 }
 
+/** What a map file and the journal beside it tell, to look at: nothing is written, nobody is kept out. Undefined
+ * where another program wrote or changed the map, or there is none.
+ * Throws MAP_INVALID, FILE_FAILED. */
+export async function recallState(
+  files: FileLayer,
+  mapPath: string,
+): Promise<{ readonly state: JobState; readonly drive: DriveIdentity } | undefined> {
+  const saved = await loadCheckpoint(files, mapPath);
+  const snapshot = saved?.foreign === false ? parseSnapshot(saved.state) : undefined;
+  if (!saved || !snapshot) return undefined;
+  const { drive, driveKind } = snapshot;
+  const state = restoreState(snapshot, { map: sectorMapOf(saved.map, drive, mapPath), driveKind });
+  const journal = await loadJournal(files, mapPath.replace(/\.map$/, '.journal'));
+  if (journal && journal.base === saved.number) {
+    for (const event of journal.records as JobEvent[]) foldJob(state, event);
+  }
+  return { state, drive };
+}
+
 export interface CaseOptions {
   readonly found: FoundCase;
   readonly drive: DriveIdentity;
@@ -99,6 +121,9 @@ export interface CaseOptions {
   readonly passes: readonly Pass[];
   /** The domain (`createScope`); absent: what an earlier run had, or the whole drive. */
   readonly scope?: RunMap;
+  /** The head map that this run will be given, for the rows to be checked by; null for none any more, absent for
+   * what an earlier run had. The job puts it on record (`JobParts.heads`). */
+  readonly heads?: HeadMapData | null;
   /** Logical sectors of one physical sector, where the user says so; else what an earlier run knew, or
    * what the drive says. */
   readonly physicalCount?: number;
@@ -121,7 +146,8 @@ export interface Case {
 }
 
 /** Opens a new case or goes on with one. Old bytes are kept in every case.
- * Throws IMAGE_MISMATCH, IMAGE_SPACE, MAP_MISMATCH, DRIVE_CHANGED, FIRMWARE_FAILED, FILE_FAILED. */
+ * Throws IMAGE_MISMATCH, IMAGE_SPACE, MAP_MISMATCH, DRIVE_CHANGED, FIRMWARE_FAILED, FILE_FAILED, and USAGE for
+ * rows that go by heads which no head map has. */
 export async function openCase(options: CaseOptions): Promise<Case> {
   const { found, drive } = options;
   const { files, paths, saved } = found;
@@ -129,6 +155,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   const notices: string[] = [];
   const restored = saved ? await restore(options, saved, notices) : undefined;
   const state = restored ?? freshState(options);
+  refuseUnknownHeads(state, options.heads);
   await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
   let number = await checkpointBefore(found, saved?.number);
   const save = (current: JobState) => {
@@ -230,13 +257,18 @@ async function checkpointBefore(
 const physicalCountMax = 64;
 
 /** Logical sectors of one physical sector by the drive's word; 1 where it makes no sense. */
-export function physicalCountOf({ physicalSectorBytes, sectorBytes }: DriveIdentity): number {
+export function physicalCountOf({
+  physicalSectorBytes,
+  sectorBytes,
+}: Pick<DriveIdentity, 'sectorBytes' | 'physicalSectorBytes'>): number {
   const count = physicalSectorBytes / sectorBytes;
   return Number.isInteger(count) && count >= 1 && count <= physicalCountMax ? count : 1;
 }
 
 /** Whether the physical sector is certain. A drive or bridge that claims 512 bytes may hide larger ones. */
-function isPhysicalTold(drive: DriveIdentity): boolean {
+export function isPhysicalTold(
+  drive: Pick<DriveIdentity, 'sectorBytes' | 'physicalSectorBytes'>,
+): boolean {
   return drive.sectorBytes !== 512 || physicalCountOf(drive) > 1;
 }
 
@@ -272,6 +304,13 @@ function adoptGiven(state: JobState, options: CaseOptions, notices: string[]): v
     notices.push('this run has another domain than the last one: the new one is in force');
   restartPlan(state.plan, passes, isSameScope ? state.plan.scope : scope);
   state.given = { passes, ...(packed && { scope: packed }) };
+}
+
+/** Rows that name heads which no head map has would read nothing, and nobody would know. */
+function refuseUnknownHeads({ plan }: JobState, heads: HeadMapData | null | undefined): void {
+  const given = heads === undefined ? plan.learned.given : heads && { data: heads };
+  const problem = headProblem(plan.passes, given ?? undefined);
+  if (problem !== undefined) throw new LastspinError('USAGE', problem);
 }
 
 function isSame(one: unknown, other: unknown): boolean {
@@ -374,6 +413,9 @@ function takeOver(
   if (isSame(fresh.given.scope, packScope(given))) fresh.plan.scope = scaled(state.plan.scope);
   scaled(state.plan.notes, fresh.plan.notes);
   scaled(state.compare.unstable, fresh.compare.unstable);
+  const { given: heads } = state.plan.learned;
+  if (heads && scale === 1) foldPlan(fresh.plan, { kind: 'heads-given', heads: heads.data });
+  else if (heads) notices.push('the head map counts in other sectors: give it again (--heads)');
   fresh.mediaRate = state.mediaRate;
   Object.assign(fresh.totals, state.totals);
   fresh.formerDrives = [...state.formerDrives, former];

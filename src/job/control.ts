@@ -1,5 +1,6 @@
 import { type Extent, endOf } from '../map/extent.js';
 import { domainCount } from '../plan/domain.js';
+import { headProblem } from '../plan/head-rows.js';
 import { changeRow, describeChanges, type RowChanges } from '../plan/row-change.js';
 import type { JobEventBody } from './events.js';
 import type { Note } from './parts.js';
@@ -114,6 +115,8 @@ function tune({ plan }: JobState, changes: RowChanges, rowNumber?: number): Verd
   const changed = changeRow(row, changes);
   if ('why' in changed) return { why: `row ${index + 1}: ${changed.why}` };
   const passes = plan.passes.with(index, changed.row);
+  const why = headProblem(passes, plan.learned.given);
+  if (why !== undefined) return { why };
   const what = `row ${index + 1} (${row.name}): ${describeChanges(row, changes)}`;
   return { events: [{ kind: 'rows-changed', passes, what }], text: what };
 }

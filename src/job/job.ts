@@ -58,6 +58,7 @@ export async function runJob(
   const { signal, desk } = job;
   parts.drive.onNotice?.((text) => note({ kind: 'noticed', text }));
   note({ kind: 'started', resumed: parts.resumed, ...parts.names });
+  if (parts.heads !== undefined) note({ kind: 'heads-given', heads: parts.heads });
   if (parts.isTrusted) note({ kind: 'noticed', text: 'data is taken as it comes (--trust-data)' });
   const disconnect = parts.control?.connect((request) => desk.take(request));
   let end: JobEnd | undefined;

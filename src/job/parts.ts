@@ -2,6 +2,7 @@ import type { Clock } from '../clock.js';
 import type { DataDetector } from '../drive/detectors.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
 import type { Extent } from '../map/extent.js';
+import type { HeadMapData } from '../plan/head-map-schema.js';
 import type { Power } from '../power/power.js';
 import type { JobControl } from './control.js';
 import type { JobEvent, JobEventBody } from './events.js';
@@ -28,6 +29,9 @@ export interface JobParts {
   readonly detector?: DataDetector;
   /** The user's word that the drive's data is to be taken as it comes. */
   readonly isTrusted?: boolean;
+  /** The head map that this run was given, on record before its first read; null forgets an earlier one, absent
+   * keeps it. */
+  readonly heads?: HeadMapData | null;
   /** Whether an earlier run is continued. */
   readonly resumed: boolean;
   /** What drive and image are called, for people. */

@@ -1,10 +1,12 @@
 import { deflateSync, inflateSync } from 'node:zlib';
 import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
-import type { Extent } from '../map/extent.js';
+import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import type { StatusCode } from '../map/status.js';
 import { packScope, unpackScope } from '../plan/domain.js';
+import { bandsOfHeads, createGivenHeads } from '../plan/head-map.js';
+import { headMapDataSchema } from '../plan/head-map-schema.js';
 import { type LearnedData, learnedData, recallLearned } from '../plan/learned.js';
 import type { Pass } from '../plan/pass.js';
 import { notes } from '../plan/pass.js';
@@ -72,6 +74,23 @@ const snapshotSchema = z.object({
       cells: z.string(),
     })
     .optional(),
+  /** What was said of heads, and which of them were thought weak when that was last learned. */
+  heads: z
+    .object({
+      given: headMapDataSchema.exactOptional(),
+      weak: z
+        .object({
+          /** Pairs of LBA and count; none where the head map has the bands of `numbers`. */
+          bands: z.array(count),
+          numbers: z.array(count).exactOptional(),
+          heads: count,
+          slowness: z.number().min(1),
+          spotRate: z.number().nonnegative(),
+          evidence: z.number().exactOptional(),
+        })
+        .exactOptional(),
+    })
+    .exactOptional(),
   spent: z.object({ faults: count, readMs: z.number().nonnegative() }),
   hangs: z.object({ lba: count, count }),
   acquittals: z.object({ lba: count, count }),
@@ -128,6 +147,7 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     ]),
     suspect: plan.suspect ?? null,
     learned: packLearned(plan),
+    heads: packHeads(plan),
     spent: { ...plan.spent },
     hangs: plan.hangs,
     acquittals: plan.acquittals,
@@ -191,7 +211,10 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   plan.acquittals = snapshot.acquittals;
   plan.placeVerdicts = snapshot.placeVerdicts;
   plan.unproven = snapshot.unproven;
+  if (snapshot.heads?.given)
+    plan.learned.given = createGivenHeads(snapshot.heads.given, sectorCount, physicalCount);
   if (snapshot.learned) unpackLearned(plan, snapshot.learned);
+  if (snapshot.heads) unpackWeak(plan, snapshot.heads.weak);
   state.trouble.why = snapshot.trouble ?? undefined;
   Object.assign(state.totals, snapshot.totals);
   Object.assign(state.row, snapshot.row);
@@ -244,6 +267,38 @@ function unpackLearned(plan: PlanState, packed: NonNullable<Snapshot['learned']>
   } catch {
     // Damaged or of another size.
   }
+}
+
+type PackedHeads = NonNullable<Snapshot['heads']>;
+
+function packHeads({ learned: { given, heads } }: PlanState): PackedHeads {
+  if (!heads) return { ...(given && { given: given.data }) };
+  const { weak, numbers, ...same } = heads;
+  const bands = numbers ? [] : weak.flatMap(({ lba, count: length }) => [lba, length]);
+  return {
+    ...(given && { given: given.data }),
+    weak: { ...same, bands, ...(numbers && { numbers: [...numbers] }) },
+  };
+}
+
+/** As it was learned last, not as the map would teach it now: the plan goes on as it would have. */
+function unpackWeak({ learned, sectorCount }: PlanState, packed: PackedHeads['weak']): void {
+  learned.heads = undefined;
+  if (!packed) return;
+  const { bands, numbers, ...same } = packed;
+  if (numbers) {
+    if (learned.given)
+      learned.heads = { ...same, numbers, weak: bandsOfHeads(learned.given, numbers) };
+    return;
+  }
+  const weak: Extent[] = [];
+  for (let at = 0; at + 1 < bands.length; at += 2) {
+    const [lba, length] = bands.slice(at, at + 2) as [number, number];
+    const before = weak.at(-1);
+    if (lba + length > sectorCount || lba < (before ? endOf(before) : 0)) return;
+    weak.push({ lba, count: length });
+  }
+  learned.heads = { ...same, weak };
 }
 
 function restorePosition(plan: PlanState, snapshot: Snapshot): void {

@@ -158,6 +158,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'jumped':
     case 'excluded':
     case 'stepped-on':
+    case 'heads-given':
       foldPlan(state.plan, event);
       return;
     case 'powered-off':

@@ -1,6 +1,7 @@
 import { type Extent, endOf } from '../map/extent.js';
 import { statuses } from '../map/status.js';
 import { firstPermitted, permittedAfter } from './domain.js';
+import { passAt } from './head-rows.js';
 import { type HeadMap, weakBandFrom } from './heads.js';
 import {
   hope,
@@ -52,7 +53,12 @@ export function bestStep(
     const gap = gapFrom(state, pass, at, last && at === from);
     if (!gap) break;
     const isWanted = at === from && state.jumpedTo === from;
-    const extent = choose(state, pass, gap, isWanted ? 0 : state.learned.price);
+    const extent = choose(
+      state,
+      passAt(state, pass, gap.lba),
+      gap,
+      isWanted ? 0 : state.learned.price,
+    );
     if (extent) return { kind: 'read', extent, pass };
     at = endOf(gap);
   }

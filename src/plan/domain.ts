@@ -1,5 +1,6 @@
 import { type Extent, endOf } from '../map/extent.js';
 import { createRunMap, type RunMap, runMapBuilder } from '../map/run-map.js';
+import { headsAfter, headsBefore } from './head-rows.js';
 import type { Pass } from './pass.js';
 import type { PlanState } from './state.js';
 
@@ -128,17 +129,18 @@ function stageOf(row: Pass): string {
 }
 
 /** Where a row may read at the first chance at or after `from`: inside the domain, its priority, its own
- * ranges, and what the cursor is bound to. */
+ * ranges, its heads, and what the cursor is bound to. */
 export function permittedAfter(state: PlanState, pass: Pass, from: number): Extent | undefined {
   let at = Math.max(from, state.bounds.lba);
   while (at < endOf(state.bounds)) {
     const scoped = scopedAfter(state.scope, pass.priority, at);
     if (!scoped) return undefined;
     const ranged = rangeAfter(pass.ranges, scoped.lba, state.sectorCount);
-    if (!ranged) return undefined;
-    const end = Math.min(endOf(scoped), endOf(ranged), endOf(state.bounds));
-    if (ranged.lba < end) return { lba: ranged.lba, count: end - ranged.lba };
-    at = Math.max(ranged.lba, scoped.lba + 1);
+    const headed = ranged && headsAfter(state, pass, ranged.lba);
+    if (!headed) return undefined;
+    const end = Math.min(endOf(scoped), endOf(ranged), endOf(headed), endOf(state.bounds));
+    if (headed.lba < end) return { lba: headed.lba, count: end - headed.lba };
+    at = Math.max(headed.lba, scoped.lba + 1);
   }
   return undefined;
 }
@@ -150,10 +152,11 @@ export function permittedBefore(state: PlanState, pass: Pass, before: number): E
     const scoped = scopedBefore(state.scope, pass.priority, at);
     if (!scoped) return undefined;
     const ranged = rangeBefore(pass.ranges, endOf(scoped), state.sectorCount);
-    if (!ranged) return undefined;
-    const lba = Math.max(scoped.lba, ranged.lba, state.bounds.lba);
-    if (endOf(ranged) > lba) return { lba, count: endOf(ranged) - lba };
-    at = Math.min(endOf(ranged), endOf(scoped) - 1);
+    const headed = ranged && headsBefore(state, pass, endOf(ranged));
+    if (!headed) return undefined;
+    const lba = Math.max(scoped.lba, ranged.lba, headed.lba, state.bounds.lba);
+    if (endOf(headed) > lba) return { lba, count: endOf(headed) - lba };
+    at = Math.min(endOf(headed), endOf(scoped) - 1);
   }
   return undefined;
 }

@@ -1,5 +1,6 @@
 import type { Extent } from '../map/extent.js';
 import type { Status } from '../map/status.js';
+import type { HeadMapData } from './head-map-schema.js';
 import type { Pass } from './pass.js';
 
 /** What a read turned out to be, without its data. `lba` and `count` are what was asked. */
@@ -54,6 +55,9 @@ export type PlanEvent =
       /** Bytes a second that the media was seen to give; 0 = unknown. */
       readonly mediaRate: number;
     }
+  /** Which head reads what, as somebody said; `null` forgets it. Where it is news the passes begin anew, on the
+   * same map. */
+  | { readonly kind: 'heads-given'; readonly heads: HeadMapData | null }
   | { readonly kind: 'pass-started'; readonly index: number; readonly name: string }
   | { readonly kind: 'pass-ended'; readonly index: number }
   /** A new round of a best-first pass: the least yield worth reading, as a share of healthy reading's. */

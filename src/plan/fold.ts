@@ -2,7 +2,10 @@ import { type Extent, endOf } from '../map/extent.js';
 import { statuses } from '../map/status.js';
 import { outside } from './domain.js';
 import type { BlamedEvent, ChangeEvent, PlanEvent, ReadEvent } from './events.js';
-import { firstPrice, foldLearned, learnAreas } from './learned.js';
+import { createGivenHeads } from './head-map.js';
+import type { HeadMapData } from './head-map-schema.js';
+import { asksForWeakness, headsAfter, passAt } from './head-rows.js';
+import { firstPrice, foldLearned, isLearningDue, learnAreas } from './learned.js';
 import { actsOn, isForward, noteOf, notes, type Pass, type Reaction } from './pass.js';
 import { adoptPhysical, lookForPhysical, splitsAnEight } from './physical.js';
 import { type PlanState, toPhysical } from './state.js';
@@ -11,13 +14,18 @@ import { type PlanState, toPhysical } from './state.js';
 export function foldPlan(state: PlanState, event: PlanEvent): void {
   switch (event.kind) {
     case 'read':
-      if (event.role === 'pass') foldRead(state, event);
+      if (event.role !== 'pass') return;
+      foldRead(state, event);
+      learnForRow(state, false);
       return;
     case 'blamed':
       foldBlame(state, event);
       return;
     case 'doubted':
       foldDoubt(state, event.extents);
+      return;
+    case 'heads-given':
+      foldHeads(state, event.heads);
       return;
     case 'pass-started':
       state.passIndex = event.index;
@@ -30,6 +38,7 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
       state.passStarted = false;
       state.endWanted = false;
       resetCursor(state);
+      learnForRow(state, true);
       return;
     case 'priced':
       state.learned.price = event.price;
@@ -69,6 +78,24 @@ function restartRows(state: PlanState): void {
   state.passIndex = 0;
   state.passStarted = false;
   resetCursor(state);
+}
+
+function foldHeads(state: PlanState, data: HeadMapData | null): void {
+  const { learned } = state;
+  if (JSON.stringify(learned.given?.data ?? null) === JSON.stringify(data)) return;
+  learned.given = data ? createGivenHeads(data, state.sectorCount, state.physicalCount) : undefined;
+  learnAreas(learned, state.map);
+  state.passIndex = 0;
+  state.passStarted = false;
+  resetCursor(state);
+}
+
+/** Rows that go by weak heads, and choose no price by which it would be learned, learn where those are. */
+function learnForRow(state: PlanState, isNew: boolean): void {
+  const pass = state.passes[state.passIndex];
+  if (!pass || !asksForWeakness(pass)) return;
+  if (isNew || (pass.direction !== 'best-first' && isLearningDue(state.learned)))
+    learnAreas(state.learned, state.map);
 }
 
 function resetCursor(state: PlanState): void {
@@ -230,7 +257,11 @@ function verdictOnSingle(state: PlanState, event: ReadEvent): Blamable {
   const later = state.passes.slice(state.passIndex + 1);
   const longer = (phase: Pass['phase']) =>
     later.some(
-      (row) => row.phase === phase && row.area === 'any' && row.timeoutMs > pass.timeoutMs,
+      (row) =>
+        row.phase === phase &&
+        row.area === 'any' &&
+        headsAfter(state, row, event.lba)?.lba === event.lba &&
+        passAt(state, row, event.lba).timeoutMs > passAt(state, pass, event.lba).timeoutMs,
     );
   if (pass.phase === 'copy' && longer('trim')) return statuses['non-trimmed'];
   if (pass.phase !== 'scrape' && longer('scrape')) return statuses['non-scraped'];

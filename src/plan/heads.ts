@@ -11,6 +11,11 @@ export interface HeadMap {
   /** How many times longer than is typical reads take in there, and bad spots a physical sector. */
   readonly slowness: number;
   readonly spotRate: number;
+  /** How much more likely what was seen is with these bands than by chance, as a natural logarithm; absent where
+   * somebody said which head is weak. */
+  readonly evidence?: number;
+  /** The weak heads, where a given head map numbers them. */
+  readonly numbers?: readonly number[];
 }
 
 /** A stretch in which reading went badly: surely `[lba, lba + count)`, at most from `from` to `to`, where reading
@@ -37,6 +42,8 @@ interface Hypothesis {
 /** What heads are inferred from. */
 export interface HeadEvidence {
   readonly sectorCount: number;
+  /** Sectors of a physical one: heads change between two of them. */
+  readonly physicalCount: number;
   /** Ascending. */
   readonly areas: readonly PoorArea[];
   /** Where damage begins, ascending LBAs. */
@@ -54,11 +61,11 @@ const distanceTolerance = 0.1;
 /** A head's bands take at most this share of the drive. */
 const shareMax = 0.55;
 /** How much more likely what was seen must be with the weak head than without, as a logarithm. */
-const evidenceMin = 6;
+export const evidenceMin = 6;
 
 /** The weak head that explains best what was seen, or nothing. */
 export function inferHeads(evidence: HeadEvidence): HeadMap | undefined {
-  const { sectorCount, areas, spots, pitches, former } = evidence;
+  const { areas, spots, pitches, former } = evidence;
   const candidates: (readonly Extent[])[] = [
     ofAreas(areas),
     ofClusters(spots),
@@ -66,27 +73,56 @@ export function inferHeads(evidence: HeadEvidence): HeadMap | undefined {
   ]
     .filter((hypothesis) => hypothesis !== undefined)
     .flatMap((hypothesis) => [hypothesis, refined(hypothesis, spots)])
-    .map((hypothesis) => bandsOf(hypothesis, sectorCount));
-  if (former) candidates.push(former.weak);
+    .map((hypothesis) => bandsOf(hypothesis, evidence));
+  if (former && !former.numbers) candidates.push(former.weak);
   let best: HeadMap | undefined;
   let bestEvidence = evidenceMin;
-  const whole = evidence.see({ lba: 0, count: sectorCount });
+  const whole = evidence.see({ lba: 0, count: evidence.sectorCount });
   for (const weak of candidates) {
-    const inside = sumOf(weak.map(evidence.see));
+    const seen = weak.map(evidence.see);
+    const inside = sumOf(seen);
     const likelihood = likelihoodOf(inside, whole);
-    if (likelihood <= bestEvidence || weak.length < 2) continue;
+    if (likelihood <= bestEvidence || !isOfOneHead(weak, seen)) continue;
     bestEvidence = likelihood;
     best = {
       weak,
       heads: Math.max(2, Math.round((weak[1]!.lba - weak[0]!.lba) / weak[1]!.count)),
       slowness: Math.max(1, inside.slowness),
       spotRate: inside.poor / Math.max(1, inside.poor + inside.tried),
+      evidence: likelihood,
     };
   }
   return best;
 }
 
-function sumOf(seen: readonly Seen[]): Seen {
+/** Most heads that a drive has had so far, and room for two platters more. */
+const headsMax = 24;
+/** Of the bands that should have shown damage by now so many did, at least. */
+const metShareMin = 0.6;
+
+/** Whether bands can be one head's: there are two or more, no farther apart than heads can put them, and damage
+ * is in as many of them as reading there should have met. Clusters that lie at like distances by chance leave
+ * bands between them that read well. */
+function isOfOneHead(weak: readonly Extent[], seen: readonly Seen[]): boolean {
+  const [first, second] = weak;
+  if (!first || !second || second.lba - first.lba > headsMax * second.count) return false;
+  return isInAsManyAsExpected(seen, metShareMin);
+}
+
+/** Whether damage is in at least this share of the bands that it would be in, if it were as dense in each of them
+ * as it is in all together. */
+export function isInAsManyAsExpected(bands: readonly Seen[], share: number): boolean {
+  const all = sumOf(bands);
+  const rate = all.poor / Math.max(1, all.poor + all.tried);
+  const expected = bands.reduce(
+    (sum, { poor, tried }) => sum + 1 - Math.exp(-rate * (poor + tried)),
+    0,
+  );
+  return bands.filter(({ poor }) => poor > 0).length >= share * expected;
+}
+
+/** Everything that was seen in several extents. */
+export function sumOf(seen: readonly Seen[]): Seen {
   return seen.reduce(
     (sum, each) => ({
       poor: sum.poor + each.poor,
@@ -97,14 +133,19 @@ function sumOf(seen: readonly Seen[]): Seen {
   );
 }
 
+type Tally = Pick<Seen, 'poor' | 'tried'>;
+
+/** Spots a physical sector. */
+export function rateOf({ poor, tried }: Tally): number {
+  return (poor + 0.5) / (tried + poor + 1);
+}
+
 /** Logarithm of the likelihood ratio of two Poisson rates, inside and outside the bands, against one. */
-function likelihoodOf(inside: Seen, whole: Seen): number {
+export function likelihoodOf(inside: Tally, whole: Tally): number {
   const outside = { poor: whole.poor - inside.poor, tried: whole.tried - inside.tried };
-  const rate = ({ poor, tried }: { poor: number; tried: number }) =>
-    (poor + 0.5) / (tried + poor + 1);
-  if (rate(inside) < rate(outside)) return 0;
-  const gain = (part: { poor: number; tried: number }) =>
-    part.poor === 0 ? 0 : part.poor * Math.log(rate(part) / rate(whole));
+  if (rateOf(inside) < rateOf(outside)) return 0;
+  const gain = (part: Tally) =>
+    part.poor === 0 ? 0 : part.poor * Math.log(rateOf(part) / rateOf(whole));
   return gain(inside) + gain(outside);
 }
 
@@ -187,17 +228,21 @@ const refineMargin = 0.25;
 const refineMin = 6;
 
 /** Bands over the whole drive; each lies where the nearest front that was seen says. */
-function bandsOf({ fronts, period, length }: Hypothesis, sectorCount: number): Extent[] {
+function bandsOf(
+  { fronts, period, length }: Hypothesis,
+  { sectorCount, physicalCount }: HeadEvidence,
+): Extent[] {
   const weak: Extent[] = [];
+  const whole = (lba: number) => Math.round(lba / physicalCount) * physicalCount;
   let seen = 0;
   let end = 0;
   const first = fronts[0]! - period * Math.ceil(fronts[0]! / period);
   for (let wanted = first; wanted < sectorCount; wanted += period) {
     while (seen + 1 < fronts.length && isNearer(fronts, seen, wanted)) seen += 1;
     const near = fronts[seen]!;
-    const at = Math.round(near + period * Math.round((wanted - near) / period));
+    const at = whole(near + period * Math.round((wanted - near) / period));
     const lba = Math.max(end, at);
-    const bandEnd = Math.min(sectorCount, Math.round(at + length));
+    const bandEnd = Math.min(sectorCount, whole(at + length));
     if (bandEnd > lba) weak.push({ lba, count: bandEnd - lba });
     end = Math.max(end, bandEnd);
   }
@@ -227,14 +272,31 @@ function periodOf(fronts: readonly number[]): number | undefined {
 
 /** The weak band that holds `lba`, or the next behind it. */
 export function weakBandFrom(heads: HeadMap | undefined, lba: number): Extent | undefined {
-  if (!heads) return undefined;
-  const { weak } = heads;
+  return heads?.weak[bandIndexFrom(heads.weak, lba)];
+}
+
+/** The stretch around `lba`, on a drive of `sectorCount` sectors, that is weak throughout, or good. */
+export function weaknessAt(
+  heads: HeadMap | undefined,
+  lba: number,
+  sectorCount: number,
+): Extent & { readonly isWeak: boolean } {
+  const index = heads ? bandIndexFrom(heads.weak, lba) : 0;
+  const band = heads?.weak[index];
+  if (band && band.lba <= lba) return { ...band, isWeak: true };
+  const before = heads?.weak[index - 1];
+  const from = before ? endOf(before) : 0;
+  return { lba: from, count: (band?.lba ?? sectorCount) - from, isWeak: false };
+}
+
+/** Index of the first band that ends behind `lba`. */
+function bandIndexFrom(bands: readonly Extent[], lba: number): number {
   let low = 0;
-  let high = weak.length;
+  let high = bands.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (endOf(weak[middle]!) > lba) high = middle;
+    if (endOf(bands[middle]!) > lba) high = middle;
     else low = middle + 1;
   }
-  return weak[low];
+  return low;
 }

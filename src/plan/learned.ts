@@ -2,6 +2,7 @@ import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import type { ReadEvent } from './events.js';
+import { type GivenHeads, weakOf } from './head-map.js';
 import { type HeadMap, inferHeads, type PoorArea, type Seen } from './heads.js';
 import { findPitches, type Pitch } from './pitch.js';
 import { createTypical, foldTypical, healthySectorMs, type Typical, typicalMs } from './typical.js';
@@ -53,6 +54,8 @@ export interface Learned {
   readonly slowSurvival: Float64Array;
   pitches: readonly Pitch[];
   heads: HeadMap | undefined;
+  /** Which head reads what, where somebody said so: then only the weak ones among them are looked for. */
+  given: GivenHeads | undefined;
   /** Hits and slow surprises when areas were last learned, and since. */
   news: number;
   newsLearned: number;
@@ -98,6 +101,7 @@ export function createLearned(sectorCount: number, physicalCount: number): Learn
     slowSurvival: survivalOf([], slowPrior),
     pitches: [],
     heads: undefined,
+    given: undefined,
     news: 0,
     newsLearned: 0,
     price: firstPrice,
@@ -381,14 +385,19 @@ export function learnAreas(learned: Learned, map: RunMap): void {
   const pitches = findPitches(spots, map);
   const isTight = (pitch: Pitch) => Math.sqrt(12) * pitch.spread < looseMin * learned.physicalCount;
   learned.pitches = pitches.filter(isTight);
-  learned.heads = inferHeads({
-    sectorCount: map.size,
-    areas: poorAreas(learned, map),
-    spots,
-    pitches: pitches.filter((pitch) => !isTight(pitch)),
-    former: learned.heads,
-    see: (extent) => seenIn(learned, extent),
-  });
+  const { given, physicalCount } = learned;
+  const see = (extent: Extent) => seenIn(learned, extent);
+  learned.heads = given
+    ? weakOf(given, { map, physicalCount, spots, see })
+    : inferHeads({
+        sectorCount: map.size,
+        physicalCount,
+        areas: poorAreas(learned, map),
+        spots,
+        pitches: pitches.filter((pitch) => !isTight(pitch)),
+        former: learned.heads,
+        see,
+      });
   learned.newsLearned = learned.news;
 }
 
@@ -454,7 +463,7 @@ const apartCount = 16;
 const looseMin = 64;
 
 /** What the cells show whose middle lies in an extent. */
-function seenIn(learned: Learned, extent: Extent): Seen {
+export function seenIn(learned: Learned, extent: Extent): Seen {
   const { cellCount, cellSlow } = learned;
   let [poor, tried, slowness] = [0, 0, 1];
   const from = Math.ceil(extent.lba / cellCount - 0.5);

@@ -37,9 +37,9 @@ export const passSchema: z.ZodType<Pass> = z.strictObject({
   perHead: z
     .array(
       z.strictObject({
-        head: count,
+        head: z.union([z.enum(['good', 'weak']), count]),
         readCount: positive.exactOptional(),
-        timeoutMs: amount.exactOptional(),
+        timeoutMs: z.number().positive().exactOptional(),
         bytesPerSecondMax: amount.exactOptional(),
       }),
     )

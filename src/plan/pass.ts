@@ -22,7 +22,8 @@ export type Reaction = 'skip' | 'leave' | 'go-on';
 
 /** How the read of one head differs from the row's. */
 export interface PerHead {
-  readonly head: number;
+  /** By number where a head map was given; or those that are good or weak, by what was learned or said. */
+  readonly head: number | 'good' | 'weak';
   readonly readCount?: number;
   readonly timeoutMs?: number;
   readonly bytesPerSecondMax?: number;
@@ -43,7 +44,8 @@ export interface Pass {
   readonly ranges?: readonly Extent[];
   /** Only sectors of this priority of the job's domain (1 is first); absent: all of the domain. */
   readonly priority?: number;
-  /** Only bands of these heads, where the head map knows them; `weak` and `good` by what was learned. */
+  /** Only bands of these heads, by number where a head map was given; `weak` is what was learned or said to be
+   * weak, `good` everything else. */
   readonly heads?: 'good' | 'weak' | readonly number[];
   readonly perHead?: readonly PerHead[];
   /** Sectors of one read, rounded up to whole physical sectors; reads are aligned to it. */

@@ -2,6 +2,7 @@ import { type Extent, endOf } from '../map/extent.js';
 import { type Status, type StatusCode, statuses } from '../map/status.js';
 import { bestStep } from './best-first.js';
 import { firstPermitted, lastPermitted } from './domain.js';
+import { passAt } from './head-rows.js';
 import { actsOn, isForward, noteOf, notes, type Pass } from './pass.js';
 import type { PlanState } from './state.js';
 
@@ -32,6 +33,7 @@ export function plan(state: PlanState, inFlight: readonly Extent[]): PlanStep {
   if (state.endWanted) return inFlight.length > 0 ? { kind: 'wait' } : { kind: 'end-pass', index };
   if (!state.passStarted) return startStep(state, index, pass);
   const step = hasReachedLimit(state, pass) ? undefined : nextStep(state, pass, inFlight);
+  if (step?.kind === 'read') return { ...step, pass: passAt(state, pass, step.extent.lba) };
   if (step) return step;
   if (inFlight.length > 0) return { kind: 'wait' };
   const [left] = state.jumpedOver;
@@ -68,14 +70,9 @@ function sweepStep(
   const last = inFlight.at(-1);
   const forward = isForward(pass);
   const cursor = last ? (forward ? endOf(last) : last.lba) : state.cursor;
-  const goesOn = last !== undefined;
-  const found = forward
-    ? permittedCandidate(state, pass, cursor, goesOn)
-    : lastPermitted(state, pass, cursor, (_state, _pass, before) =>
-        candidateBefore(state, pass, before, goesOn && before === cursor),
-      );
+  const found = sweepRun(state, pass, cursor, last !== undefined);
   if (!found) return undefined;
-  const size = readCountOf(state, pass);
+  const size = readCountOf(state, passAt(state, pass, found.lba));
   if (pass.joinsRemainder && found.count <= size) return { kind: 'read', extent: found, pass };
   if (forward) {
     const end = Math.min(endOf(found), (Math.floor(found.lba / size) + 1) * size);
@@ -86,7 +83,32 @@ function sweepStep(
   return { kind: 'read', extent: { lba, count: end - lba }, pass };
 }
 
-/** The same inside the domain. */
+/** What a sweep goes on with while every read goes well: it takes this read by read, in its direction, each at a
+ * boundary of its read size, and comes to no other decision before it reaches the end. Undefined where a
+ * good read may lead to another: the row learns from it, counts it, or there is nothing left. */
+export function sweepAhead(state: PlanState, pass: Pass): Extent | undefined {
+  const isSweep = pass.direction !== 'best-first' && pass.phase !== 'trim';
+  const isCounted = pass.durationMaxMs || pass.ranges || hasReachedLimit(state, pass);
+  const isByHead = pass.heads !== undefined || pass.perHead !== undefined;
+  if (!isSweep || isCounted || isByHead || state.suspect || state.endWanted || !state.passStarted)
+    return undefined;
+  return sweepRun(state, pass, state.cursor, false);
+}
+
+/** The run that a sweep takes its next read from. */
+function sweepRun(
+  state: PlanState,
+  pass: Pass,
+  cursor: number,
+  goesOn: boolean,
+): Extent | undefined {
+  if (isForward(pass)) return permittedCandidate(state, pass, cursor, goesOn);
+  return lastPermitted(state, pass, cursor, (_state, _pass, before) =>
+    candidateBefore(state, pass, before, goesOn && before === cursor),
+  );
+}
+
+/** The first candidate inside the domain. */
 function permittedCandidate(
   state: PlanState,
   pass: Pass,
@@ -225,7 +247,7 @@ function previousOf(
 function trimStep(state: PlanState, pass: Pass, inFlight: readonly Extent[]): PlanStep | undefined {
   const run = permittedCandidate(state, pass, state.cursor, false);
   if (!run) return undefined;
-  const count = readCountOf(state, pass);
+  const count = readCountOf(state, passAt(state, pass, run.lba));
   const last = inFlight.at(-1);
   if (!isEdge(state, run.lba - 1)) {
     const lba = last ? endOf(last) : run.lba;

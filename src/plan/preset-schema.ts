@@ -75,17 +75,21 @@ const rowFields = {
   ),
   heads: z
     .union([z.enum(['good', 'weak']), z.array(count).min(1)])
-    .describe('Only bands of these heads: good or weak as learned, or numbers from 0.'),
+    .describe(
+      'Only bands of these heads: weak, which is what was learned or said to be weak; good, which is everything else; or numbers from 0, which need a head map (--heads). A row of heads: good first and one of heads: weak later spare a weak head until the rest is read; let a row without heads come last, for what was thought weak for a while.',
+    ),
   perHead: z
     .array(
       z.strictObject({
-        head: count,
+        head: z.union([z.enum(['good', 'weak']), count]),
         readCount: positive.exactOptional(),
         timeoutMs: duration.exactOptional(),
         bytesPerSecondMax: rate.exactOptional(),
       }),
     )
-    .describe('How reads of single heads differ from the row’s.'),
+    .describe(
+      'How reads of single heads differ from the row’s, by number (which needs a head map) or for all good or weak ones; a read ends where its band ends.',
+    ),
   readCount: size.describe(
     'Sectors of one read, rounded up to physical sectors; reads are aligned to it. Unless told 128 in copy rows, else 1.',
   ),

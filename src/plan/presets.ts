@@ -122,7 +122,7 @@ function passOf(row: PresetRow, facts: DriveFacts): Pass {
     ...(row.durationMaxMs !== undefined && { durationMaxMs: millisecondsOf(row.durationMaxMs) }),
     ...(row.rest && { rest: restOf(row.rest) }),
     ...(ranges && { ranges: ranges.flatMap((range) => extentOf(range, facts)) }),
-    ...(perHead && { perHead: perHead.map(perHeadOf) }),
+    ...(perHead && { perHead: perHead.map((head) => perHeadOf(head, facts)) }),
     before: beforeOf(before ?? 'none'),
   });
 }
@@ -139,12 +139,19 @@ function restOf(rest: NonNullable<PresetRow['rest']>): NonNullable<Pass['rest']>
   };
 }
 
-function perHeadOf(head: NonNullable<PresetRow['perHead']>[number]): PerHead {
-  const { timeoutMs, bytesPerSecondMax, ...same } = head;
+/** What the command line says of deadlines and rates holds for single heads too. */
+function perHeadOf(
+  { head, readCount, timeoutMs, bytesPerSecondMax }: NonNullable<PresetRow['perHead']>[number],
+  facts: DriveFacts,
+): PerHead {
+  const deadlineMs = facts.readTimeoutMs || (timeoutMs && millisecondsOf(timeoutMs));
   return {
-    ...same,
-    ...(timeoutMs !== undefined && { timeoutMs: millisecondsOf(timeoutMs) }),
-    ...(bytesPerSecondMax !== undefined && { bytesPerSecondMax: rateOf(bytesPerSecondMax) }),
+    head,
+    ...(readCount && { readCount: Math.min(readCount, facts.readCountMax ?? readCount) }),
+    ...(deadlineMs && { timeoutMs: deadlineMs }),
+    ...(bytesPerSecondMax !== undefined && {
+      bytesPerSecondMax: facts.bytesPerSecondMax || rateOf(bytesPerSecondMax),
+    }),
   };
 }
 

@@ -4,6 +4,7 @@ import type { JobEvent } from '../job/events.js';
 import type { JobState } from '../job/state.js';
 import type { Extent } from '../map/extent.js';
 import { statuses } from '../map/status.js';
+import type { HeadMapData } from '../plan/head-map-schema.js';
 import { formatBytes, formatDuration, formatShare, formatStrip } from './format.js';
 
 /** Where progress is written; stderr in real life. */
@@ -217,6 +218,11 @@ function describeEvent(
       return { style: 'cyan', text: `jumped to LBA ${event.lba}` };
     case 'went-back':
       return { style: 'cyan', text: `back to what the jump left: LBA ${event.lba}+${event.count}` };
+    case 'heads-given':
+      return {
+        style: 'cyan',
+        text: event.heads ? describeHeads(event.heads) : 'the head map is forgotten',
+      };
     case 'excluded':
       return { style: 'yellow', text: `excluded: ${event.ranges.map(formatRange).join(', ')}` };
     case 'stepped-on':
@@ -238,6 +244,16 @@ function describeEvent(
     case 'ended':
       return undefined;
   }
+}
+
+/** `head map: 4 heads, weak 2`. */
+function describeHeads({ title, heads, weak, dead }: HeadMapData): string {
+  const said = [
+    `head map: ${title ? `${title}, ` : ''}${heads} heads`,
+    weak ? `weak ${weak.join(', ') || 'none'}` : 'which are weak is found by reading',
+    ...(dead.length > 0 ? [`dead ${dead.join(', ')}`] : []),
+  ];
+  return said.join(', ');
 }
 
 const settingNames = { lookAhead: 'look-ahead', driveRetries: "the drive's own retries" };

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
 import { presetJsonSchema } from '../../src/plan/preset-schema.js';
+import { rehearsalResultSchema } from '../../src/show/rehearsal.js';
 import { imageResultSchema } from '../../src/show/result.js';
 
 const published = (name: string) =>
@@ -19,4 +20,8 @@ test('the published schema of scenario files is the one that they are checked by
 
 test('the published schema of preset files is the one that they are checked by', () => {
   expect(published('preset.schema.json')).toEqual(presetJsonSchema());
+});
+
+test('the published schema of `rehearse --json` is the one that results are made by', () => {
+  expect(published('rehearsal-result.schema.json')).toEqual(z.toJSONSchema(rehearsalResultSchema));
 });
