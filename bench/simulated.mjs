@@ -81,7 +81,12 @@ function rehearsedDrive(drive, { names }, asksWhy, count) {
       drive.powerOff(nowMs);
       drive.powerOn(nowMs + offMs);
     },
-    park: (nowMs) => void drive.standby(nowMs),
+    powerOff: (nowMs) => drive.powerOff(nowMs),
+    park(nowMs, kind = 'standby') {
+      if (kind === 'standby') drive.standby(nowMs);
+      else drive.unload(nowMs);
+    },
+    identify: (nowMs) => drive.identify(nowMs),
     readyAtMs(nowMs) {
       const { kind, untilMs } = drive.condition(nowMs);
       if (kind === 'ready') return nowMs;
@@ -94,9 +99,10 @@ function rehearsedDrive(drive, { names }, asksWhy, count) {
 const kernelLimitMs = 30_000;
 
 /** Runs one preset over one simulated drive. Times are in seconds from the first moment that the drive is ready.
- * `onEvent(event, state, soFar)` returning true ends it. `rowFilter` leaves rows of the preset out. */
+ * `onEvent(event, state, soFar)` returning true ends it. `rowFilter` leaves rows of the preset out. `peerAsksWhy`: also for
+ * ddrescue's rows the cause of an error is found out, and the power cycled where the drive hangs. */
 export function rehearseOn(scenario, truth, presetName, path, options = {}) {
-  const { onEvent, rowFilter = () => true, durationMaxMs } = options;
+  const { onEvent, rowFilter = () => true, durationMaxMs, peerAsksWhy = false } = options;
   const drive = createSimulatedDrive(scenario, { media: noData });
   drive.powerOn(0);
   const startMs = drive.condition(0).untilMs;
@@ -115,7 +121,8 @@ export function rehearseOn(scenario, truth, presetName, path, options = {}) {
   const until = {};
   const secondsAt = (atMs) => (atMs - startMs) / 1000;
   const parts = {
-    drive: rehearsedDrive(drive, path, !isPeer, count),
+    drive: rehearsedDrive(drive, path, !isPeer || peerAsksWhy, count),
+    identity: drive.identify(startMs),
     reach: path.reach,
     durationMaxMs: durationMaxMs === undefined ? undefined : startMs + durationMaxMs,
     onEvent(event, after) {
