@@ -1,7 +1,7 @@
 // One dead head of four on a disk of 1 TB: what a band costs before trimming, once two of them were met.
 import { defineScenario } from '../dist/hardware-sim/scenario.js';
 import { statuses } from '../dist/src/map/status.js';
-import { paths, rehearseOn } from './simulated.mjs';
+import { paths, rehearseOn, truthOf } from './simulated.mjs';
 import { head, mean, parseWords, row } from './tools.mjs';
 
 const heads = 4;
@@ -27,27 +27,18 @@ function diskOf(sectorCount, bandSectors) {
   });
 }
 
-/** Sectors of the good heads: a fault takes the physical sectors that begin in a band of its head. */
-function readableOf(sectorCount, bandSectors) {
-  const up = (lba) => Math.min(sectorCount, Math.ceil(lba / physical) * physical);
-  let lost = 0;
-  for (let at = dead * bandSectors; at < sectorCount; at += heads * bandSectors)
-    lost += up(at + bandSectors) - up(at);
-  return sectorCount - lost;
-}
-
 /** Shares of the good heads at which the failing reads are counted. Where the copying phase of others ends, and
  * trimming begins, they have between the last two of these. */
 const shares = [0.9, 0.99, 0.999, 0.9999];
 
 /** Rehearses until nearly all of the good heads is in, or until trimming. Failing reads by dead band, in the order
  * in which the bands were first met, at each of `shares`. */
-function countByBand(disk, readable, preset, path) {
+function countByBand(disk, truth, preset, path) {
   const { bandSectors } = disk.mechanics;
   const byBand = new Map();
   const atShares = [];
   let failing = 0;
-  const score = rehearseOn(disk, { readable }, preset, path, {
+  const score = rehearseOn(disk, truth, preset, path, {
     onEvent(event, { plan }, count) {
       if (count.failing > failing && event.kind === 'read') {
         failing = count.failing;
@@ -57,7 +48,10 @@ function countByBand(disk, readable, preset, path) {
         byBand.set(band, (byBand.get(band) ?? 0) + 1);
       }
       const finished = plan.map.countOf(statuses.finished);
-      while (atShares.length < shares.length && finished >= shares[atShares.length] * readable)
+      while (
+        atShares.length < shares.length &&
+        finished >= shares[atShares.length] * truth.readable
+      )
         atShares.push([...byBand.values()]);
       const isTrimming = plan.passes[plan.passIndex]?.phase !== 'copy';
       return atShares.length === shares.length || isTrimming;
@@ -80,7 +74,7 @@ export function deadHead(...words) {
   const presets = plain.length > 0 ? plain : ['adaptive'];
   const pathNames = options.path?.split(',') ?? ['imager'];
   const disk = diskOf(sectorCount, bandSectors);
-  const readable = readableOf(sectorCount, bandSectors);
+  const truth = truthOf(disk);
   const bands = Math.floor((Math.ceil(sectorCount / bandSectors) + heads - 1 - dead) / heads);
   console.log(
     `\nOne dead head of four, ${(sectorCount * 512) / 1e9} GB, bands of ${(bandSectors * 512) / 1e6} MB, ${bands} of them dead. Failing reads of a dead band, mean (most) of those behind the first ${learningBands} that were met, when so much of the good heads was in; target: ≤ 2 before trimming.\n`,
@@ -93,7 +87,7 @@ export function deadHead(...words) {
   for (const path of pathNames)
     for (const preset of presets) {
       const from = performance.now();
-      const { score, atShares } = countByBand(disk, readable, preset, paths[path]);
+      const { score, atShares } = countByBand(disk, truth, preset, paths[path]);
       row(
         preset,
         path,

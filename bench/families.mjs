@@ -19,8 +19,6 @@ function rehearseAll({ family, seed, path, presets, retries }) {
   const scores = {};
   for (const preset of presets) {
     const from = performance.now();
-    // Alone, ddrescue would fill the map of a hung drive with errors.
-    const peerAsksWhy = family === 'hang';
     const { state, ...score } = rehearseOn(scenario, truth, preset, paths[path], {
       rowFilter,
       durationMaxMs,

@@ -47,18 +47,26 @@ function badExtents(runs, unread, physical) {
   });
 }
 
-function scenarioOf(path, unread, errorMs) {
+/** A drive of the map's size, and its bad sectors by the thousand apart from it. */
+function driveOf(path, unread, errorMs) {
   const { runs, triedEnd } = damageOf(path);
   const physical = physicalBytesOf(runs);
   const extents = badExtents(runs, unread, physical);
-  return defineScenario({
+  const scenario = defineScenario({
     seed: 1,
     sectorCount: Math.ceil(triedEnd / sectorBytes),
     physicalSectorBytes: physical,
     contents: 'zeros',
     mechanics: { heads: 4, bandSectors: 200_000 },
-    faults: extents.map((extent) => ({ kind: 'bad', ...extent, errorMs })),
+    faults: [{ kind: 'bad', everywhere: true, errorMs }],
   });
+  const [fault] = scenario.faults;
+  const damage = {
+    fault,
+    froms: Float64Array.from(extents, ({ lba }) => lba),
+    ends: Float64Array.from(extents, ({ lba, count }) => lba + count),
+  };
+  return { scenario: { ...scenario, faults: [] }, damage };
 }
 
 const unreadNames = { all: 'all of it bad', one: 'one bad sector in 64 KiB' };
@@ -83,17 +91,17 @@ export function realMaps(...words) {
   );
   for (const map of maps)
     for (const unread of Object.keys(unreadNames)) {
-      const scenario = scenarioOf(map, unread, errorMs);
-      const truth = truthOf(scenario);
+      const drive = driveOf(map, unread, errorMs);
       for (const path of pathNames)
-        for (const preset of presets) rehearseOne(map, unread, scenario, truth, path, preset);
+        for (const preset of presets) rehearseOne(map, unread, drive, path, preset);
     }
 }
 
-function rehearseOne(map, unread, scenario, truth, path, preset) {
+function rehearseOne(map, unread, { scenario, damage }, path, preset) {
+  const truth = truthOf(scenario, damage);
   const from = performance.now();
   const rowFilter = ({ phase }) => phase !== 'retry';
-  const score = rehearseOn(scenario, truth, preset, paths[path], { rowFilter });
+  const score = rehearseOn(scenario, truth, preset, paths[path], { rowFilter, damage });
   const until = (share) => [
     score.until[share]?.seconds.toFixed(0) ?? 'never',
     score.until[share]?.failing ?? 'never',
