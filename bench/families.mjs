@@ -274,13 +274,14 @@ function printLimit(label, group, presets) {
   const unreadOf = ({ scores, lostPhysicals }, preset) =>
     Math.max(1, lostPhysicals, scores[preset].badPhysicals);
   const shareOf = (result, preset) => result.scores[preset].failing / unreadOf(result, preset);
+  const damaged = group.filter(({ lostPhysicals }) => lostPhysicals > 0);
   const cells = presets.flatMap((preset) => {
     const unread = sum(group.map((result) => unreadOf(result, preset)));
     const failing = sum(group.map(({ scores }) => scores[preset].failing));
     const worst = group.reduce((a, b) => (shareOf(b, preset) > shareOf(a, preset) ? b : a));
     return [
       (failing / unread).toFixed(3),
-      mean(group.map((result) => shareOf(result, preset))).toFixed(3),
+      mean(damaged.map((result) => shareOf(result, preset))).toFixed(3),
       `${shareOf(worst, preset).toFixed(3)} (${worst.seed})`,
     ];
   });
