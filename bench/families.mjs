@@ -272,8 +272,9 @@ const hanging = 'hang';
 
 function printLimit(label, group, presets) {
   const unreadOf = ({ scores, lostPhysicals }, preset) =>
-    Math.max(1, lostPhysicals, scores[preset].badPhysicals);
-  const shareOf = (result, preset) => result.scores[preset].failing / unreadOf(result, preset);
+    Math.max(lostPhysicals, scores[preset].badPhysicals);
+  const shareOf = (result, preset) =>
+    result.scores[preset].failing / Math.max(1, unreadOf(result, preset));
   const damaged = group.filter(({ lostPhysicals }) => lostPhysicals > 0);
   const cells = presets.flatMap((preset) => {
     const unread = sum(group.map((result) => unreadOf(result, preset)));
