@@ -83,6 +83,7 @@ const snapshotSchema = z.object({
           /** Pairs of LBA and count; none where the head map has the bands of `numbers`. */
           bands: z.array(count),
           numbers: z.array(count).exactOptional(),
+          reaches: z.array(z.number().positive()).exactOptional(),
           heads: count,
           slowness: z.number().min(1),
           spotRate: z.number().nonnegative(),
@@ -273,11 +274,16 @@ type PackedHeads = NonNullable<Snapshot['heads']>;
 
 function packHeads({ learned: { given, heads } }: PlanState): PackedHeads {
   if (!heads) return { ...(given && { given: given.data }) };
-  const { weak, numbers, ...same } = heads;
+  const { weak, numbers, reaches, ...same } = heads;
   const bands = numbers ? [] : weak.flatMap(({ lba, count: length }) => [lba, length]);
   return {
     ...(given && { given: given.data }),
-    weak: { ...same, bands, ...(numbers && { numbers: [...numbers] }) },
+    weak: {
+      ...same,
+      bands,
+      ...(numbers && { numbers: [...numbers] }),
+      ...(reaches && { reaches: [...reaches] }),
+    },
   };
 }
 

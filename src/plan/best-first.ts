@@ -2,7 +2,7 @@ import { type Extent, endOf } from '../map/extent.js';
 import { statuses } from '../map/status.js';
 import { firstPermitted, permittedAfter } from './domain.js';
 import { passAt } from './head-rows.js';
-import { type HeadMap, weakBandFrom } from './heads.js';
+import { weakBandFrom, weakChanceAt, weakEndsFrom } from './heads.js';
 import {
   hope,
   isDoubtful,
@@ -217,12 +217,13 @@ function* landingsOf(state: PlanState, gap: Gap): Generator<number, void, undefi
     if (at <= last) continue;
     yield at;
     last = at;
-    // The end of a weak band is a place of its own.
-    const band = weakBandFrom(learned.heads, at);
-    if (band && band.lba <= at && endOf(band) - gap.lba < d * stride && endOf(band) < endOf(gap)) {
-      const behind = Math.ceil(endOf(band) / physicalCount) * physicalCount;
-      if (behind > at && behind < endOf(gap)) yield behind;
-      last = Math.max(last, behind);
+    // Where a weak band may end is a place of its own.
+    for (const end of weakEndsFrom(learned.heads, at)) {
+      const behind = Math.ceil(end / physicalCount) * physicalCount;
+      if (behind - gap.lba >= d * stride || behind >= endOf(gap)) break;
+      if (behind <= last) continue;
+      yield behind;
+      last = behind;
     }
   }
 }
@@ -316,10 +317,14 @@ function contiguousMs(learned: Learned, lba: number): number {
   return Math.max(known, weakAt(learned, lba)?.slowness ?? 1) * healthySectorMs(learned.typical);
 }
 
-/** The weak head, where an LBA is in one of its bands. */
-function weakAt(learned: Learned, lba: number): HeadMap | undefined {
-  const band = weakBandFrom(learned.heads, lba);
-  return band && band.lba <= lba ? learned.heads : undefined;
+/** What a weak head makes of an LBA, where it is or may be in one of its bands. */
+function weakAt(
+  { heads }: Learned,
+  lba: number,
+): { readonly spotRate: number; readonly slowness: number } | undefined {
+  const chance = weakChanceAt(heads, lba);
+  if (!heads || chance === 0) return undefined;
+  return { spotRate: chance * heads.spotRate, slowness: 1 + chance * (heads.slowness - 1) };
 }
 
 /** Milliseconds a sector at a place further in, as far as the sides of the gap tell. */

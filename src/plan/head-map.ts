@@ -5,7 +5,7 @@ import type { HeadMapData, HeadMapProblem } from './head-map-schema.js';
 import {
   evidenceMin,
   type HeadMap,
-  isInAsManyAsExpected,
+  isSpreadLikeHead,
   likelihoodOf,
   rateOf,
   type Seen,
@@ -161,7 +161,7 @@ function seenInBand(band: Extent, { map, physicalCount, spots, see }: BandEviden
 }
 
 /** How many of these lie below `lba`. */
-function rankOf(ascending: readonly number[], lba: number): number {
+export function rankOf(ascending: readonly number[], lba: number): number {
   let low = 0;
   let high = ascending.length;
   while (low < high) {
@@ -200,5 +200,5 @@ function suspects(seen: readonly (readonly Seen[])[], dead: readonly number[]): 
 /** A scratch is on one head too, but lies in a few of its bands. */
 function isEverywhere(bands: readonly Seen[]): boolean {
   const met = bands.filter(({ poor }) => poor > 0).length;
-  return met >= 2 && isInAsManyAsExpected(bands, 0.5);
+  return met >= 2 && isSpreadLikeHead(bands, 0.5);
 }

@@ -70,7 +70,8 @@ function median(values: readonly number[]): number | undefined {
 /** Which place the bands have, when the first band of the drive begins with it. */
 function placeInTurn(bands: readonly Extent[], period: number | undefined, heads: number): number {
   if (!period) return 0;
-  const offset = bands[0]!.lba % period;
+  // The first may be cut by the start of the drive.
+  const offset = (bands[1] ?? bands[0])!.lba % period;
   return Math.min(heads - 1, Math.round((offset / period) * heads) % heads);
 }
 

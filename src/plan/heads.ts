@@ -6,6 +6,8 @@ import type { Pitch } from './pitch.js';
 export interface HeadMap {
   /** Bands of the weak head, ascending, seen or expected. */
   readonly weak: readonly Extent[];
+  /** Lengths that a band may have, ascending, where that is not settled: the first is that of `weak`. */
+  readonly reaches?: readonly number[];
   /** How many heads take turns, as far as the distances tell. */
   readonly heads: number;
   /** How many times longer than is typical reads take in there, and bad spots a physical sector. */
@@ -37,6 +39,8 @@ interface Hypothesis {
   readonly fronts: readonly number[];
   readonly period: number;
   readonly length: number;
+  /** Lengths that explain what was seen as well, ascending, `length` the first. */
+  readonly reaches?: readonly number[];
 }
 
 /** What heads are inferred from. */
@@ -44,6 +48,8 @@ export interface HeadEvidence {
   readonly sectorCount: number;
   /** Sectors of a physical one: heads change between two of them. */
   readonly physicalCount: number;
+  /** Sectors of a cell: slowness is not known finer than that. */
+  readonly cellCount: number;
   /** Ascending. */
   readonly areas: readonly PoorArea[];
   /** Where damage begins, ascending LBAs. */
@@ -54,7 +60,7 @@ export interface HeadEvidence {
   see(extent: Extent): Seen;
 }
 
-/** An edge is known when what is unsure is at most this share of the area. */
+/** An edge is known when what is unsure is at most this share of the area, or a cell. */
 const edgeTolerance = 0.15;
 /** How far the distances of bands may differ. */
 const distanceTolerance = 0.1;
@@ -63,62 +69,93 @@ const shareMax = 0.55;
 /** How much more likely what was seen must be with the weak head than without, as a logarithm. */
 export const evidenceMin = 6;
 
+interface Candidate {
+  readonly weak: readonly Extent[];
+  readonly reaches?: readonly number[] | undefined;
+  /** Evidence that it needs. */
+  readonly least: number;
+}
+
+/** What was chosen because it fits best, of some hundreds, needs so much more: a distance; of two areas, which are
+ * at a regular distance wherever they lie, both places. */
+const choiceEvidence = 6;
+
 /** The weak head that explains best what was seen, or nothing. */
 export function inferHeads(evidence: HeadEvidence): HeadMap | undefined {
   const { areas, spots, pitches, former } = evidence;
-  const candidates: (readonly Extent[])[] = [
-    ofAreas(areas),
-    ofClusters(spots),
-    ...pitches.map(ofPitch),
-  ]
-    .filter((hypothesis) => hypothesis !== undefined)
-    .flatMap((hypothesis) => [hypothesis, refined(hypothesis, spots)])
-    .map((hypothesis) => bandsOf(hypothesis, evidence));
-  if (former && !former.numbers) candidates.push(former.weak);
+  const withBands = (hypothesis: Hypothesis, least: number): Candidate[] => {
+    const weak = bandsOf(hypothesis, evidence);
+    return areAsNearAsHeads(weak) ? [{ weak, reaches: hypothesis.reaches, least }] : [];
+  };
+  const sharp = areaSets(areas).flatMap((set) => ofAreas(set, evidence));
+  const loose = [ofClusters(spots), ...pitches.map(ofPitch)].filter((each) => each !== undefined);
+  const both = (each: Hypothesis) => [each, refined(each, spots)];
+  const sharpLeast = evidenceMin + 2 * choiceEvidence;
+  // Edges that were met come before edges that were reckoned, and what was found before new ones.
+  const candidates: Candidate[] = [
+    ...sharp.filter(({ reaches }) => reaches).flatMap((each) => withBands(each, sharpLeast)),
+    ...(former && !former.numbers ? [{ ...former, least: evidenceMin }] : []),
+    ...sharp.flatMap(both).flatMap((each) => withBands(each, sharpLeast)),
+    ...loose.flatMap(both).flatMap((each) => withBands(each, evidenceMin + choiceEvidence)),
+  ];
   let best: HeadMap | undefined;
-  let bestEvidence = evidenceMin;
+  let bestEvidence = 0;
   const whole = evidence.see({ lba: 0, count: evidence.sectorCount });
-  for (const weak of candidates) {
+  for (const { weak, reaches, least } of candidates) {
     const seen = weak.map(evidence.see);
     const inside = sumOf(seen);
     const likelihood = likelihoodOf(inside, whole);
-    if (likelihood <= bestEvidence || !isOfOneHead(weak, seen)) continue;
-    bestEvidence = likelihood;
+    if (likelihood <= Math.max(bestEvidence, least)) continue;
+    if (seen.filter(({ poor }) => poor > 0).length < bandsMin) continue;
+    if (!isSpreadLikeHead(weak.map(coreOf).map(evidence.see), metShareMin)) continue;
+    bestEvidence = likelihood * betterFactor;
     best = {
       weak,
+      ...(reaches && { reaches }),
       heads: Math.max(2, Math.round((weak[1]!.lba - weak[0]!.lba) / weak[1]!.count)),
       slowness: Math.max(1, inside.slowness),
-      spotRate: inside.poor / Math.max(1, inside.poor + inside.tried),
+      spotRate: inside.poor / (inside.poor + inside.tried + 1),
       evidence: likelihood,
     };
   }
   return best;
 }
 
+/** How much more evidence a candidate needs than one that comes before it. */
+const betterFactor = 1.15;
+/** Two places are at a regular distance wherever they lie. */
+const bandsMin = 3;
 /** Most heads that a drive has had so far, and room for two platters more. */
 const headsMax = 24;
 /** Of the bands that should have shown damage by now so many did, at least. */
 const metShareMin = 0.6;
+/** So many spots that should have been met outside the stretch where they were are no chance any more. */
+const missedMin = 6;
 
-/** Whether bands can be one head's: there are two or more, no farther apart than heads can put them, and damage
- * is in as many of them as reading there should have met. Clusters that lie at like distances by chance leave
- * bands between them that read well. */
-function isOfOneHead(weak: readonly Extent[], seen: readonly Seen[]): boolean {
-  const [first, second] = weak;
-  if (!first || !second || second.lba - first.lba > headsMax * second.count) return false;
-  return isInAsManyAsExpected(seen, metShareMin);
+/** The middle half of a band: where its edges lie is only known in the end. */
+function coreOf({ lba, count }: Extent): Extent {
+  return { lba: lba + count / 4, count: count / 2 };
 }
 
-/** Whether damage is in at least this share of the bands that it would be in, if it were as dense in each of them
- * as it is in all together. */
-export function isInAsManyAsExpected(bands: readonly Seen[], share: number): boolean {
+/** Whether bands that were seen in their whole length are as near to each other as heads can put them. */
+function areAsNearAsHeads([first, second]: readonly Extent[]): boolean {
+  return !first || !second || second.lba - first.lba <= headsMax * second.count;
+}
+
+/** Whether damage lies in bands as a head's does. It is in at least this share of them that it would be in if it
+ * were as dense in each as in all together: clusters that lie at like distances by chance leave bands between them
+ * that read well. And it does not keep to one stretch of the drive, as a scratch does. */
+export function isSpreadLikeHead(bands: readonly Seen[], share: number): boolean {
+  const densityOf = ({ poor, tried }: Seen) => poor / Math.max(1, poor + tried);
   const all = sumOf(bands);
-  const rate = all.poor / Math.max(1, all.poor + all.tried);
-  const expected = bands.reduce(
-    (sum, { poor, tried }) => sum + 1 - Math.exp(-rate * (poor + tried)),
-    0,
-  );
-  return bands.filter(({ poor }) => poor > 0).length >= share * expected;
+  const density = densityOf(all);
+  let expected = 0;
+  for (const { poor, tried } of bands) expected += 1 - Math.exp(-density * (poor + tried));
+  if (bands.filter(({ poor }) => poor > 0).length < share * expected) return false;
+  const isMet = ({ poor }: Seen) => poor > 0;
+  const stretch = bands.slice(bands.findIndex(isMet), bands.findLastIndex(isMet) + 1);
+  const triedElsewhere = all.tried - sumOf(stretch).tried;
+  return densityOf(sumOf(stretch)) * triedElsewhere <= Math.max(missedMin, all.poor / 2);
 }
 
 /** Everything that was seen in several extents. */
@@ -149,18 +186,58 @@ export function likelihoodOf(inside: Tally, whole: Tally): number {
   return gain(inside) + gain(outside);
 }
 
+/** The areas, and what is left of them without the longest ones: two bands with nothing read between them look like
+ * one. */
+function areaSets(areas: readonly PoorArea[]): (readonly PoorArea[])[] {
+  const lengths = [...new Set(areas.map((area) => area.count))].sort((a, b) => b - a);
+  return lengths.slice(0, areaSetsMax).map((most) => areas.filter((area) => area.count <= most));
+}
+
+const areaSetsMax = 8;
+
 /** Poor areas with a sharp front, at a regular distance. */
-function ofAreas(areas: readonly PoorArea[]): Hypothesis | undefined {
+function ofAreas(areas: readonly PoorArea[], evidence: HeadEvidence): Hypothesis[] {
+  const { cellCount } = evidence;
   const longest = Math.max(0, ...areas.map((area) => area.count));
   const bands = areas.filter((area) => area.to - area.from > longest * 0.75);
-  const sharp = bands.filter((area) => area.lba - area.from <= edgeTolerance * longest);
-  const fronts = sharp.map((area) => area.lba);
-  const period = periodOf(fronts);
-  if (period === undefined || longest > period * shareMax) return undefined;
+  const edgeMost = Math.max(cellCount, edgeTolerance * longest);
+  const sharp = bands.filter((area) => area.lba - area.from <= edgeMost);
+  // Where reading came to the front from before, the front is known to the sector.
+  const exact = sharp.filter((area) => area.lba - area.from <= cellCount);
+  const rough = periodOf(sharp.map((area) => area.lba));
+  if (rough === undefined) return [];
+  const fronts = (exact.length >= 2 ? exact : sharp).map((area) => area.lba);
+  const turns = Math.round((fronts.at(-1)! - fronts[0]!) / rough);
+  const period = (fronts.at(-1)! - fronts[0]!) / turns;
+  const mostCount = Math.max(0, ...bands.map((area) => area.to - area.from));
+  if (period > headsMax * mostCount) return [];
+  const found: Hypothesis[] = [];
+  if (exact.length >= 2) found.push(ofTurns(fronts, period, evidence));
+  if (longest > period * shareMax) return found;
   const least = Math.min(...bands.map((area) => area.to - area.from));
   const length = least <= longest * 1.5 ? Math.max(least, longest) : longest;
-  return { fronts, period, length };
+  return [...found, { fronts, period, length }];
 }
+
+/** Heads take turns of like length, so that a band is a whole part of the period: the parts that explain what was
+ * seen. */
+function ofTurns(fronts: readonly number[], period: number, evidence: HeadEvidence): Hypothesis {
+  const whole = evidence.see({ lba: 0, count: evidence.sectorCount });
+  const turns: { length: number; likelihood: number }[] = [];
+  for (let heads = headsMax; heads >= 2; heads--) {
+    const length = period / heads;
+    const bands = bandsOf({ fronts, period, length }, evidence);
+    turns.push({ length, likelihood: likelihoodOf(sumOf(bands.map(evidence.see)), whole) });
+  }
+  const best = Math.max(...turns.map(({ likelihood }) => likelihood));
+  const reaches = turns
+    .filter(({ likelihood }) => likelihood >= best - doubtMax)
+    .map(({ length }) => length);
+  return { fronts, period, length: reaches[0]!, reaches };
+}
+
+/** Lengths are possible while they are no less likely than this factor, as a logarithm. */
+const doubtMax = 2;
 
 /** Clusters of spots: distances within them are several times shorter than between them. */
 function ofClusters(spots: readonly number[]): Hypothesis | undefined {
@@ -243,11 +320,15 @@ function bandsOf(
     const at = whole(near + period * Math.round((wanted - near) / period));
     const lba = Math.max(end, at);
     const bandEnd = Math.min(sectorCount, whole(at + length));
-    if (bandEnd > lba) weak.push({ lba, count: bandEnd - lba });
+    // A rest at the start of the drive is what the length is too long by.
+    const isRest = lba === 0 && bandEnd < length * restShareMax;
+    if (bandEnd > lba && !isRest) weak.push({ lba, count: bandEnd - lba });
     end = Math.max(end, bandEnd);
   }
   return weak;
 }
+
+const restShareMax = 0.25;
 
 function isNearer(fronts: readonly number[], seen: number, wanted: number): boolean {
   return Math.abs(fronts[seen + 1]! - wanted) < Math.abs(fronts[seen]! - wanted);
@@ -273,6 +354,30 @@ function periodOf(fronts: readonly number[]): number | undefined {
 /** The weak band that holds `lba`, or the next behind it. */
 export function weakBandFrom(heads: HeadMap | undefined, lba: number): Extent | undefined {
   return heads?.weak[bandIndexFrom(heads.weak, lba)];
+}
+
+/** How likely `lba` is in a weak band: 0 to 1. */
+export function weakChanceAt(heads: HeadMap | undefined, lba: number): number {
+  const band = heads && bandBehind(heads, lba);
+  if (!heads || !band) return 0;
+  if (!heads.reaches) return lba < endOf(band) ? 1 : 0;
+  const offset = lba - band.lba;
+  return heads.reaches.filter((reach) => reach > offset).length / heads.reaches.length;
+}
+
+/** Where the weak band that `lba` may be in may end, ascending. */
+export function weakEndsFrom(heads: HeadMap | undefined, lba: number): number[] {
+  const band = heads && bandBehind(heads, lba);
+  if (!heads || !band) return [];
+  const ends = heads.reaches?.map((reach) => Math.round(band.lba + reach)) ?? [endOf(band)];
+  return ends.filter((end) => end > lba);
+}
+
+/** The last band that begins at or before `lba`. */
+function bandBehind({ weak }: HeadMap, lba: number): Extent | undefined {
+  const index = bandIndexFrom(weak, lba);
+  const band = weak[index];
+  return band && band.lba <= lba ? band : weak[index - 1];
 }
 
 /** The stretch around `lba`, on a drive of `sectorCount` sectors, that is weak throughout, or good. */

@@ -2,7 +2,7 @@ import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import type { ReadEvent } from './events.js';
-import { type GivenHeads, weakOf } from './head-map.js';
+import { type GivenHeads, rankOf, weakOf } from './head-map.js';
 import { type HeadMap, inferHeads, type PoorArea, type Seen } from './heads.js';
 import { findPitches, type Pitch } from './pitch.js';
 import { createTypical, foldTypical, healthySectorMs, type Typical, typicalMs } from './typical.js';
@@ -386,12 +386,13 @@ export function learnAreas(learned: Learned, map: RunMap): void {
   const isTight = (pitch: Pitch) => Math.sqrt(12) * pitch.spread < looseMin * learned.physicalCount;
   learned.pitches = pitches.filter(isTight);
   const { given, physicalCount } = learned;
-  const see = (extent: Extent) => seenIn(learned, extent);
+  const see = (extent: Extent) => seenExactly(learned, map, spots, extent);
   learned.heads = given
     ? weakOf(given, { map, physicalCount, spots, see })
     : inferHeads({
         sectorCount: map.size,
         physicalCount,
+        cellCount: learned.cellCount,
         areas: poorAreas(learned, map),
         spots,
         pitches: pitches.filter((pitch) => !isTight(pitch)),
@@ -402,7 +403,9 @@ export function learnAreas(learned: Learned, map: RunMap): void {
 }
 
 /** Whether enough has happened since areas were last learned to look again in the middle of a round. */
-export function isLearningDue({ news, newsLearned }: Learned): boolean {
+export function isLearningDue({ news, newsLearned, heads }: Learned): boolean {
+  // How long bands are is asked in one of them for all.
+  if ((heads?.reaches?.length ?? 0) > 1) return news > newsLearned;
   return news - newsLearned >= Math.max(newsMin, newsLearned / 2);
 }
 const newsMin = 3;
@@ -476,6 +479,41 @@ export function seenIn(learned: Learned, extent: Extent): Seen {
   }
   return { poor, tried, slowness };
 }
+
+/** The same, with what the map says of the parts of cells at both ends. */
+function seenExactly(
+  learned: Learned,
+  map: RunMap,
+  spots: readonly number[],
+  extent: Extent,
+): Seen {
+  const { cellCount, physicalCount } = learned;
+  const lba = Math.max(0, Math.round(extent.lba));
+  const end = Math.min(map.size, Math.round(endOf(extent)));
+  const first = Math.ceil(lba / cellCount) * cellCount;
+  const last = Math.floor(end / cellCount) * cellCount;
+  if (last - first < cellsExactMin * cellCount) return seenIn(learned, extent);
+  const inner = seenIn(learned, { lba: first, count: last - first });
+  let { poor, tried } = inner;
+  for (const [from, to] of [
+    [lba, first],
+    [last, end],
+  ] as const) {
+    if (from >= to) continue;
+    poor += rankOf(spots, to) - rankOf(spots, from);
+    map.forEachRun(
+      (_lba, count, value) => {
+        if (value === statuses.finished) tried += count / physicalCount;
+      },
+      from,
+      to,
+    );
+  }
+  return { poor, tried, slowness: inner.slowness };
+}
+
+/** Extents of fewer cells are seen by their cells alone. */
+const cellsExactMin = 4;
 
 /** A slow cell is worth so many spots. */
 const slowWeight = 2;

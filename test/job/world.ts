@@ -17,6 +17,7 @@ import { type JobEnd, runJob } from '../../src/job/job.js';
 import type { JobState } from '../../src/job/state.js';
 import type { RunMap } from '../../src/map/run-map.js';
 import { statuses } from '../../src/map/status.js';
+import type { HeadMapData } from '../../src/plan/head-map-schema.js';
 import type { Pass } from '../../src/plan/pass.js';
 import { troublePolicies } from '../../src/power/policy.js';
 import type { Power } from '../../src/power/power.js';
@@ -41,6 +42,8 @@ export interface WorldOptions {
   readonly noPower?: boolean;
   /** Switches of the job, in order; may be made of the imager's own. */
   readonly powers?: readonly Power[] | ((own: readonly Power[]) => readonly Power[]);
+  /** The head map that this run is given. */
+  readonly heads?: HeadMapData | null;
   /** The domain of this run. */
   readonly scope?: RunMap;
   /** By which the job is changed while it runs. */
@@ -102,6 +105,7 @@ export async function imageInWorld(
         }),
       ),
       ...(options.scope && { scope: options.scope }),
+      ...(options.heads !== undefined && { heads: options.heads }),
       force: false,
       version: 'test',
       clock,
@@ -116,6 +120,7 @@ export async function imageInWorld(
         clock,
         identity,
         resumed: rescue.resumed,
+        ...(options.heads !== undefined && { heads: options.heads }),
         names: { drive: 'simulated', image: 'case.img' },
         ...(options.control && { control: options.control }),
         onEvent: (event, state) => {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
+import { headMapJsonSchema } from '../../src/plan/head-map-schema.js';
 import { presetJsonSchema } from '../../src/plan/preset-schema.js';
 import { rehearsalResultSchema } from '../../src/show/rehearsal.js';
 import { imageResultSchema } from '../../src/show/result.js';
@@ -24,4 +25,8 @@ test('the published schema of preset files is the one that they are checked by',
 
 test('the published schema of `rehearse --json` is the one that results are made by', () => {
   expect(published('rehearsal-result.schema.json')).toEqual(z.toJSONSchema(rehearsalResultSchema));
+});
+
+test('the published schema of head map files is the one that they are checked by', () => {
+  expect(published('head-map.schema.json')).toEqual(headMapJsonSchema());
 });
