@@ -2,7 +2,7 @@
 import { defineScenario } from '../dist/hardware-sim/scenario.js';
 import { statuses } from '../dist/src/map/status.js';
 import { paths, rehearseOn, truthOf } from './simulated.mjs';
-import { head, mean, parseWords, row } from './tools.mjs';
+import { head, parseWords, row, sum } from './tools.mjs';
 
 const heads = 4;
 const dead = 2;
@@ -60,10 +60,11 @@ function countByBand(disk, truth, preset, path) {
   return { score, atShares: [...atShares, [...byBand.values()]].slice(0, shares.length) };
 }
 
-/** Failing reads of a band behind the first ones: mean and most. */
-function ofBand(perBand) {
+/** Failing reads of a dead band behind the first ones, mean and most; bands that were never touched count. */
+function ofBand(perBand, bands) {
   const learned = perBand.slice(learningBands);
-  return learned.length > 0 ? `${mean(learned).toFixed(2)} (${Math.max(...learned)})` : '–';
+  const others = bands - learningBands;
+  return others > 0 ? `${(sum(learned) / others).toFixed(2)} (${Math.max(0, ...learned)})` : '–';
 }
 
 /** dead-head [--gb 1000] [--band-mb 800] [--path imager,device] [PRESET…] */
@@ -77,7 +78,7 @@ export function deadHead(...words) {
   const truth = truthOf(disk);
   const bands = Math.floor((Math.ceil(sectorCount / bandSectors) + heads - 1 - dead) / heads);
   console.log(
-    `\nOne dead head of four, ${(sectorCount * 512) / 1e9} GB, bands of ${(bandSectors * 512) / 1e6} MB, ${bands} of them dead. Failing reads of a dead band, mean (most) of those behind the first ${learningBands} that were met, when so much of the good heads was in; target: ≤ 2 before trimming.\n`,
+    `\nOne dead head of four, ${(sectorCount * 512) / 1e9} GB, bands of ${(bandSectors * 512) / 1e6} MB, ${bands} of them dead. Failing reads of a dead band, mean (most) of all but the first ${learningBands} that were met, when so much of the good heads was in; target: ≤ 2 before trimming.\n`,
   );
   head(
     ...['preset', 'path', 'failing reads', 'dead bands met'],
@@ -94,7 +95,7 @@ export function deadHead(...words) {
         score.failing,
         atShares.at(-1)?.length ?? 0,
         ...shares.map((share, at) => {
-          const cell = at < atShares.length ? ofBand(atShares[at]) : '–';
+          const cell = at < atShares.length ? ofBand(atShares[at], bands) : '–';
           return score.delivered >= share
             ? cell
             : `${cell} at ${(100 * score.delivered).toFixed(3)} %`;
