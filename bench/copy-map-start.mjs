@@ -1,0 +1,127 @@
+// What is measured by the clock of the machine: copying, the sector map, the start of the command line.
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { loadMap } from '../dist/src/cli/map-files.js';
+import { sectorMapOf } from '../dist/src/map/mapfile.js';
+import { createRunMap } from '../dist/src/map/run-map.js';
+import { has, head, lastspin, median, row, run, seconds, workFolder } from './tools.mjs';
+
+/** copy [PAIRS=9]: wall time of a healthy file-to-file copy, map and final sync included, warm cache. */
+export function copy(pairs = '9') {
+  if (!has('ddrescue'))
+    return console.log('copy: skipped, ddrescue is not installed (apt-get install gddrescue)');
+  const work = workFolder();
+  const source = join(work, 'source.bin');
+  run('sh', ['-c', `head -c 2147483648 /dev/urandom > '${source}'`]);
+  const times = { ddrescue: [], 'ddrescue -d': [], lastspin: [] };
+  for (let pair = 0; pair < Number(pairs); pair++) {
+    for (const tool of Object.keys(times)) {
+      const [image, map] = [join(work, 'copy.img'), join(work, 'copy.map')];
+      for (const file of [image, map, join(work, 'copy.journal')]) rmSync(file, { force: true });
+      const [command, ...args] =
+        tool === 'lastspin'
+          ? [process.execPath, ...lastspin, 'image', source, image]
+          : [...tool.split(' '), '-q', source, image, map];
+      times[tool].push(seconds(() => run(command, args)));
+    }
+  }
+  console.log(
+    `\n2 GiB file to file, warm cache, ${pairs} interleaved runs each, map and final sync included.\n`,
+  );
+  head('tool', 'median s', 'least', 'most', 'MB/s');
+  for (const [tool, values] of Object.entries(times))
+    row(
+      tool,
+      median(values).toFixed(2),
+      Math.min(...values).toFixed(2),
+      Math.max(...values).toFixed(2),
+      Math.round(2147.48 / median(values)),
+    );
+  rmSync(source, { force: true });
+}
+
+const largeRuns = 4_000_000;
+const mapOptions = { sectorBytes: 512, sectorCount: largeRuns * 8 };
+
+function writeLargeMap(path) {
+  const file = openSync(path, 'w');
+  writeSync(file, '0x0 ?\n');
+  let piece = '';
+  for (let n = 0; n < largeRuns; n++) {
+    piece += `0x${(n * 4096).toString(16).padStart(10, '0')}  0x00001000  ${n % 2 ? '?' : '+'}\n`;
+    if (n % 50_000 === 49_999) {
+      writeSync(file, piece);
+      piece = '';
+    }
+  }
+  closeSync(file);
+}
+
+const rssMiB = () => process.resourceUsage().maxRSS / 1024;
+
+/** In a process of its own: what loading a map takes above the bare process, at most and at the end. */
+function loadLargeMap(path) {
+  const bare = rssMiB();
+  let map;
+  const taken = seconds(() => {
+    map = sectorMapOf(loadMap(path), mapOptions, path);
+  });
+  const most = rssMiB() - bare;
+  global.gc();
+  const left = process.memoryUsage.rss() / 2 ** 20 - bare;
+  console.log(JSON.stringify({ taken, most, left, runs: map.runCount }));
+}
+
+/** map [REPEAT=5]: the sector map at scale. */
+export function map(repeat = '5') {
+  console.log('\nSector map.\n');
+  head('what', 'result');
+  const path = join(workFolder(), 'large.map');
+  writeLargeMap(path);
+  const own = fileURLToPath(import.meta.url);
+  const loads = Array.from({ length: Number(repeat) }, () =>
+    JSON.parse(run(process.execPath, ['--expose-gc', own, path]).stdout),
+  );
+  const middle = (key) => median(loads.map((load) => load[key]));
+  const runs = '4 million runs';
+  row(`load a map file of ${runs}, median of ${repeat}`, `${middle('taken').toFixed(2)} s`);
+  row('memory above the bare process while it loads', `${Math.round(middle('most'))} MiB`);
+  row('memory above the bare process afterwards', `${Math.round(middle('left'))} MiB`);
+  if (has('ddrescuelog')) {
+    const peer = Array.from({ length: Number(repeat) }, () =>
+      seconds(() => run('ddrescuelog', ['-t', path])),
+    );
+    row('`ddrescuelog -t` on the same file', `${median(peer).toFixed(2)} s`);
+  }
+  row(
+    'fill every `?` run of an alternating map of 1 million runs',
+    `${Math.round(500_000 / fillSeconds()).toLocaleString('en')} marks a second`,
+  );
+}
+
+function fillSeconds() {
+  const alternating = createRunMap(8_000_000);
+  for (let n = 0; n < 1_000_000; n += 2) alternating.set({ lba: n * 8, count: 8 }, 4);
+  return seconds(() => {
+    for (
+      let at = alternating.next(0, 0, 8_000_000);
+      at;
+      at = alternating.next(at.lba, 0, 8_000_000)
+    )
+      alternating.set({ lba: at.lba, count: Math.min(8, at.count) }, 4);
+  });
+}
+
+/** start: how long the command line takes to say something. */
+export function start() {
+  console.log('\nStart.\n');
+  head('what', 'median of 9');
+  const times = Array.from({ length: 9 }, () =>
+    seconds(() => execFileSync(process.execPath, [...lastspin, '--help'])),
+  );
+  row('`lastspin --help`', `${Math.round(median(times) * 1000)} ms`);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) loadLargeMap(process.argv[2]);
