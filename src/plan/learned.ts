@@ -601,7 +601,7 @@ const hopePrior = 12;
 /** How fast a cell's hope follows what its tries bring. */
 const hopeRate = 0.08;
 /** With less hope than this a sector is left as bad: once some came, and while none ever did. */
-const hopeMin = 0.015;
+const hopeMin = 0.004;
 export const sampleHopeMin = 0.06;
 
 /** Whether a bad sector is worth another try: where some came, down to a small hope; elsewhere while the drive as
