@@ -41,7 +41,8 @@ export function createWatchdog(
   };
   const due = () => {
     const next = limits[taken];
-    if (next && clock.now() - heardAtMs >= next.afterMs) {
+    // The same sum as in `schedule`: told otherwise, rounding may leave a wait of nothing, for ever.
+    if (next && clock.now() >= heardAtMs + next.afterMs) {
       taken++;
       take(next.stage);
     }

@@ -189,9 +189,11 @@ export function* offersOf(state: PlanState, gap: Gap): Generator<Offer, void, un
     return ((1 - risk) * gain * healthyMs) / ms;
   }
 
+  // What it brings more than the next one does, for what it costs more: if it fails, the next one is to be tried
+  // all the same.
   function marginal({ lba, risk, sectorMs }: Landing, next: Landing): number {
-    const gain = next.lba - lba;
-    const ms = (risk - next.risk) * failMs + gain * sectorMs;
+    const gain = (1 - risk) * (next.lba - lba);
+    const ms = risk * failMs + gain * sectorMs;
     return (gain * healthyMs) / Math.max(ms, gain * healthyMs);
   }
 }
