@@ -1,5 +1,6 @@
 import { type Extent, endOf } from '../map/extent.js';
 import { statuses } from '../map/status.js';
+import { gapFrom } from './best-first.js';
 import { outside } from './domain.js';
 import type { BlamedEvent, ChangeEvent, PlanEvent, ReadEvent } from './events.js';
 import { createGivenHeads } from './head-map.js';
@@ -115,10 +116,7 @@ function foldChange(state: PlanState, event: ChangeEvent): void {
       state.passes = event.passes;
       return;
     case 'jumped':
-      if (state.passes[state.passIndex]?.direction === 'best-first') {
-        state.cursor = event.lba;
-        state.jumpedTo = event.lba;
-      } else jump(state, event.lba);
+      jump(state, event.lba);
       return;
     case 'excluded':
       for (const range of event.ranges) state.scope.set(range, outside);
@@ -132,6 +130,14 @@ function foldChange(state: PlanState, event: ChangeEvent): void {
 /** Moves the cursor. What it passes over on its way is kept for the end of the pass; a jump out of what the
  * pass had come back to keeps the rest of that. */
 function jump(state: PlanState, lba: number): void {
+  const pass = state.passes[state.passIndex];
+  if (pass?.direction === 'best-first') {
+    // What is known there is not read again: the next unread sector is meant.
+    const gap = pass.phase === 'retry' ? undefined : gapFrom(state, pass, lba, false);
+    state.cursor = gap?.lba ?? lba;
+    state.jumpedTo = gap?.lba;
+    return;
+  }
   const forward = goesForward(state);
   const { bounds, cursor } = state;
   const target = forward ? lba : lba + 1;
@@ -206,6 +212,8 @@ function isFamiliar(state: PlanState, event: ReadEvent): boolean {
 /** Trimming has no cursor: it takes the first run whose edges are not known. */
 function moveCursor(state: PlanState, pass: Pass, extent: Extent): void {
   if (pass.phase === 'trim') return;
+  // A verdict on what was read before a jump does not undo the jump.
+  if (state.jumpedTo === state.cursor && extent.lba !== state.cursor) return;
   state.cursor = isForward(pass) ? endOf(extent) : extent.lba;
 }
 
