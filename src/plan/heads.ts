@@ -190,7 +190,37 @@ export function likelihoodOf(inside: Tally, whole: Tally): number {
  * one. */
 function areaSets(areas: readonly PoorArea[]): (readonly PoorArea[])[] {
   const lengths = [...new Set(areas.map((area) => area.count))].sort((a, b) => b - a);
-  return lengths.slice(0, areaSetsMax).map((most) => areas.filter((area) => area.count <= most));
+  const sets = lengths
+    .slice(0, areaSetsMax)
+    .map((most) => areas.filter((area) => area.count <= most));
+  const merged = mergedAreas(areas);
+  return merged ? [merged, ...sets] : sets;
+}
+
+/** Areas that lie several times nearer to each other than others do are one: a read in a band may succeed. */
+function mergedAreas(areas: readonly PoorArea[]): PoorArea[] | undefined {
+  const gaps = areas.slice(1).map((area, index) => area.lba - endOf(areas[index]!));
+  const limit = widestStep(gaps);
+  if (limit === undefined) return undefined;
+  const merged: PoorArea[] = [];
+  for (const [index, area] of areas.entries()) {
+    const last = merged.at(-1);
+    if (!last || gaps[index - 1]! >= limit) merged.push(area);
+    else merged[merged.length - 1] = { ...last, count: endOf(area) - last.lba, to: area.to };
+  }
+  return merged;
+}
+
+/** The least of the greater ones of some distances that fall in two kinds, several times apart. */
+function widestStep(distances: readonly number[]): number | undefined {
+  const sorted = [...distances].sort((a, b) => a - b);
+  let limit: number | undefined;
+  let widest = clusterRatioMin;
+  for (let index = 1; index < sorted.length; index++) {
+    const ratio = sorted[index]! / Math.max(1, sorted[index - 1]!);
+    if (ratio > widest) [widest, limit] = [ratio, sorted[index]!];
+  }
+  return limit;
 }
 
 const areaSetsMax = 8;
@@ -243,14 +273,8 @@ const doubtMax = 2;
 /** Clusters of spots: distances within them are several times shorter than between them. */
 function ofClusters(spots: readonly number[]): Hypothesis | undefined {
   const distances = spots.slice(1).map((spot, index) => spot - spots[index]!);
-  const sorted = [...distances].sort((a, b) => a - b);
-  let limit = 0;
-  let widest = clusterRatioMin;
-  for (let index = 1; index < sorted.length; index++) {
-    const ratio = sorted[index]! / Math.max(1, sorted[index - 1]!);
-    if (ratio > widest) [widest, limit] = [ratio, sorted[index]!];
-  }
-  if (limit === 0) return undefined;
+  const limit = widestStep(distances);
+  if (limit === undefined) return undefined;
   const clusters: number[][] = [];
   for (const [index, spot] of spots.entries()) {
     if (index > 0 && distances[index - 1]! < limit) clusters.at(-1)!.push(spot);

@@ -332,22 +332,29 @@ export function localSpotRate(learned: Learned, lba: number): number {
   return rate;
 }
 
-/** What the density of spots left of a gap makes of a place further in: the density of each scale around the gap's
- * edge, falling off with the distance in units of that scale. */
+/** What the density of spots left of a gap makes of a place further in: the density in windows before the gap's
+ * edge, falling off with the distance in units of each window. */
 export function spotRateBeyond(learned: Learned, edge: number, lba: number): number {
   const { hitsAt, triedAt, cellCount } = learned;
   let rate = 0;
   for (let level = 0; level < hitsAt.length - 1; level++) {
     const size = cellCount * 2 ** (levelShift * level);
-    const cell = Math.floor(edge / size);
-    const more = hitsAt[level]![cell]! - 1;
+    const last = Math.floor(edge / size);
+    let more = -1;
+    let tried = priorTried;
+    for (let cell = Math.max(0, last - windowCells + 1); cell <= last; cell++) {
+      more += hitsAt[level]![cell]!;
+      tried += triedAt[level]![cell]!;
+    }
     if (more <= 0) continue;
-    const beyond = Math.max(0, lba - (cell + 1) * size);
-    const own = more / (triedAt[level]![cell]! + more + priorTried);
-    rate = Math.max(rate, own / (1 + beyond / size));
+    const beyond = Math.max(0, lba - (last + 1) * size);
+    rate = Math.max(rate, more / (tried + more) / (1 + beyond / (windowCells * size)));
   }
   return rate;
 }
+
+/** Cells of a scale in such a window: two of the next coarser one's, as spots lie across the cells' bounds. */
+const windowCells = 2 * 2 ** levelShift;
 
 /** Physical sectors of evidence that a coarser scale's rate is worth in a finer one. */
 const priorTried = 64;
@@ -406,9 +413,12 @@ export function learnAreas(learned: Learned, map: RunMap): void {
 export function isLearningDue({ news, newsLearned, heads }: Learned): boolean {
   // How long bands are is asked in one of them for all.
   if ((heads?.reaches?.length ?? 0) > 1) return news > newsLearned;
-  return news - newsLearned >= Math.max(newsMin, newsLearned / 2);
+  return news - newsLearned >= Math.max(1, newsLearned * newsShare);
 }
-const newsMin = 3;
+
+/** So much more must have happened, as a share of all: a failing read costs far more than learning, but learning
+ * looks at the whole map. */
+const newsShare = 1 / 8;
 
 /** Slower than this many times the typical is a slow place; between well and slow lies what one slow read
  * alone has told. */
