@@ -64,6 +64,7 @@ export interface HeadEvidence {
 const edgeTolerance = 0.15;
 /** How far the distances of bands may differ. */
 const distanceTolerance = 0.1;
+const loneTolerance = 0.02;
 /** A head's bands take at most this share of the drive. */
 const shareMax = 0.55;
 /** How much more likely what was seen must be with the weak head than without, as a logarithm. */
@@ -87,7 +88,7 @@ export function inferHeads(evidence: HeadEvidence): HeadMap | undefined {
     const weak = bandsOf(hypothesis, evidence);
     return areAsNearAsHeads(weak) ? [{ weak, reaches: hypothesis.reaches, least }] : [];
   };
-  const sharp = areaSets(areas).flatMap((set) => ofAreas(set, evidence));
+  const sharp = areaSets(areas, evidence.cellCount).flatMap((set) => ofAreas(set, evidence));
   const loose = [ofClusters(spots), ...pitches.map(ofPitch)].filter((each) => each !== undefined);
   const both = (each: Hypothesis) => [each, refined(each, spots)];
   const sharpLeast = evidenceMin + 2 * choiceEvidence;
@@ -186,22 +187,34 @@ export function likelihoodOf(inside: Tally, whole: Tally): number {
   return gain(inside) + gain(outside);
 }
 
+/** Areas that may be bands, and how far their distances may differ. */
+interface AreaSet {
+  readonly areas: readonly PoorArea[];
+  readonly tolerance: number;
+}
+
 /** The areas, and what is left of them without the longest ones: two bands with nothing read between them look like
- * one. */
-function areaSets(areas: readonly PoorArea[]): (readonly PoorArea[])[] {
-  const lengths = [...new Set(areas.map((area) => area.count))].sort((a, b) => b - a);
-  const sets = lengths
-    .slice(0, areaSetsMax)
-    .map((most) => areas.filter((area) => area.count <= most));
+ * one. Where most are single cells, spots may lie like that by chance: their distances must fit better. */
+function areaSets(areas: readonly PoorArea[], cellCount: number): AreaSet[] {
+  const isLong = ({ count }: PoorArea) => count > cellCount;
+  const long = areas.filter(isLong);
+  const lengths = [...new Set(long.map((area) => area.count))].sort((a, b) => b - a);
   const merged = mergedAreas(areas);
-  return merged ? [merged, ...sets] : sets;
+  const areMostLong = merged.filter(isLong).length * 2 >= merged.length;
+  return [
+    { areas: merged, tolerance: areMostLong ? distanceTolerance : loneTolerance },
+    ...lengths.slice(0, areaSetsMax).map((most) => ({
+      areas: long.filter((area) => area.count <= most),
+      tolerance: distanceTolerance,
+    })),
+  ];
 }
 
 /** Areas that lie several times nearer to each other than others do are one: a read in a band may succeed. */
-function mergedAreas(areas: readonly PoorArea[]): PoorArea[] | undefined {
+function mergedAreas(areas: readonly PoorArea[]): readonly PoorArea[] {
   const gaps = areas.slice(1).map((area, index) => area.lba - endOf(areas[index]!));
   const limit = widestStep(gaps);
-  if (limit === undefined) return undefined;
+  if (limit === undefined) return areas;
   const merged: PoorArea[] = [];
   for (const [index, area] of areas.entries()) {
     const last = merged.at(-1);
@@ -226,7 +239,7 @@ function widestStep(distances: readonly number[]): number | undefined {
 const areaSetsMax = 8;
 
 /** Poor areas with a sharp front, at a regular distance. */
-function ofAreas(areas: readonly PoorArea[], evidence: HeadEvidence): Hypothesis[] {
+function ofAreas({ areas, tolerance }: AreaSet, evidence: HeadEvidence): Hypothesis[] {
   const { cellCount } = evidence;
   const longest = Math.max(0, ...areas.map((area) => area.count));
   const bands = areas.filter((area) => area.to - area.from > longest * 0.75);
@@ -234,7 +247,10 @@ function ofAreas(areas: readonly PoorArea[], evidence: HeadEvidence): Hypothesis
   const sharp = bands.filter((area) => area.lba - area.from <= edgeMost);
   // Where reading came to the front from before, the front is known to the sector.
   const exact = sharp.filter((area) => area.lba - area.from <= cellCount);
-  const rough = periodOf(sharp.map((area) => area.lba));
+  const rough = periodOf(
+    sharp.map((area) => area.lba),
+    tolerance,
+  );
   if (rough === undefined) return [];
   const fronts = (exact.length >= 2 ? exact : sharp).map((area) => area.lba);
   const turns = Math.round((fronts.at(-1)! - fronts[0]!) / rough);
@@ -361,7 +377,7 @@ function isNearer(fronts: readonly number[], seen: number, wanted: number): bool
 
 /** The distance that all distances between neighbouring fronts are multiples of: the least of them, as far as
  * the others agree. */
-function periodOf(fronts: readonly number[]): number | undefined {
+function periodOf(fronts: readonly number[], tolerance = distanceTolerance): number | undefined {
   if (fronts.length < 2) return undefined;
   const distances = fronts.slice(1).map((front, index) => front - fronts[index]!);
   const least = Math.min(...distances);
@@ -369,7 +385,7 @@ function periodOf(fronts: readonly number[]): number | undefined {
   let turns = 0;
   for (const distance of distances) {
     const k = Math.round(distance / least);
-    if (Math.abs(distance / least - k) > distanceTolerance * k) return undefined;
+    if (Math.abs(distance / least - k) > tolerance * k) return undefined;
     sum += distance;
     turns += k;
   }

@@ -21,6 +21,8 @@ export interface Learned {
   readonly hitsAt: readonly Float32Array[];
   /** How long reads take where the drive is well. */
   readonly typical: Typical;
+  /** By how many milliseconds nine reads in ten exceed their typical time at most, where nothing is wrong. */
+  jitterMs: number;
   /** Milliseconds to get to another place. */
   seekMs: number;
   /** Where the last read that went well ended. */
@@ -87,6 +89,7 @@ export function createLearned(sectorCount: number, physicalCount: number): Learn
     farReads: 0,
     farLong: 0,
     typical: createTypical(),
+    jitterMs: jitterLeastMs,
     seekMs: 8,
     headLba: 0,
     headSlow: 1,
@@ -192,11 +195,28 @@ function foldGood(learned: Learned, event: ReadEvent, map: RunMap): void {
     learned.seekMs += (seekMs - learned.seekMs) * followRate;
     learned.headSlow = 1;
     learned.slowRunCount = 0;
-  } else foldTypical(typical, event.count, event.elapsedMs);
+  } else {
+    foldTypical(typical, event.count, event.elapsedMs);
+    foldJitter(learned, event.elapsedMs, expectedMs);
+  }
   learned.tried += event.count / physicalCount;
   // A short read at another place tells of the way there, not of the place.
   if (seeks && event.count < measuredMin) countTried(learned, event);
   else foldSlowness(learned, event, event.elapsedMs - expectedMs - (seeks ? learned.seekMs : 0));
+}
+
+const jitterLeastMs = 0.05;
+const jitterStep = 1.1;
+/** What took longer than this many times the typical is no jitter. */
+const jitterFactorMax = 4;
+
+/** Follows the ninth decile of what reads take beyond their typical time: the command's way to the drive and back,
+ * which says nothing of the place. */
+function foldJitter(learned: Learned, elapsedMs: number, expectedMs: number): void {
+  if (elapsedMs > jitterFactorMax * expectedMs) return;
+  const isMore = elapsedMs - expectedMs > learned.jitterMs;
+  learned.jitterMs *= isMore ? jitterStep : jitterStep ** (-1 / 9);
+  learned.jitterMs = Math.max(jitterLeastMs, learned.jitterMs);
 }
 
 function countTried(learned: Learned, event: ReadEvent): void {
@@ -209,7 +229,8 @@ function countTried(learned: Learned, event: ReadEvent): void {
  * cost as much for the command as for the data, tell the same as long ones, if less surely. */
 function foldSlowness(learned: Learned, event: ReadEvent, excessMs: number): void {
   countTried(learned, event);
-  const slowness = 1 + excessMs / (event.count * healthySectorMs(learned.typical));
+  const beyondMs = excessMs < 0 ? excessMs : Math.max(0, excessMs - learned.jitterMs);
+  const slowness = 1 + beyondMs / (event.count * healthySectorMs(learned.typical));
   // One slow read is a retry of the drive's, or the computer's doing; the next one tells whether the place is slow.
   const isConfirmed = extendSlowRun(learned, event.count, slowness);
   const weight = isConfirmed ? 1 : Math.min(1, event.count / measuredMin);
@@ -440,7 +461,7 @@ function poorAreas(learned: Learned, map: RunMap): PoorArea[] {
   const areas: PoorArea[] = [];
   let [good, first, last] = [0, -1, -1];
   const close = (next: number) => {
-    if (last > first) {
+    if (last > first || (last >= 0 && learned.hitsAt[0]![last]! > 0)) {
       const lba = edgeOf(map, first * cellCount, cellCount);
       const end = Math.min(map.size, (last + 1) * cellCount);
       const from = Math.min(lba, good * cellCount);
@@ -461,14 +482,12 @@ function poorAreas(learned: Learned, map: RunMap): PoorArea[] {
   return areas;
 }
 
-/** Where the damage in a cell begins: its first sector that was not read. */
+/** Where the damage in a cell begins: its first sector that was not read, nor skipped. */
 function edgeOf(map: RunMap, lba: number, cellCount: number): number {
   const limit = Math.min(map.size, lba + cellCount);
-  for (const status of [statuses['bad-sector'], statuses['non-trimmed']]) {
-    const found = map.next(lba, status, limit);
-    if (found) return found.lba;
-  }
-  return lba;
+  const bad = map.next(lba, statuses['bad-sector'], limit);
+  const failed = map.next(lba, statuses['non-trimmed'], bad?.lba ?? limit);
+  return failed?.lba ?? bad?.lba ?? lba;
 }
 
 const apartCount = 16;
@@ -549,6 +568,7 @@ export interface LearnedData {
 }
 
 const keptNumbers = [
+  'jitterMs',
   'seekMs',
   'headLba',
   'headSlow',
