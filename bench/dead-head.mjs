@@ -72,8 +72,8 @@ export function deadHead(...words) {
   const { plain, options } = parseWords(words);
   const sectorCount = Math.floor((Number(options.gb ?? 1000) * 1e9) / 512 / physical) * physical;
   const bandSectors = Math.round((Number(options['band-mb'] ?? 800) * 1e6) / 512);
-  const presets = plain.length > 0 ? plain : ['adaptive'];
-  const pathNames = options.path?.split(',') ?? ['imager'];
+  const presets = plain.length > 0 ? plain : ['adaptive', 'ddrescue'];
+  const pathNames = options.path?.split(',') ?? Object.keys(paths);
   const disk = diskOf(sectorCount, bandSectors);
   const truth = truthOf(disk);
   const bands = Math.floor((Math.ceil(sectorCount / bandSectors) + heads - 1 - dead) / heads);

@@ -244,7 +244,7 @@ function printNoise(scores, repeat) {
   }
 }
 
-/** strategy [SCENARIO…] [--scale 50] [--repeat 1] [--preset NAME] */
+/** strategy [SCENARIO…] [--scale 20] [--repeat 1] [--preset NAME] */
 export function strategy(...words) {
   if (!existsSync(oracle) || !has('nbdkit') || !has('nbdfuse') || !has('ddrescue'))
     return console.log(
@@ -254,7 +254,7 @@ export function strategy(...words) {
   const names = wanted.length > 0 ? wanted : allNames;
   const unknown = names.find((name) => !allNames.includes(name));
   if (unknown) throw new Error(`no such scenario: ${unknown}; there are ${allNames.join(', ')}`);
-  const scale = options.scale ?? '50';
+  const scale = options.scale ?? '20';
   const repeat = Number(options.repeat ?? 1);
   console.log(
     `\nOracle drive, ${scale} times faster than life; model seconds and failing reads by the drive's own count; ${repeat > 1 ? `medians of ${repeat} runs` : 'one run each'}. ddrescue -d -b PHYSICAL (on ${hangName} in a loop that cycles the power); lastspin ${options.preset ?? 'with its default preset'}, --retries 0 but on ${retryName}.\n`,
