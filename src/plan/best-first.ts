@@ -401,7 +401,7 @@ function readPhysicals(state: PlanState, pass: Pass, gap: Gap, lba: number): num
   return Math.max(1, Math.min(most, Math.floor(cautiousCount / physicalCount)));
 }
 
-/** Each round takes what is worth half as much as in the one before, or what there is. */
+/** Each round takes what is worth less than in the one before by a factor, or what there is. */
 function nextPrice(state: PlanState, pass: Pass): number | undefined {
   let best = -1;
   for (let at = 0; ; ) {
