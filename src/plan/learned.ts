@@ -58,9 +58,8 @@ export interface Learned {
   /** Spots hit, and physical sectors read to find them. */
   hits: number;
   tried: number;
-  /** Chance that a damaged or slow area reaches at least `d` physical sectors, by quarter octaves of `d`. */
+  /** Chance that a damaged area reaches at least `d` physical sectors, by quarter octaves of `d`. */
   readonly badSurvival: Float64Array;
-  readonly slowSurvival: Float64Array;
   pitches: readonly Pitch[];
   heads: HeadMap | undefined;
   /** Which head reads what, where somebody said so: then only the weak ones among them are looked for. */
@@ -72,7 +71,7 @@ export interface Learned {
   price: number;
 }
 
-/** Cells of a drive: enough to tell bands of 100 MB on 2 TB apart, few enough to keep in a checkpoint. */
+/** Cells of a drive: of 134 MB on 2 TB, few enough to keep in a checkpoint. */
 const cellsMax = 16_384;
 const cellCountMin = 256;
 /** A quarter octave each: 2^48 physical sectors. */
@@ -108,7 +107,6 @@ export function createLearned(sectorCount: number, physicalCount: number): Learn
     hits: 0,
     tried: 0,
     badSurvival: survivalOf([], badPrior),
-    slowSurvival: survivalOf([], slowPrior),
     pitches: [],
     heads: undefined,
     given: undefined,
@@ -161,6 +159,9 @@ function survivalOf(lengths: readonly number[], prior: Prior): Float64Array {
   }
   return table;
 }
+
+/** The same of slow areas, whose lengths are not learned: `cellSlow` tells where they end. */
+export const slowSurvival: Float64Array = survivalOf([], slowPrior);
 
 /** Chance that an area reaches at least `d` physical sectors. */
 export function survival(table: Float64Array, d: number): number {
