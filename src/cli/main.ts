@@ -183,11 +183,12 @@ export async function main(argv: readonly string[]): Promise<number> {
       ).choices(['yes', 'no']),
     )
     .addOption(
-      new Option('--untried <good|bad>', 'on a map: what ? is taken for')
-        .choices(['good', 'bad'])
-        .default('good'),
+      new Option('--untried <good|bad>', 'on a map: what ? is taken for [good]').choices([
+        'good',
+        'bad',
+      ]),
     )
-    .option('--error-time <MS>', 'on a map: how long a failing read takes', whole(600_000), 700)
+    .option('--error-time <MS>', 'on a map: how long a failing read takes [700]', whole(600_000))
     .option('--svg <FILE>', 'also draw the plot into FILE')
     .option('--force', 'replace FILE where it is such a picture')
     .option('--json', 'print one JSON object as the result')

@@ -221,8 +221,10 @@ export function requireReplaceable(
   force: boolean,
   isKind: (path: string) => boolean,
 ): string {
+  if (path === '') throw usage('the name of the file to write is empty');
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return path;
+  if (found.isDirectory()) throw usage(`${path} is a folder; name a file in it`);
   if (!force) throw usage(`${path} exists; --force replaces it`);
   if (found.isFile() && (found.size === 0 || isKind(path))) return realpathSync(path);
   throw usage(`${path} is not a file that this command writes; it is not replaced`);

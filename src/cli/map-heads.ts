@@ -193,7 +193,7 @@ function costText(
         : `${perSpot(spotRate)} physical sectors there, ${perSpot(spotRateElsewhere ?? 0)} elsewhere`;
   if (!isCase) return `${spots}; a map does not tell how slow it is`;
   return slowness !== undefined && slowness > 2
-    ? `reads take up to ${slowness.toPrecision(2)} times as long; ${spots}`
+    ? `reads take up to ${Number(slowness.toPrecision(2))} times as long; ${spots}`
     : spots;
 }
 

@@ -25,11 +25,13 @@ export interface SourceOptions {
   readonly physicalSector?: number;
   /** Whether errors name the failing LBA; absent: as the scenario says, and on a map they do. */
   readonly failingLba?: 'yes' | 'no';
-  /** Of a map: what `?` is taken for. */
-  readonly untried: 'good' | 'bad';
-  /** Of a map: milliseconds of a read that fails. */
-  readonly errorTime: number;
+  /** Of a map: what `?` is taken for; absent: good. */
+  readonly untried?: 'good' | 'bad';
+  /** Of a map: milliseconds of a read that fails; absent: `errorTimeMs`. */
+  readonly errorTime?: number;
 }
+
+const errorTimeMs = 700;
 
 /** A drive to rehearse on, as often as wanted. */
 export interface RehearsalSource {
@@ -38,6 +40,8 @@ export interface RehearsalSource {
   readonly kind: DriveKind;
   readonly scenario: Scenario;
   readonly failingLba: 'yes' | 'no' | 'as-scenario';
+  /** What was decided where a map does not tell; undefined of a scenario. */
+  readonly decided?: { readonly untried: 'good' | 'bad'; readonly errorTimeMs: number };
   /** What is taken for granted, a line each. */
   readonly notices: readonly string[];
   /** The same drive each time, never powered. */
@@ -87,9 +91,16 @@ function scenarioSource(spec: string, options: SourceOptions): RehearsalSource {
     kind: options.kind ?? kindOf(scenario),
     scenario,
     failingLba: failingLba ?? 'as-scenario',
-    notices: isMadeUp
-      ? ['a rehearsal has no data: that this drive makes data up is not noticed']
-      : [],
+    notices: [
+      ...(options.untried !== undefined || options.errorTime !== undefined
+        ? [
+            '--untried and --error-time are for maps; the scenario says what is bad, and for how long',
+          ]
+        : []),
+      ...(isMadeUp
+        ? ['a rehearsal has no data: that this drive makes data up is not noticed']
+        : []),
+    ],
     createDrive: () => createSimulatedDrive(scenario, { media: 'none' }),
   };
 }
@@ -146,9 +157,10 @@ function mapSource(path: string, options: SourceOptions): RehearsalSource {
     },
     basename(name),
   );
-  const damage = damageOf(map, options.untried, {
+  const { untried = 'good', errorTime = errorTimeMs } = options;
+  const damage = damageOf(map, untried, {
     kind: 'bad',
-    errorMs: options.errorTime,
+    errorMs: errorTime,
     readChance: 0,
     error: 'uncorrectable',
     reportsLba: failingLba === 'yes',
@@ -160,7 +172,8 @@ function mapSource(path: string, options: SourceOptions): RehearsalSource {
     kind,
     scenario,
     failingLba,
-    notices: noticesOf(map, options.untried),
+    decided: { untried, errorTimeMs: errorTime },
+    notices: noticesOf(map, untried),
     createDrive: () => createSimulatedDrive(scenario, { media: 'none', damage }),
   };
 }

@@ -153,7 +153,7 @@ function resultOf(
   { retries, duration }: RehearseOptions,
   runs: RehearsalRun[],
 ): RehearsalResult {
-  const { name, from, kind, scenario, failingLba } = source;
+  const { name, from, kind, scenario, failingLba, decided } = source;
   const { seed, sectorCount, sectorBytes, physicalSectorBytes } = scenario;
   const size = { sectorCount, sectorBytes, physicalSectorBytes, readableSectors: readable };
   return {
@@ -161,6 +161,8 @@ function resultOf(
     drive: { name, source: from, kind, seed, ...size },
     settings: {
       failingLba,
+      untried: decided?.untried ?? null,
+      errorTimeMs: decided?.errorTimeMs ?? null,
       physicalSectorBytes: physicalCount * sectorBytes,
       retries: retries ?? null,
       durationMs: duration ?? null,

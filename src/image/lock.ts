@@ -137,8 +137,10 @@ async function isGone(holder: Holder, self: Holder): Promise<boolean> {
   if (holder.host !== self.host) return false;
   if (holder.bootId !== self.bootId) return true;
   if (!isAlive(holder.pid)) return true;
-  const now = await describe(holder.pid);
-  return holder.startedAt !== now.startedAt;
+  const now = await statOf(holder.pid);
+  // Killed, and only not yet taken note of by its parent: it writes no more.
+  if (now?.[stateField] === 'Z' || now?.[stateField] === 'X') return true;
+  return holder.startedAt !== now?.[startedAtField];
 }
 
 function isAlive(pid: number): boolean {
@@ -151,12 +153,20 @@ function isAlive(pid: number): boolean {
 }
 
 async function describe(pid: number): Promise<Holder> {
-  const status = await readText(`/proc/${pid}/stat`);
-  // Fields count from behind the command's name, which may itself hold spaces and brackets.
-  const fields = status?.slice(status.lastIndexOf(')') + 2).split(' ');
+  const fields = await statOf(pid);
   const bootId = await readText('/proc/sys/kernel/random/boot_id');
-  return { pid, host: hostname(), startedAt: fields?.[19], bootId: bootId?.trim() };
+  return { pid, host: hostname(), startedAt: fields?.[startedAtField], bootId: bootId?.trim() };
 }
+
+/** Fields of what Linux says of a process, counted from behind the command's name, which may itself hold spaces
+ * and brackets; undefined elsewhere, and where there is no such process. */
+async function statOf(pid: number): Promise<readonly string[] | undefined> {
+  const status = await readText(`/proc/${pid}/stat`);
+  return status?.slice(status.lastIndexOf(')') + 2).split(' ');
+}
+
+const stateField = 0;
+const startedAtField = 19;
 
 function parseHolder(text: string): Holder | undefined {
   try {

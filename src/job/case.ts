@@ -21,7 +21,12 @@ import { createPlanState, restartPlan } from '../plan/state.js';
 import { createTrouble } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { JobEvent } from './events.js';
-import { isOtherIdentity, refuseFailedFirmware, refuseOther } from './identity.js';
+import {
+  isOtherIdentity,
+  physicalCountMax,
+  refuseFailedFirmware,
+  refuseOther,
+} from './identity.js';
 import type { JobParts } from './parts.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, snapshotOf } from './snapshot.js';
@@ -252,9 +257,6 @@ async function checkpointBefore(
   if (saved !== undefined) return saved;
   return (await loadJournal(files, paths.journal))?.base ?? 0;
 }
-
-/** Most logical sectors of a physical one that is believed: 32 KiB flash pages. */
-const physicalCountMax = 64;
 
 /** Logical sectors of one physical sector by the drive's word; 1 where it makes no sense. */
 export function physicalCountOf({

@@ -5,6 +5,9 @@ import { LastspinError } from '../errors.js';
 
 const count = z.number().int().nonnegative();
 
+/** Most logical sectors of a physical one that is believed: 32 KiB flash pages. */
+export const physicalCountMax = 64;
+
 /** A `DriveIdentity` that comes from a disk or goes to other programs. */
 export const driveIdentitySchema = z.object({
   model: z.string(),

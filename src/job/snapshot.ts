@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
-import type { StatusCode } from '../map/status.js';
+import { type StatusCode, statuses } from '../map/status.js';
 import { packScope, unpackScope } from '../plan/domain.js';
 import { bandsOfHeads, createGivenHeads } from '../plan/head-map.js';
 import { headMapDataSchema } from '../plan/head-map-schema.js';
@@ -14,10 +14,12 @@ import { passSchema } from '../plan/pass-schema.js';
 import { createPlanState, type PlanState } from '../plan/state.js';
 import type { DriveKind } from '../power/policy.js';
 import { troublePolicies } from '../power/policy.js';
-import { driveIdentitySchema } from './identity.js';
+import { driveIdentitySchema, physicalCountMax } from './identity.js';
 import { createJobState, type Given, type JobState, unstableOf } from './state.js';
 
 const count = z.number().int().nonnegative();
+
+const physicalCount = count.min(1).max(physicalCountMax);
 
 const extent = z.object({ lba: count, count });
 
@@ -41,9 +43,9 @@ const snapshotSchema = z.object({
   version: z.literal(1),
   drive: driveIdentitySchema,
   driveKind: z.enum(Object.keys(troublePolicies) as [DriveKind, ...DriveKind[]]),
-  physicalCount: count,
+  physicalCount,
   physicalKnown: z.boolean().default(true),
-  physicalSeen: count.exactOptional(),
+  physicalSeen: physicalCount.exactOptional(),
   /** The rows in force. */
   passes: z.array(z.unknown()),
   /** The domain, as `packScope` has it; absent: the whole drive. */
@@ -66,12 +68,13 @@ const snapshotSchema = z.object({
   /** Triples of LBA, count and former status. */
   blamed: z.array(count),
   suspect: suspectSchema.nullable(),
-  /** What was learned of the drive, `cells` deflated and in base 64; absent in older checkpoints. */
+  /** What was learned of the drive, `cells` and `hopes` deflated and in base 64; absent in older checkpoints. */
   learned: z
     .object({
       numbers: z.record(z.string(), z.number()),
       typicalMs: z.array(z.number()),
       cells: z.string(),
+      hopes: z.string().exactOptional(),
     })
     .optional(),
   /** What was said of heads, and which of them were thought weak when that was last learned. */
@@ -204,7 +207,9 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   }
   restorePosition(plan, snapshot);
   for (const [lba, runCount, former] of triples(snapshot.blamed, sectorCount)) {
-    plan.blamed.push({ lba, count: runCount, former: Math.min(former, 4) as StatusCode });
+    // Finished sectors are never blamed; the map must not come to claim them by a verdict.
+    if (former >= statuses.finished) continue;
+    plan.blamed.push({ lba, count: runCount, former: former as StatusCode });
   }
   plan.suspect = snapshot.suspect ?? undefined;
   const state = createJobState(plan, troublePolicies[driveKind], givenOf(snapshot, passes));
@@ -245,26 +250,30 @@ function givenOf({ given, scope }: Snapshot, passes: readonly Pass[]): Given {
 }
 
 function packLearned({ learned }: PlanState): NonNullable<Snapshot['learned']> {
-  const { numbers, cells, typicalMs } = learnedData(learned);
+  const { numbers, cells, hopes, typicalMs } = learnedData(learned);
   return {
     numbers: { ...numbers },
     typicalMs: [...typicalMs],
     cells: deflateSync(cells).toString('base64'),
+    ...(hopes && { hopes: deflateSync(hopes).toString('base64') }),
   };
+}
+
+/** Throws where it is damaged, or more than so many bytes. */
+function inflated(text: string, maxOutputLength: number): Float32Array {
+  const bytes = inflateSync(Buffer.from(text, 'base64'), { maxOutputLength });
+  return new Float32Array(new Uint8Array(bytes).buffer);
 }
 
 /** What does not fit this drive is not believed: then it is learned anew. */
 function unpackLearned(plan: PlanState, packed: NonNullable<Snapshot['learned']>): void {
   const { learned, map } = plan;
   try {
-    const maxOutputLength = learnedData(learned).cells.byteLength;
-    const bytes = inflateSync(Buffer.from(packed.cells, 'base64'), { maxOutputLength });
-    const cells = new Float32Array(new Uint8Array(bytes).buffer);
-    recallLearned(
-      learned,
-      { ...packed, numbers: packed.numbers as LearnedData['numbers'], cells },
-      map,
-    );
+    const most = learnedData(learned).cells.byteLength;
+    const numbers = packed.numbers as LearnedData['numbers'];
+    const cells = inflated(packed.cells, most);
+    const hopes = packed.hopes === undefined ? undefined : inflated(packed.hopes, most);
+    recallLearned(learned, { typicalMs: packed.typicalMs, numbers, cells, hopes }, map);
   } catch {
     // Damaged or of another size.
   }

@@ -12,6 +12,7 @@ import {
   localSpotRate,
   sampleHopeMin,
   slownessAt,
+  slowSurvival,
   spotRate,
   spotRateBeyond,
   survival,
@@ -167,7 +168,7 @@ interface Offer {
 }
 
 /** What may be read in a gap, from its left end on; made one by one, as most of the time the first is taken. */
-export function* offersOf(state: PlanState, gap: Gap): Generator<Offer, void, undefined> {
+function* offersOf(state: PlanState, gap: Gap): Generator<Offer, void, undefined> {
   const { learned } = state;
   const failMs = Math.max(learned.failMs, 100 * typicalMs(learned.typical, 64));
   if (gap.tainted) {
@@ -337,7 +338,7 @@ function landingMs(learned: Learned, gap: Gap, lba: number): number {
 function landingSlowness(learned: Learned, gap: Gap, lba: number): number {
   const known = slownessAt(learned, lba) ?? weakAt(learned, lba)?.slowness;
   if (known !== undefined) return known;
-  const { physicalCount, slowSurvival } = learned;
+  const { physicalCount } = learned;
   const from = Math.max(0, gap.lba - 1);
   const excess = (at: number) => Math.max(0, (slownessAt(learned, at) ?? 1) - 2);
   const still = (count: number) => survival(slowSurvival, count / physicalCount);
@@ -401,7 +402,7 @@ function readPhysicals(state: PlanState, pass: Pass, gap: Gap, lba: number): num
   return Math.max(1, Math.min(most, Math.floor(cautiousCount / physicalCount)));
 }
 
-/** Each round takes what is worth half as much as in the one before, or what there is. */
+/** Each round takes what is worth less than in the one before by a factor, or what there is. */
 function nextPrice(state: PlanState, pass: Pass): number | undefined {
   let best = -1;
   for (let at = 0; ; ) {

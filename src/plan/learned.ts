@@ -5,7 +5,14 @@ import type { ReadEvent } from './events.js';
 import { type GivenHeads, rankOf, weakOf } from './head-map.js';
 import { type HeadMap, inferHeads, type PoorArea, type Seen } from './heads.js';
 import { findPitches, type Pitch } from './pitch.js';
-import { createTypical, foldTypical, healthySectorMs, type Typical, typicalMs } from './typical.js';
+import {
+  createTypical,
+  foldTypical,
+  healthySectorMs,
+  type Typical,
+  typicalLeastMs,
+  typicalMs,
+} from './typical.js';
 
 /** What reads have told of the drive besides the map: how fast it is where, how often and how widely it is
  * damaged, what a failing read costs. Folded from read events; the same events give the same. Distances
@@ -51,9 +58,8 @@ export interface Learned {
   /** Spots hit, and physical sectors read to find them. */
   hits: number;
   tried: number;
-  /** Chance that a damaged or slow area reaches at least `d` physical sectors, by quarter octaves of `d`. */
+  /** Chance that a damaged area reaches at least `d` physical sectors, by quarter octaves of `d`. */
   readonly badSurvival: Float64Array;
-  readonly slowSurvival: Float64Array;
   pitches: readonly Pitch[];
   heads: HeadMap | undefined;
   /** Which head reads what, where somebody said so: then only the weak ones among them are looked for. */
@@ -65,7 +71,7 @@ export interface Learned {
   price: number;
 }
 
-/** Cells of a drive: enough to tell bands of 100 MB on 2 TB apart, few enough to keep in a checkpoint. */
+/** Cells of a drive: of 134 MB on 2 TB, few enough to keep in a checkpoint. */
 const cellsMax = 16_384;
 const cellCountMin = 256;
 /** A quarter octave each: 2^48 physical sectors. */
@@ -101,7 +107,6 @@ export function createLearned(sectorCount: number, physicalCount: number): Learn
     hits: 0,
     tried: 0,
     badSurvival: survivalOf([], badPrior),
-    slowSurvival: survivalOf([], slowPrior),
     pitches: [],
     heads: undefined,
     given: undefined,
@@ -154,6 +159,9 @@ function survivalOf(lengths: readonly number[], prior: Prior): Float64Array {
   }
   return table;
 }
+
+/** The same of slow areas, whose lengths are not learned: `cellSlow` tells where they end. */
+export const slowSurvival: Float64Array = survivalOf([], slowPrior);
 
 /** Chance that an area reaches at least `d` physical sectors. */
 export function survival(table: Float64Array, d: number): number {
@@ -564,6 +572,8 @@ export interface LearnedData {
   readonly numbers: Readonly<Record<(typeof keptNumbers)[number], number>>;
   /** Slowness, physical sectors read and spots hit, for one cell after the other. */
   readonly cells: Float32Array;
+  /** `cellHope`; absent in older checkpoints. */
+  readonly hopes?: Float32Array | undefined;
   readonly typicalMs: readonly number[];
 }
 
@@ -597,19 +607,31 @@ export function learnedData(learned: Learned): LearnedData {
     cells.set([cellSlow[cell]!, learned.triedAt[0]![cell]!, learned.hitsAt[0]![cell]!], 3 * cell);
   }
   const numbers = Object.fromEntries(keptNumbers.map((name) => [name, learned[name]]));
-  return { numbers: numbers as LearnedData['numbers'], cells, typicalMs: [...learned.typical.ms] };
+  return {
+    numbers: numbers as LearnedData['numbers'],
+    cells,
+    hopes: learned.cellHope.slice(),
+    typicalMs: [...learned.typical.ms],
+  };
 }
 
 /** Brings back what a checkpoint kept; says whether it could be: data of another drive or with impossible
  * numbers changes nothing. */
 export function recallLearned(learned: Learned, data: LearnedData, map: RunMap): boolean {
   const { cellSlow } = learned;
-  const isPossible = (value: unknown) => Number.isFinite(value) && Number(value) >= 0;
+  // Of larger numbers sums would be infinite, and shares of them no numbers: no price would ever be met.
+  const isPossible = (value: unknown) =>
+    Number.isFinite(value) && Number(value) >= 0 && Number(value) <= Number.MAX_SAFE_INTEGER;
   if (data.cells.length !== 3 * cellSlow.length || !data.cells.every(isPossible)) return false;
   if (!keptNumbers.every((name) => isPossible(data.numbers[name]))) return false;
   const { ms } = learned.typical;
-  if (data.typicalMs.length !== ms.length || !data.typicalMs.every(isPossible)) return false;
+  const isTypical = (value: number) =>
+    isPossible(value) && (value === 0 || value >= typicalLeastMs);
+  if (data.typicalMs.length !== ms.length || !data.typicalMs.every(isTypical)) return false;
   if (!(data.numbers.price > 0)) return false;
+  const { hopes } = data;
+  if (hopes && (hopes.length !== cellSlow.length || !hopes.every((hope) => Math.abs(hope) <= 1)))
+    return false;
   ms.set(data.typicalMs);
   for (const name of keptNumbers) learned[name] = data.numbers[name];
   for (const levels of [learned.triedAt, learned.hitsAt]) {
@@ -620,6 +642,7 @@ export function recallLearned(learned: Learned, data: LearnedData, map: RunMap):
     addAt(learned.triedAt, cell, data.cells[3 * cell + 1]!);
     addAt(learned.hitsAt, cell, data.cells[3 * cell + 2]!);
   }
+  if (hopes) learned.cellHope.set(hopes);
   const { newsLearned } = learned;
   learnAreas(learned, map);
   learned.newsLearned = newsLearned;

@@ -14,7 +14,6 @@ export const notes = {
 } as const;
 
 export type Note = keyof typeof notes;
-export const noteNames = Object.keys(notes) as readonly Note[];
 
 /** `skip`: jump ahead, further each time, until a read goes well. `leave`: leave the rest of the area
  * for a later pass. `go-on`: take the next read. */

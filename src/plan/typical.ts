@@ -11,6 +11,8 @@ const step = 1.05;
 /** Before anything was read: as a hard drive behind a quick link. */
 const firstOverheadMs = 0.2;
 const firstSectorMs = 0.005;
+/** No read is quicker: what is worth reading is a share of this, and must not come to nothing by nothing. */
+export const typicalLeastMs = 0.001;
 /** What took longer than this many times the typical is no typical read. */
 const outlierFactor = 4;
 
@@ -41,9 +43,10 @@ export function foldTypical(typical: Typical, count: number, elapsedMs: number):
   if (ms[size] === 0) {
     const isKnown = ms.some((each) => each > 0);
     const most = isKnown ? typicalMs(typical, count) : elapsedMs;
-    ms[size] = Math.max(0.001, Math.min(elapsedMs, most));
+    ms[size] = Math.max(typicalLeastMs, Math.min(elapsedMs, most));
   } else if (elapsedMs < outlierFactor * ms[size]!) {
-    ms[size]! *= elapsedMs > ms[size]! ? step : 1 / step;
+    const next = ms[size]! * (elapsedMs > ms[size]! ? step : 1 / step);
+    ms[size] = Math.max(typicalLeastMs, next);
   }
 }
 

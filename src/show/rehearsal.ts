@@ -26,6 +26,9 @@ export const rehearsalResultSchema = z.object({
   settings: z.object({
     /** Whether errors named the failing LBA. */
     failingLba: z.enum(['yes', 'no', 'as-scenario']),
+    /** On a map: what `?` was taken for, and how long a failing read took; null on a scenario, which says so. */
+    untried: z.enum(['good', 'bad']).nullable(),
+    errorTimeMs: milliseconds.nullable(),
     /** What the planner went by at first; where nobody said it may learn another from the damage. */
     physicalSectorBytes: count,
     /** null = what the preset has for such a drive. */
@@ -95,6 +98,7 @@ export function createRecord(readableCount: number): RehearsalRecord {
   }
 
   function noteMarks(atMs: number, finished: number, failingReads: number): void {
+    if (readableCount === 0) return; // There is nothing to be had, so no time by which it was in.
     for (; until.length < marks.length && finished >= marks[until.length]!; ) {
       until.push({ percent: untilPercents[until.length]!, atMs: Math.round(atMs), failingReads });
     }

@@ -374,7 +374,12 @@ describe.concurrent('wrong input: one line, the right exit status, nothing lost'
       2,
       /link\.map is not a file/,
     ],
-    ['a folder as output', ['invert', a, '--output', folder, '--force'], 2, /is not a file that/],
+    [
+      'a folder as output',
+      ['invert', a, '--output', folder, '--force'],
+      2,
+      /is a folder; name a file/,
+    ],
     [
       'an output in no folder',
       ['invert', a, '--output', join(folder, 'no/x.map')],

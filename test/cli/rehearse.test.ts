@@ -125,8 +125,9 @@ describe.concurrent('rehearse on a map', () => {
       'lastspin: 392960 bytes are ? in the map, taken for good (--untried)',
       '',
     ]);
-    const { drive, runs } = rehearsalResultSchema.parse(JSON.parse(stdout));
+    const { drive, runs, settings } = rehearsalResultSchema.parse(JSON.parse(stdout));
     expect(drive).toMatchObject({ source: 'map', sectorCount: 2048, readableSectors: 2045 });
+    expect(settings).toMatchObject({ untried: 'good', errorTimeMs: 700 });
     for (const each of runs) {
       expect(each).toMatchObject({ finishedSectors: 2045, badSectors: 3, deliveredShare: 1 });
     }
@@ -203,6 +204,22 @@ describe.concurrent('the picture', () => {
   });
 });
 
+describe.concurrent('what the tables must not say', () => {
+  test('of a drive that gives nothing, by when what is readable was in', async () => {
+    const map = fileWith('all-bad.map', `${statusLine}0 0xE00 -\n`);
+    const result = await rehearsed(map, '--preset', 'adaptive');
+    expect(result.drive.readableSectors).toBe(0);
+    for (const { atMs } of result.runs[0]!.until) expect(atMs).toBeNull();
+  });
+
+  test('that an option for maps did anything to a scenario', async () => {
+    const args = ['rehearse', fileWith('mine.yaml', small), '--preset', 'ssd', '--json'];
+    const { stdout, stderr } = await run([...args, '--error-time', '5']);
+    expect(stderr).toMatch(/^lastspin: --untried and --error-time are for maps[^\n]*\n$/);
+    expect(JSON.parse(stdout).settings).toMatchObject({ untried: null, errorTimeMs: null });
+  });
+});
+
 describe.concurrent('bad input is one clear line, and nothing is written', () => {
   const folder = temporaryFolder();
   const path = (name: string, content: string) => {
@@ -225,12 +242,12 @@ describe.concurrent('bad input is one clear line, and nothing is written', () =>
     ['an unknown preset', ['demo', '--preset', 'standard,nope'], /no preset is called 'nope'/],
     ['a broken preset', ['demo', '--preset', path('p.yaml', 'rows: 5\n')], /p\.yaml:1:/],
     ['half a sector', ['demo', '--physical-sector', '700'], /--physical-sector 700/],
+    ['no name', ['demo', '--svg', ''], /the name of the file to write is empty/],
+    ['a folder for a picture', ['demo', '--svg', join(folder, 'sub')], /sub is a folder; name/],
     ['no folder', ['demo', '--svg', join(folder, 'none', 'x.svg')], /there is no folder .*none/],
   ])('%s', async (_name, [spec = '', option, value = ''], line) => {
     const options: RehearseOptions = {
       preset: option === '--preset' ? value.split(',') : ['standard'],
-      untried: 'good',
-      errorTime: 700,
       svg: option === '--svg' ? value : svg,
       ...(option === '--physical-sector' && { physicalSector: Number(value) }),
     };

@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -34,6 +35,29 @@ describe('the lock beside an image', () => {
     expect(JSON.parse(readFileSync(path, 'utf8')).pid).toBe(process.pid);
     expect(readdirSync(folder)).toEqual(['case.lock']);
     await lock.release();
+  });
+
+  it('is taken over from a process that was killed and not yet buried', async () => {
+    if (!existsSync('/proc/self/stat')) return;
+    // The shell's child is killed, and its parent, by then another program, never asks what became of it.
+    const script = 'sleep 60 & echo $!; kill -9 $!; exec sleep 60';
+    const parent = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+    try {
+      const [said] = await once(parent.stdout, 'data');
+      const pid = Number(String(said));
+      const fields = () =>
+        readFileSync(`/proc/${pid}/stat`, 'utf8')
+          .replace(/^.*\) /, '')
+          .split(' ');
+      while (fields()[0] !== 'Z') await new Promise((resolve) => setImmediate(resolve));
+      writeFileSync(
+        path,
+        JSON.stringify({ ...(await ownContent()), pid, startedAt: fields()[19] }),
+      );
+      await (await takeLock(path)).release();
+    } finally {
+      parent.kill('SIGKILL');
+    }
   });
 
   it('is taken over from an earlier boot, and when the pid is another process by now', async () => {

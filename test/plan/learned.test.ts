@@ -164,6 +164,8 @@ describe('in a checkpoint', () => {
     for (let n = 0; n < 30; n++) on.bad(110_000 + 800 * n);
     on.good(200_000, 128, 90);
     on.good(200_128, 128, 90);
+    on.bad(110_000);
+    on.good(110_800, 8);
     learnAreas(on.learned, on.map);
     return on;
   };
@@ -171,6 +173,7 @@ describe('in a checkpoint', () => {
     data: learnedData(learned),
     rates: [0, 111_000, 500_000].map((lba) => localSpotRate(learned, lba)),
     slow: slownessAt(learned, 200_200),
+    hope: [110_000, 110_800, 120_000].map((lba) => isHopeful(learned, lba)),
     survival: [...learned.badSurvival],
     pitches: learned.pitches,
   });
@@ -187,12 +190,18 @@ describe('in a checkpoint', () => {
     const data = learnedData(on.learned);
     const cells = data.cells.slice();
     cells[5] = Number.NaN;
+    const vastCells = data.cells.map(() => 3e38);
+    const hopes = Float32Array.from(data.hopes!).fill(2);
     for (const wrong of [
       { ...data, cells: data.cells.slice(3) },
       { ...data, cells },
+      { ...data, cells: vastCells },
+      { ...data, hopes },
+      { ...data, hopes: hopes.slice(1) },
       { ...data, numbers: { ...data.numbers, failMs: -1 } },
       { ...data, numbers: { ...data.numbers, price: 0 } },
       { ...data, typicalMs: [1] },
+      { ...data, typicalMs: data.typicalMs.map(() => 1e-320) },
     ]) {
       const again = createLearned(sectorCount, 8);
       expect(recallLearned(again, wrong, on.map)).toBe(false);

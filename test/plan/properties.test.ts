@@ -224,6 +224,23 @@ describe.each(bundledPresets())('%s, on random damage', (preset) => {
   });
 });
 
+test('a snapshot with an impossible physical sector is none', () => {
+  const state = createPlanState({ sectorCount, sectorBytes: 512, physicalCount: 1, passes: [] });
+  const snapshot = saved(state);
+  expect(parseSnapshot({ ...snapshot, physicalSeen: 8 })).toBeDefined();
+  for (const wrong of [0, 65]) {
+    expect(parseSnapshot({ ...snapshot, physicalCount: wrong })).toBeUndefined();
+    expect(parseSnapshot({ ...snapshot, physicalSeen: wrong })).toBeUndefined();
+  }
+});
+
+test('what a snapshot calls blamed is never finished when the blame is taken back', () => {
+  const state = createPlanState({ sectorCount, sectorBytes: 512, physicalCount: 1, passes: [] });
+  const snapshot = parseSnapshot({ ...saved(state), blamed: [0, 8, 4, 8, 8, 0] })!;
+  const { plan } = restoreState(snapshot, { map: state.map.clone(), driveKind: 'hdd' });
+  expect(plan.blamed).toEqual([{ lba: 8, count: 8, former: 0 }]);
+});
+
 test('a snapshot whose rows are no rows has none', () => {
   const state = createPlanState({
     sectorCount,

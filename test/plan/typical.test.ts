@@ -28,3 +28,9 @@ test('a size that was never read: no longer than a longer one, in proportion to 
   foldTypical(typical, 8, 500);
   expect(typicalMs(typical, 8)).toBe(4);
 });
+
+test('reads that take no time at all leave a time to reckon with', () => {
+  const typical = createTypical();
+  for (let read = 0; read < 20_000; read++) foldTypical(typical, 128, 0);
+  expect(typicalMs(typical, 128)).toBe(0.001);
+});

@@ -37,7 +37,14 @@ function resultOf(...runs: RehearsalRun[]): RehearsalResult {
       physicalSectorBytes: 512,
       readableSectors: sectors,
     },
-    settings: { failingLba: 'yes', physicalSectorBytes: 512, retries: null, durationMs: null },
+    settings: {
+      failingLba: 'yes',
+      untried: 'good',
+      errorTimeMs: 700,
+      physicalSectorBytes: 512,
+      retries: null,
+      durationMs: null,
+    },
     runs,
   };
 }

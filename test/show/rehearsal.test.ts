@@ -78,6 +78,8 @@ function resultOf(...runs: RehearsalRun[]): RehearsalResult {
     drive: { ...drive, ...size, readableSectors: 990 },
     settings: {
       failingLba: 'as-scenario',
+      untried: null,
+      errorTimeMs: null,
       physicalSectorBytes: 512,
       retries: null,
       durationMs: null,
