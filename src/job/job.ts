@@ -165,14 +165,17 @@ function unlessStirred<T>(
   promise: Promise<T>,
 ): Promise<{ value: T } | undefined> {
   return new Promise((resolve, reject) => {
-    const onStir = () => resolve(undefined);
-    if (signal.aborted) onStir();
-    signal.addEventListener('abort', onStir, { once: true });
+    const onStir = () => {
+      forget();
+      resolve(undefined);
+    };
     const unlisten = desk.onStir(onStir);
     const forget = () => {
       signal.removeEventListener('abort', onStir);
       unlisten();
     };
+    if (signal.aborted) onStir();
+    else signal.addEventListener('abort', onStir, { once: true });
     promise.then(
       (value) => {
         forget();

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { rowWords } from './pass-schema.js';
+import { rowWords, timeMsMax } from './pass-schema.js';
 
 /** The preset file as a schema. Every section is strict: an unknown word is an error, since a limit that
  * silently does nothing would cost a drive. */
@@ -45,18 +45,16 @@ const size = z.union([
       ),
   }),
 ]);
-/** Longer times are slips of the pen, and longer than a timer holds. */
-const durationMaxMs = 20 * 24 * 3_600_000;
 const durationText = z
   .string()
   .regex(durationPattern, 'expected a time such as 500 ms, 15 s or 2 min')
-  .refine((text) => !durationPattern.test(text) || millisecondsOf(text) <= durationMaxMs, {
+  .refine((text) => !durationPattern.test(text) || millisecondsOf(text) <= timeMsMax, {
     message: 'must be at most 20 days',
   });
-const duration = z.union([z.number().nonnegative().max(durationMaxMs), durationText]);
+const duration = z.union([z.number().nonnegative().max(timeMsMax), durationText]);
 /** How long to wait for a read: 0 would be not at all. */
 const deadline = z.union([
-  z.number().positive().max(durationMaxMs),
+  z.number().positive().max(timeMsMax),
   durationText.refine((text) => !durationPattern.test(text) || millisecondsOf(text) > 0, {
     message: 'must be above 0',
   }),
