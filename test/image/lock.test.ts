@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,6 +36,25 @@ describe('the lock beside an image', () => {
     expect(readdirSync(folder)).toEqual(['case.lock']);
     await lock.release();
   });
+
+  it.runIf(process.platform === 'linux')(
+    'is taken over from a process that was killed and that its parent never waits for',
+    async () => {
+      // What the shell becomes knows nothing of the child it had.
+      const parent = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 30']);
+      const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+      const pid = Number(String(line));
+      const fieldsOf = () => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+      await expect.poll(() => fieldsOf()[0]).toBe('Z');
+      const own = await ownContent();
+      writeFileSync(path, JSON.stringify({ ...own, pid, startedAt: fieldsOf()[19] }));
+      try {
+        await (await takeLock(path)).release();
+      } finally {
+        parent.kill();
+      }
+    },
+  );
 
   it('is taken over from an earlier boot, and when the pid is another process by now', async () => {
     const own = await ownContent();
