@@ -9,10 +9,13 @@ export interface Clock {
   after(delayMs: number, callback: () => void): () => void;
 }
 
+/** The longest delay that a timer holds, almost 25 days; beyond it `setTimeout` fires at once. */
+export const delayMaxMs = 2 ** 31 - 1;
+
 /** Wall-clock time. `scale` > 1 runs that many times faster than life (a simulator's option). */
 export function realClock(scale = 1): Clock {
   const after = (delayMs: number, callback: () => void) => {
-    const timer = setTimeout(callback, delayMs / scale);
+    const timer = setTimeout(callback, Math.min(delayMs / scale, delayMaxMs));
     return () => clearTimeout(timer);
   };
   return {

@@ -1,6 +1,6 @@
 /** YAML files that people write (scenarios, presets), and what is wrong with one in a line that names the
  * field: `faults[2].lba: expected a number`. */
-import { type Document, isMap, isScalar, LineCounter, parseDocument } from 'yaml';
+import { type Document, isMap, isScalar, LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
 import { reasonOf } from './errors.js';
 
@@ -35,13 +35,32 @@ export function readYaml<T>(
   if (document.errors.length > 0) {
     return { problems: document.errors.map((error) => placed(error.pos[0], reasonOf(error))) };
   }
-  const checked = check(document.toJS() ?? {});
+  let value: unknown;
+  try {
+    value = document.toJS() ?? {};
+  } catch (error) {
+    // An alias (*name) of nothing, or aliases of aliases that would fill the memory.
+    return { problems: [placed(offsetOfLostAlias(document), reasonOf(error))] };
+  }
+  const checked = check(value);
   if ('value' in checked) return checked;
   return {
     problems: checked.problems.map((problem) =>
       placed(offsetOf(document, problem), sentenceOf(problem)),
     ),
   };
+}
+
+function offsetOfLostAlias(document: Document): number {
+  let offset = 0;
+  visit(document, {
+    Alias(_key, alias) {
+      if (alias.resolve(document)) return;
+      offset = alias.range?.[0] ?? 0;
+      return visit.BREAK;
+    },
+  });
+  return offset;
 }
 
 type Issue = z.core.$ZodIssue;
@@ -79,10 +98,7 @@ function problemOf(issues: readonly Issue[], value: unknown, schema: JsonSchema)
     case 'invalid_value':
       return { path, message: missingOr(issue.input, `expected ${listed(issue.values)}`) };
     case 'too_small':
-      return {
-        path,
-        message: `must be ${issue.inclusive ? 'at least' : 'above'} ${issue.minimum}`,
-      };
+      return { path, message: tooSmall(issue) };
     case 'too_big':
       return { path, message: `must be at most ${issue.maximum}` };
     case 'not_multiple_of':
@@ -148,6 +164,13 @@ function shapeOf(issue: Issue): string {
   if (issue.code === 'invalid_value') return listed(issue.values);
   if (issue.code === 'invalid_type') return nounOf(issue.expected);
   return problemOf([issue], undefined, {}).message.replace(/^expected /, '');
+}
+
+function tooSmall({ origin, inclusive, minimum }: Issue & { code: 'too_small' }): string {
+  if (origin === 'string') return 'must not be empty';
+  if (origin === 'array')
+    return `must have at least ${minimum} ${minimum === 1 ? 'entry' : 'entries'}`;
+  return `must be ${inclusive ? 'at least' : 'above'} ${minimum}`;
 }
 
 function missingOr(input: unknown, message: string): string {

@@ -10,6 +10,7 @@ import {
   sentenceOf,
 } from '../preset-files.js';
 import { formatBytes } from '../show/format.js';
+import { requireReplaceable, startOf } from './map-files.js';
 
 type Kind = keyof typeof kindDefaults;
 
@@ -165,10 +166,17 @@ export interface NewOptions {
   readonly force?: boolean;
 }
 
+/** Whether a file begins as a preset does, mistakes or not. */
+function isPreset(file: string): boolean {
+  const start = new TextDecoder().decode(startOf(file));
+  return !start.includes('\0') && /^(title|description|defaults|rows):/m.test(start);
+}
+
 /** `lastspin presets new FILE`: a copy of a preset, comments and all, to edit. */
 export function presetsNew(file: string, { from, force }: NewOptions): number {
   const { text } = readPreset(from);
   loadPreset(from);
+  if (force) requireReplaceable(file, true, isPreset);
   try {
     // One call: nothing can come in between that would be overwritten.
     writeFileSync(file, text, { flag: force ? 'w' : 'wx' });

@@ -136,11 +136,9 @@ async function release(path: string, content: string): Promise<void> {
 async function isGone(holder: Holder, self: Holder): Promise<boolean> {
   if (holder.host !== self.host) return false;
   if (holder.bootId !== self.bootId) return true;
-  if (!isAlive(holder.pid)) return true;
-  const now = await statOf(holder.pid);
-  // Killed, and only not yet taken note of by its parent: it writes no more.
-  if (now?.[stateField] === 'Z' || now?.[stateField] === 'X') return true;
-  return holder.startedAt !== now?.[startedAtField];
+  if (!isAlive(holder.pid) || (await isZombie(holder.pid))) return true;
+  const now = await describe(holder.pid);
+  return holder.startedAt !== now.startedAt;
 }
 
 function isAlive(pid: number): boolean {
@@ -152,21 +150,25 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function describe(pid: number): Promise<Holder> {
+/** Whether a process has ended, with all its threads, and only its parent has not asked how: in a container
+ * without an init that may stay so. */
+async function isZombie(pid: number): Promise<boolean> {
   const fields = await statOf(pid);
-  const bootId = await readText('/proc/sys/kernel/random/boot_id');
-  return { pid, host: hostname(), startedAt: fields?.[startedAtField], bootId: bootId?.trim() };
+  return fields?.[0] === 'Z' && Number(fields[17]) <= 1;
 }
 
-/** Fields of what Linux says of a process, counted from behind the command's name, which may itself hold spaces
- * and brackets; undefined elsewhere, and where there is no such process. */
-async function statOf(pid: number): Promise<readonly string[] | undefined> {
+/** What proc(5) says of a process, from its state on. */
+async function statOf(pid: number): Promise<string[] | undefined> {
   const status = await readText(`/proc/${pid}/stat`);
+  // Fields count from behind the command's name, which may itself hold spaces and brackets.
   return status?.slice(status.lastIndexOf(')') + 2).split(' ');
 }
 
-const stateField = 0;
-const startedAtField = 19;
+async function describe(pid: number): Promise<Holder> {
+  const fields = await statOf(pid);
+  const bootId = await readText('/proc/sys/kernel/random/boot_id');
+  return { pid, host: hostname(), startedAt: fields?.[19], bootId: bootId?.trim() };
+}
 
 function parseHolder(text: string): Holder | undefined {
   try {

@@ -1,6 +1,9 @@
 import type { PlanEvent } from '../plan/events.js';
 import type { TroubleEvent } from '../power/ladder.js';
 
+/** Why a verdict was passed that nobody reached: what was suspected gets its former status back. */
+export const endedBeforeVerdict = 'the job ended before the verdict';
+
 /** Everything that happens in a job, in order. State is folded from these, the journal holds them, and
  * terminal, page and report are made of them. Times are milliseconds of the job's clock. */
 export type JobEvent = { readonly atMs: number } & (

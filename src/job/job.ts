@@ -4,7 +4,7 @@ import { referenceExtent } from '../plan/reference.js';
 import type { Reach } from '../power/ladder.js';
 import { type Circumstances, createDesk, type Desk } from './control.js';
 import { decide, eventOf, type JobStep } from './decide.js';
-import type { JobEvent } from './events.js';
+import { endedBeforeVerdict, type JobEvent } from './events.js';
 import { createFlight, type Flight } from './flight.js';
 import type { JobParts, Note } from './parts.js';
 import { createRemedies, type Remedies } from './remedies.js';
@@ -78,7 +78,7 @@ export async function runJob(
   desk.close();
   // Who ends in the middle of trouble never learned who was to blame: nobody is.
   if (state.plan.suspect || state.trouble.why !== undefined) {
-    note({ kind: 'blamed', on: 'drive', why: 'the job ended before the verdict' });
+    note({ kind: 'blamed', on: 'drive', why: endedBeforeVerdict });
   }
   note({ kind: 'ended', ...(end ?? { how: 'failed', why: reasonOf(failure?.error) }) });
   over = true;
@@ -165,14 +165,17 @@ function unlessStirred<T>(
   promise: Promise<T>,
 ): Promise<{ value: T } | undefined> {
   return new Promise((resolve, reject) => {
-    const onStir = () => resolve(undefined);
-    if (signal.aborted) onStir();
-    signal.addEventListener('abort', onStir, { once: true });
+    const onStir = () => {
+      forget();
+      resolve(undefined);
+    };
     const unlisten = desk.onStir(onStir);
     const forget = () => {
       signal.removeEventListener('abort', onStir);
       unlisten();
     };
+    if (signal.aborted) onStir();
+    else signal.addEventListener('abort', onStir, { once: true });
     promise.then(
       (value) => {
         forget();

@@ -25,6 +25,11 @@ const count = z.int().nonnegative();
 const positive = z.int().positive();
 const amount = z.number().nonnegative();
 
+/** The longest time that a row may name: longer ones are slips of the pen, and more than a timer holds. */
+export const timeMsMax = 20 * 24 * 3_600_000;
+const time = amount.max(timeMsMax);
+const deadline = z.number().positive().max(timeMsMax);
+
 /** A row in force, checked: rows come back from a disk and over the control interface. */
 export const passSchema: z.ZodType<Pass> = z.strictObject({
   name: z.string(),
@@ -39,7 +44,7 @@ export const passSchema: z.ZodType<Pass> = z.strictObject({
       z.strictObject({
         head: z.union([z.enum(['good', 'weak']), count]),
         readCount: positive.exactOptional(),
-        timeoutMs: z.number().positive().exactOptional(),
+        timeoutMs: deadline.exactOptional(),
         bytesPerSecondMax: amount.exactOptional(),
       }),
     )
@@ -58,13 +63,13 @@ export const passSchema: z.ZodType<Pass> = z.strictObject({
     growth: z.number().min(1).exactOptional(),
     withinRun: z.boolean().exactOptional(),
   }),
-  timeoutMs: z.number().positive(),
-  slowMs: amount,
+  timeoutMs: deadline,
+  slowMs: time,
   bytesPerSecondMin: amount,
   faultsMax: count.exactOptional(),
-  durationMaxMs: amount.exactOptional(),
+  durationMaxMs: time.exactOptional(),
   bytesPerSecondMax: amount.exactOptional(),
-  rest: z.strictObject({ afterMs: amount, afterFaults: count, restMs: amount }).exactOptional(),
+  rest: z.strictObject({ afterMs: time, afterFaults: count, restMs: time }).exactOptional(),
   resets: z.array(z.enum(rowWords.resets)).exactOptional(),
   powerCyclesMax: count.exactOptional(),
   lookAhead: z.boolean().exactOptional(),
@@ -72,7 +77,7 @@ export const passSchema: z.ZodType<Pass> = z.strictObject({
   before: z.discriminatedUnion('kind', [
     z.strictObject({ kind: z.literal('none') }),
     z.strictObject({ kind: z.literal('power-cycle') }),
-    z.strictObject({ kind: z.literal('rest'), restMs: amount }),
+    z.strictObject({ kind: z.literal('rest'), restMs: time }),
   ]),
   ifHung: z.enum(rowWords.ifHung),
 });

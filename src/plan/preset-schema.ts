@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { rowWords } from './pass-schema.js';
+import { rowWords, timeMsMax } from './pass-schema.js';
 
 /** The preset file as a schema. Every section is strict: an unknown word is an error, since a limit that
  * silently does nothing would cost a drive. */
@@ -10,6 +10,15 @@ export const sizePattern = /^(\d+(?:\.\d+)?)\s*(%|sectors?|B|[kMGT]B|[KMGT]iB)$/
 const ratePattern = /^\d+(?:\.\d+)?\s*(?:B|[kMGT]B|[KMGT]iB)$/;
 /** `500 ms`, `15 s`, `2 min`, `1.5 h`. */
 export const durationPattern = /^(\d+(?:\.\d+)?)\s*(ms|s|min|h)$/;
+
+const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, min: 60_000, h: 3_600_000 };
+
+/** A time as a file says it, in ms. */
+export function millisecondsOf(duration: number | string): number {
+  if (typeof duration === 'number') return duration;
+  const [, digits, unit = ''] = durationPattern.exec(duration)!;
+  return Number(digits) * unitMs[unit]!;
+}
 
 const count = z.int().nonnegative();
 const positive = z.int().positive();
@@ -36,13 +45,23 @@ const size = z.union([
       ),
   }),
 ]);
-const duration = z.union([
-  z.number().nonnegative(),
-  z.string().regex(durationPattern, 'expected a time such as 500 ms, 15 s or 2 min'),
+const durationText = z
+  .string()
+  .regex(durationPattern, 'expected a time such as 500 ms, 15 s or 2 min')
+  .refine((text) => !durationPattern.test(text) || millisecondsOf(text) <= timeMsMax, {
+    message: 'must be at most 20 days',
+  });
+const duration = z.union([z.number().nonnegative().max(timeMsMax), durationText]);
+/** How long to wait for a read: 0 would be not at all. */
+const deadline = z.union([
+  z.number().positive().max(timeMsMax),
+  durationText.refine((text) => !durationPattern.test(text) || millisecondsOf(text) > 0, {
+    message: 'must be above 0',
+  }),
 ]);
 /** The limits that the kind of drive has for each sort of read. */
 export const timeoutNames = ['copy', 'sweep', 'trim', 'scrape', 'retry'] as const;
-const timeout = z.union([z.enum(timeoutNames), duration]);
+const timeout = z.union([z.enum(timeoutNames), deadline]);
 const rate = z.union([
   z.number().nonnegative(),
   z.string().regex(ratePattern, 'expected bytes a second such as 10 MB'),
@@ -62,11 +81,17 @@ const rowFields = {
     ),
   ranges: z
     .array(
-      z.strictObject({
-        from: plainSize.describe('Where it begins, from the start of the drive.'),
-        to: plainSize.describe('Where it ends, exclusive.'),
-      }),
+      z
+        .strictObject({
+          from: plainSize.describe('Where it begins, from the start of the drive.'),
+          to: plainSize.describe('Where it ends, exclusive.'),
+        })
+        .refine(({ from, to }) => typeof from === 'string' || typeof to === 'string' || from < to, {
+          message: 'must be above from',
+          path: ['to'],
+        }),
     )
+    .min(1)
     .describe(
       'Only these parts of the drive; a band that no row names stays unread. Unless told: all.',
     ),
@@ -83,7 +108,7 @@ const rowFields = {
       z.strictObject({
         head: z.union([z.enum(['good', 'weak']), count]),
         readCount: positive.exactOptional(),
-        timeoutMs: duration.exactOptional(),
+        timeoutMs: deadline.exactOptional(),
         bytesPerSecondMax: rate.exactOptional(),
       }),
     )

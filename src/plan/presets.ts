@@ -3,7 +3,7 @@ import { unitBytes } from '../map/size-units.js';
 import type { Pass, PerHead } from './pass.js';
 import { passSchema } from './pass-schema.js';
 import {
-  durationPattern,
+  millisecondsOf,
   type Preset,
   type PresetRow,
   sizePattern,
@@ -175,6 +175,9 @@ function rateMinOf(row: PresetRow, facts: DriveFacts): number {
   return watches || own > 0 ? facts.bytesPerSecondMin || own : own;
 }
 
+/** More than any drive has: what a file may say beyond it is no whole number any more. */
+const countMax = 2 ** 52;
+
 /** A size in sectors: a bare number as it is, else whole physical sectors, or whole reads of `group`. */
 function sectorsOf(size: Size, facts: DriveFacts, group: number): number {
   const physical = (exact: number) => Math.ceil(exact / facts.physicalCount) * facts.physicalCount;
@@ -190,7 +193,10 @@ function sectorsOf(size: Size, facts: DriveFacts, group: number): number {
 }
 
 function exactSectors(size: PlainSize, facts: DriveFacts): number {
-  if (typeof size === 'number') return size;
+  return typeof size === 'number' ? size : Math.min(countMax, exactSectorsOf(size, facts));
+}
+
+function exactSectorsOf(size: string, facts: DriveFacts): number {
   const [, digits, unit = ''] = sizePattern.exec(size)!;
   // Divided once, so that a share that is whole comes out whole.
   if (unit === '%') return facts.sectorCount / (100 / Number(digits));
@@ -211,12 +217,4 @@ function timeoutOf(timeout: NonNullable<PresetRow['timeoutMs']>, facts: DriveFac
     return timeoutsMs[timeout as keyof typeof timeoutsMs];
   }
   return millisecondsOf(timeout);
-}
-
-const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, min: 60_000, h: 3_600_000 };
-
-function millisecondsOf(duration: number | string): number {
-  if (typeof duration === 'number') return duration;
-  const [, digits, unit = ''] = durationPattern.exec(duration)!;
-  return Number(digits) * unitMs[unit]!;
 }

@@ -1,3 +1,4 @@
+import type { z } from 'zod';
 import type { Pass } from './pass.js';
 import { passSchema } from './pass-schema.js';
 
@@ -19,7 +20,26 @@ export function changeRow(row: Pass, changes: RowChanges): ChangedRow {
   if (parsed.success) return { row: parsed.data };
   const [issue] = parsed.error.issues;
   const where = issue && issue.path.length > 0 ? `${issue.path.join('.')}: ` : '';
-  return { why: `${where}${issue?.message ?? 'it is no row any more'}` };
+  return { why: `${where}${issue ? problemText(issue) : 'it is no row any more'}` };
+}
+
+function problemText(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'unrecognized_keys':
+      return `no parameter is called '${issue.keys.join("', '")}'`;
+    case 'too_small':
+      return `must be ${issue.inclusive ? 'at least' : 'above'} ${issue.minimum}`;
+    case 'too_big':
+      return `must be at most ${issue.maximum}`;
+    case 'invalid_value':
+      return `expected one of ${issue.values.join(', ')}`;
+    case 'invalid_type':
+      if (issue.expected === 'number' || issue.expected === 'int')
+        return 'a number is needed; times are in ms, sizes in sectors';
+      return `expected ${issue.expected}`;
+    default:
+      return issue.message;
+  }
 }
 
 function innerOf(raw: Record<string, unknown>, name: string): Record<string, unknown> {

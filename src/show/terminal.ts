@@ -1,6 +1,6 @@
 import { styleText } from 'node:util';
 import type { Clock } from '../clock.js';
-import type { JobEvent } from '../job/events.js';
+import { endedBeforeVerdict, type JobEvent } from '../job/events.js';
 import type { JobState } from '../job/state.js';
 import type { Extent } from '../map/extent.js';
 import { statuses } from '../map/status.js';
@@ -197,6 +197,12 @@ function describeEvent(
         ? { style: 'yellow', text: `rested ${formatDuration(event.restMs)}: ${event.why}` }
         : undefined;
     case 'blamed':
+      // Who presses Ctrl-C shall not read that the drive is to blame.
+      if (event.why === endedBeforeVerdict)
+        return {
+          style: 'yellow',
+          text: `nothing is marked for the last failing reads: ${event.why}`,
+        };
       return { style: 'yellow', text: `${verdicts[event.on]}: ${event.why}` };
     case 'noticed':
       return { style: 'yellow', text: `imager: ${event.text}` };

@@ -49,6 +49,21 @@ describe.concurrent('presets', () => {
     expect(readFileSync(file, 'utf8')).toContain('good areas');
   });
 
+  test('new --force replaces a preset, never an image or a map', async () => {
+    const folder = temporaryFolder();
+    const image = join(folder, 'case.img');
+    const map = join(folder, 'case.map');
+    writeFileSync(image, Buffer.alloc(4096, 7));
+    writeFileSync(map, '0x0 + 1\n0x0 0x1000 +\n');
+    for (const file of [image, map]) {
+      const before = readFileSync(file);
+      const { status, stderr } = await run(['presets', 'new', file, '--force']);
+      expect(status).toBe(2);
+      expect(stderr).toContain('it is not replaced');
+      expect(readFileSync(file)).toEqual(before);
+    }
+  });
+
   test('check prints every mistake where it is, and exits with 2', async () => {
     const file = join(temporaryFolder(), 'wrong.yaml');
     writeFileSync(file, 'title: t\nrows:\n  - name: a\n    phase: copi\n    onFault: jump\n');

@@ -80,6 +80,35 @@ const eventOf = <K extends JobEvent['kind']>(outcome: Outcome, kind: K) =>
   outcome.events.find((event): event is JobEvent & { kind: K } => event.kind === kind);
 
 describe('a change while the job runs', () => {
+  test('many requests during one power cycle leave no listeners behind', async () => {
+    const warnings: string[] = [];
+    const onWarning = ({ name }: Error) => warnings.push(name);
+    process.on('warning', onWarning);
+    const control = createControl();
+    const answers: ControlAnswer[] = [];
+    const ask = async (request: ControlRequest) => answers.push(await control.request(request));
+    let later: ((delayMs: number, callback: () => void) => void) | undefined;
+    let isAsked = false;
+    await imageInWorld(base, {
+      control,
+      clocked: (clock) => {
+        later = (delayMs, callback) => void clock.after(delayMs, callback);
+      },
+      onEvent: (event, state) => {
+        if (!isAsked && state.totals.reads >= 20) {
+          isAsked = true;
+          void ask({ kind: 'power-cycle' });
+        }
+        if (event.kind !== 'trouble') return;
+        for (let n = 1; n <= 20; n++) later?.(100 * n, () => void ask({ kind: 'resume' }));
+      },
+    });
+    await new Promise(setImmediate);
+    process.off('warning', onWarning);
+    expect(answers).toHaveLength(21);
+    expect(warnings).toEqual([]);
+  });
+
   test('pause: nothing is read until resume, the heads are parked, and hours of it cost nothing', async () => {
     // Longer than any stage of what an imager does by itself.
     const pauseMs = 3 * 3_600_000;

@@ -32,7 +32,7 @@ const rowSaying = (words: string, change?: Partial<DriveFacts>) =>
 describe('every mistake is told with line, column and field', () => {
   test.each([
     ['rows: []', 'mine.yaml:1:1: title: is missing'],
-    ['title: t\nrows: []', 'mine.yaml:2:7: rows: must be at least 1'],
+    ['title: t\nrows: []', 'mine.yaml:2:7: rows: must have at least 1 entry'],
     [
       saying('direktion: forward'),
       "mine.yaml:3:29: rows[0].direktion: unknown word; did you mean 'direction'?",
@@ -57,6 +57,15 @@ describe('every mistake is told with line, column and field', () => {
       saying('skip: { maxCounts: 1 % }'),
       "mine.yaml:3:37: rows[0].skip.maxCounts: unknown word; did you mean 'maxCount'?",
     ],
+    [saying('timeoutMs: 0'), 'mine.yaml:3:40: rows[0].timeoutMs: must be above 0'],
+    [saying('timeoutMs: 0 s'), 'mine.yaml:3:40: rows[0].timeoutMs: must be above 0'],
+    // What a timer does not hold would be no rest at all.
+    [saying('before: { restMs: 999 h }'), 'rows[0].before.restMs: must be at most 20 days'],
+    [saying('before: { restMs: 1e99 }'), 'rows[0].before.restMs: must be at most 1728000000'],
+    [saying('ranges: []'), 'rows[0].ranges: must have at least 1 entry'],
+    [saying('ranges: [{ from: 9, to: 5 }]'), 'rows[0].ranges[0].to: must be above from'],
+    ['title: ""\nrows: [{ name: a, phase: copy }]', '1:8: title: must not be empty'],
+    ['title: t\nrows: [*lost]', 'mine.yaml:2:8: Unresolved alias'],
     ['title: [', 'mine.yaml:1:9: Flow sequence in block collection'],
   ])('%j', (text, sentence) => {
     expect(problemsOf(text)[0]).toContain(sentence);
@@ -99,6 +108,11 @@ describe('what a file says becomes rows for a drive', () => {
     ['{ size: 3, rounded: down-to-groups }', 128],
   ])('a jump of %s', (size, count) => {
     expect(rowSaying(`skip: { startCount: ${size} }`).skip.startCount).toBe(count);
+  });
+
+  test('a size beyond all drives is a row all the same', () => {
+    const row = rowSaying('readCount: 4503599627370496 TB');
+    expect(passSchema.parse(row)).toEqual(row);
   });
 
   test.each([

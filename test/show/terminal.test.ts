@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util';
 import { expect, test } from 'vitest';
-import type { JobEvent } from '../../src/job/events.js';
+import { endedBeforeVerdict, type JobEvent } from '../../src/job/events.js';
 import { createJobState, foldJob } from '../../src/job/state.js';
 import { troublePolicies } from '../../src/power/policy.js';
 import { createProgress } from '../../src/show/terminal.js';
@@ -9,7 +9,7 @@ import { standardState } from '../plan/bench-drive.js';
 const controlEscape = String.fromCharCode(27);
 
 /** Shows a few reads on a terminal of this width and returns what was written. */
-function show(columns: number, live: boolean): string[] {
+function show(columns: number, live: boolean, last?: JobEvent): string[] {
   const written: string[] = [];
   let nowMs = 0;
   const clock = { now: () => nowMs, sleep: () => Promise.resolve(), after: () => () => {} };
@@ -31,6 +31,7 @@ function show(columns: number, live: boolean): string[] {
     const read = { kind: 'read', role: 'pass', outcome: 'good', elapsedMs: 1 } as const;
     happen({ ...read, lba: n * 128, count: 128, goodCount: 128, atMs: nowMs });
   }
+  if (last) happen(last);
   progress.end();
   return written;
 }
@@ -55,4 +56,11 @@ test('without a terminal there are plain lines and no control characters', () =>
   const lines = show(80, false);
   expect(lines.join('')).not.toContain(`${controlEscape}[1A`);
   expect(lines.length).toBeGreaterThan(3);
+});
+
+test('who interrupts a job does not read that the drive is to blame', () => {
+  const end = { kind: 'blamed', on: 'drive', why: endedBeforeVerdict, atMs: 60_000 } as const;
+  const text = show(80, false, end).join('');
+  expect(text).toContain(endedBeforeVerdict);
+  expect(text).not.toContain('to blame');
 });
