@@ -3,13 +3,14 @@
  * Content alone proves nothing: drives are full of zeros, of 0xFF, of one repeated pattern. So a stretch of
  * such reads is doubted only for how it came:
  * - *faster than media*: on a drive that turns, for longer than its cache can explain. What turns cannot
- *   deliver zeros faster than anything else. Solid-state drives answer zeros for trimmed sectors at once,
- *   and are not judged by this.
+ *   deliver zeros faster than anything else. A link slower than the media hides that from the laptop's clock;
+ *   then the times that the drive took tell, if no cache and no bus is as quick either. Solid-state drives
+ *   answer zeros for trimmed sectors at once, and are not judged by this.
  * - *stale*: reads that follow a failed one and repeat, byte for byte, what other places held, on a drive
  *   that did not repeat itself before.
  *
- * Limits: zeros that come in stretches shorter than the window, through a link slower than the media, or at
- * the media's own pace pass unseen; so does a stale buffer without a failed read before it. A shingled
+ * Limits: zeros that come in stretches shorter than the window, at the bus's pace through a link slower than
+ * the media, or at the media's own pace pass unseen; so does a stale buffer without a failed read before it. A shingled
  * drive that honours TRIM answers zeros for trimmed zones as fast as one that lost its translator: that is
  * the user's to decide. */
 
@@ -47,6 +48,8 @@ const windowShare = 1 / 16;
 const rateFactor = 2.5;
 /** Bytes a second that no platter gives, where no ordinary data has been seen: two actuators reach 550e6. */
 const rateMax = 620e6;
+/** Bytes a second that no bus of a drive with platters carries: SATA at 6 Gbit/s, 8b/10b encoded. */
+const busRateMax = 600e6;
 /** A failed read casts doubt on so many reads behind it. */
 const staleReads = 16;
 /** So many of them that repeat other places raise the alarm. */
@@ -85,6 +88,8 @@ interface Stretch {
   repeated: boolean;
   bytes: number;
   fromMs: number;
+  /** What the reads took on the drive, in all. */
+  driveMs: number;
   extents: Extent[];
 }
 
@@ -95,12 +100,15 @@ function createSpeedDetector({
 }: DetectorOptions): DataDetector {
   const windowBytes = Math.min(windowBytesMax, sectorCount * sectorBytes * windowShare);
   let bestRate = earlierRate;
+  /** The same by the drive's own times; 0 = no ordinary data yet. */
+  let bestDriveRate = 0;
   let lastMs: number | undefined;
   let stretch: Stretch | undefined;
-  /** The window before: a made-up stretch may begin in it. */
+  /** The windows before that were faster than the media, and the one before those: a made-up stretch may begin
+   * in it. */
   let before: Extent[] = [];
   return {
-    look(extent, { kind, goodCount, data }, atMs) {
+    look(extent, { kind, goodCount, data, elapsedMs }, atMs) {
       const fromMs = lastMs ?? atMs;
       lastMs = atMs;
       if ((kind !== 'good' && kind !== 'slow') || goodCount === 0) {
@@ -111,22 +119,40 @@ function createSpeedDetector({
       }
       const repeated = isRepeated(data, sectorBytes);
       if (stretch?.repeated !== repeated) {
-        stretch = { repeated, bytes: 0, fromMs, extents: [] };
+        stretch = { repeated, bytes: 0, fromMs, driveMs: 0, extents: [] };
         before = [];
       }
       stretch.bytes += data.length;
+      stretch.driveMs += elapsedMs;
       if (repeated) addExtent(stretch.extents, extent);
       if (stretch.bytes < windowBytes) return undefined;
       const { bytes, extents } = stretch;
-      const rate = (bytes * 1000) / Math.max(1e-3, atMs - stretch.fromMs);
-      stretch = { repeated, bytes: 0, fromMs: atMs, extents: [] };
-      if (!repeated) bestRate = Math.max(bestRate, rate);
+      const rate = rateOf(bytes, atMs - stretch.fromMs);
+      const driveRate = rateOf(bytes, stretch.driveMs);
+      stretch = { repeated, bytes: 0, fromMs: atMs, driveMs: 0, extents: [] };
+      if (!repeated) {
+        bestRate = Math.max(bestRate, rate);
+        bestDriveRate = Math.max(bestDriveRate, driveRate);
+      }
       const limit = bestRate > 0 ? bestRate * rateFactor : rateMax;
-      const doubtful = repeated && rate > limit ? [...before, ...extents] : undefined;
-      before = extents;
-      return doubtful && { why: tooFast(data, rate, bestRate), extents: doubtful, bestRate };
+      const driveLimit = Math.max(busRateMax, bestDriveRate * rateFactor);
+      const why =
+        rate > limit
+          ? tooFast(data, rate, bestRate)
+          : bestDriveRate > 0 && driveRate > driveLimit
+            ? tooFast(data, driveRate, bestDriveRate)
+            : undefined;
+      const isCached = bestDriveRate > 0 && driveRate > bestDriveRate * rateFactor;
+      const doubtful = [...before];
+      for (const each of extents) addExtent(doubtful, each);
+      before = isCached ? doubtful : extents;
+      return repeated && why ? { why, extents: doubtful, bestRate } : undefined;
     },
   };
+}
+
+function rateOf(bytes: number, ms: number): number {
+  return (bytes * 1000) / Math.max(1e-3, ms);
 }
 
 function tooFast(data: Uint8Array, rate: number, bestRate: number): string {

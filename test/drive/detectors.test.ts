@@ -14,6 +14,8 @@ interface Piece {
   readonly content: Content;
   readonly reads: number;
   readonly megabytesPerSecond?: number;
+  /** By the drive's own times; else 131. */
+  readonly driveMegabytesPerSecond?: number;
 }
 
 /** Feeds a detector with one piece after the other, read in order, and says what it makes of them. */
@@ -35,14 +37,16 @@ function feed(turns: boolean, pieces: readonly Piece[], bestRate = 0): Doubt | u
     new DataView(unique.buffer).setUint32(0, lba);
     return unique;
   };
-  for (const { content, reads, megabytesPerSecond = 150 } of pieces) {
+  for (const piece of pieces) {
+    const { content, reads, megabytesPerSecond = 150, driveMegabytesPerSecond = 131 } = piece;
+    const elapsedMs = zeros.length / (driveMegabytesPerSecond * 1000);
     for (let n = 0; n < reads; n++) {
       const data = content === 'failure' ? new Uint8Array(0) : dataOf(content);
       if (content !== 'failure') last = data;
       const goodCount = data.length / sectorBytes;
       const kind = content === 'failure' ? 'fault' : 'good';
       atMs += zeros.length / (megabytesPerSecond * 1000);
-      const result: ReadResult = { kind, goodCount, data, elapsedMs: 0.5 };
+      const result: ReadResult = { kind, goodCount, data, elapsedMs };
       const doubt = detector.look({ lba, count: readCount }, result, atMs);
       if (doubt) return doubt;
       lba += readCount;
@@ -68,6 +72,25 @@ describe('zeros and patterns on a drive that turns', () => {
   test('zeros from the cache are believed as long as a cache can hold them', () => {
     const cached: Piece = { content: 'zeros', reads: windowReads / 2, megabytesPerSecond: 550 };
     expect(feed(true, [ordinary, cached, ordinary, cached, ordinary])).toBeUndefined();
+  });
+
+  test('a link slower than the media hides nothing that neither cache nor bus could bring', () => {
+    const link = { megabytesPerSecond: 25, reads: 4 * windowReads };
+    const through = { ...ordinary, ...link };
+    const prefetched: Piece = { content: 'zeros', ...link, driveMegabytesPerSecond: 550 };
+    expect(feed(true, [through, prefetched])).toBeUndefined();
+    const made: Piece = { content: 'zeros', ...link, driveMegabytesPerSecond: 2000 };
+    const doubt = feed(true, [through, made]);
+    expect(doubt?.why).toMatch(/^the drive returns zeros at 2000 MB\/s, at most 131 MB\/s/);
+    expect(doubt?.extents).toEqual([
+      { lba: through.reads * readCount, count: windowReads * readCount },
+    ]);
+    // What came as quickly as from a cache before that is doubted with it.
+    expect(feed(true, [through, prefetched, made])?.extents).toEqual([
+      { lba: through.reads * readCount, count: (prefetched.reads + windowReads) * readCount },
+    ]);
+    // Nobody knows how such an imager takes its times before it brought anything else.
+    expect(feed(true, [made])).toBeUndefined();
   });
 
   test.each([
