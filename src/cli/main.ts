@@ -155,7 +155,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     )
     .option(
       '--preset <A,B,…>',
-      'bundled presets or files, comma-separated, repeatable [adaptive,standard,ddrescue]',
+      'bundled presets or files, comma-separated, repeatable [the default of the kind of drive,standard,ddrescue]',
       collectList,
     )
     .addOption(

@@ -141,8 +141,8 @@ function whereFrom(path: string, { source }: HeadReport, { isCase }: Found): str
 
 function nothingKnown(path: string, { map, isCase }: Found): string {
   const areas = map.runsOf(statuses['bad-sector']) + map.runsOf(statuses['non-trimmed']);
-  const what = isCase ? 'what was read' : 'the damage in it';
-  return `${what} of ${nameOf(path)} is too little, or too irregular, to tell a weak head (${areas} damaged areas)`;
+  const what = isCase ? 'what was read for' : 'the damage in';
+  return `${what} ${nameOf(path)} is too little, or too irregular, to tell a weak head (${areas} damaged areas)`;
 }
 
 function reportText(path: string, report: HeadReport, found: Found): string {

@@ -6,7 +6,7 @@ import type { JobEnd } from '../job/job.js';
 import { rehearse as rehearseJob } from '../job/rehearsal.js';
 import { createJobState, type JobState } from '../job/state.js';
 import type { Preset } from '../plan/preset-schema.js';
-import { rowsOf } from '../plan/presets.js';
+import { kindDefaults, rowsOf } from '../plan/presets.js';
 import { createPlanState } from '../plan/state.js';
 import { troublePolicies } from '../power/policy.js';
 import { loadPreset } from '../preset-files.js';
@@ -22,7 +22,7 @@ import { loadSource, type RehearsalSource, type SourceOptions } from './rehearsa
 import { powerOnRehearsed, rehearsedDrive } from './rehearsed-drive.js';
 
 export interface RehearseOptions extends SourceOptions {
-  /** Names and paths; absent: `presetsDefault`. */
+  /** Names and paths; absent: the default of the kind of drive, and `presetsBeside`. */
   readonly preset?: readonly string[];
   readonly retries?: number;
   /** Milliseconds of the drive's time. */
@@ -32,17 +32,18 @@ export interface RehearseOptions extends SourceOptions {
   readonly force?: boolean;
 }
 
-const presetsDefault = ['adaptive', 'standard', 'ddrescue'];
+const presetsBeside = ['standard', 'ddrescue'];
 const columnsMax = 120;
 
 /** `lastspin rehearse SCENARIO|MAP`: what each preset would do to such a drive. Returns the exit status; how
  * the runs end is their result. Throws what is wrong with scenario, map, presets or SVG file, before
  * anything is run. */
 export async function rehearse(spec: string, options: RehearseOptions): Promise<number> {
-  const names = [...new Set(options.preset ?? presetsDefault)];
-  const presets = names.map((name) => [name, loadPreset(name)] as const);
   if (options.svg !== undefined) requireWritable(options.svg, options.force === true);
+  for (const name of options.preset ?? []) loadPreset(name);
   const source = loadSource(spec, options);
+  const names = options.preset ?? [kindDefaults[source.kind].preset, ...presetsBeside];
+  const presets = [...new Set(names)].map((name) => [name, loadPreset(name)] as const);
   const physicalCount = physicalCountFor(source, options.physicalSector);
   for (const notice of source.notices) say(notice);
   const physicalKnown = options.physicalSector !== undefined || isPhysicalTold(source.scenario);

@@ -108,6 +108,7 @@ export function inferHeads(evidence: HeadEvidence): HeadMap | undefined {
     const likelihood = likelihoodOf(inside, whole);
     if (likelihood <= Math.max(bestEvidence, least)) continue;
     if (seen.filter(({ poor }) => poor > 0).length < bandsMin) continue;
+    if (restLikelihood(seen, whole) < evidenceMin) continue;
     if (!isSpreadLikeHead(weak.map(coreOf).map(evidence.see), metShareMin)) continue;
     bestEvidence = likelihood * betterFactor;
     best = {
@@ -185,6 +186,13 @@ export function likelihoodOf(inside: Tally, whole: Tally): number {
   const gain = (part: Tally) =>
     part.poor === 0 ? 0 : part.poor * Math.log(rateOf(part) / rateOf(whole));
   return gain(inside) + gain(outside);
+}
+
+/** What speaks for the bands besides the one that does most: a slow zone or a cluster in one place is no head. */
+function restLikelihood(bands: readonly Seen[], whole: Tally): number {
+  const most = bands.reduce((best, band) => (band.poor > best.poor ? band : best));
+  const without = (all: Tally) => ({ poor: all.poor - most.poor, tried: all.tried - most.tried });
+  return likelihoodOf(without(sumOf(bands)), without(whole));
 }
 
 /** Areas that may be bands, and how far their distances may differ. */

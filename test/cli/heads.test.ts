@@ -40,7 +40,7 @@ function drive(folder: string): string {
     path,
     JSON.stringify({ seed: 5, sectorCount, physicalSectorBytes: 4096, mechanics }),
   );
-  return `sim:${path}?scale=20`;
+  return `sim:${path}?scale=4`;
 }
 
 const preset = (rows: string) => `title: t\nrows:\n${rows}`;
@@ -86,9 +86,7 @@ describe.concurrent('heads', () => {
     const map = plainMap(folder, false);
     const shown = await run(['map', 'show', map, '--heads']);
     expect(shown.status).toBe(0);
-    expect(shown.stdout).toMatch(
-      /^no head map: the damage in it .* is too little, or too irregular/,
-    );
+    expect(shown.stdout).toMatch(/^no head map: the damage in .* is too little, or too irregular/);
     const object = JSON.parse((await run(['map', 'show', map, '--heads', '--json'])).stdout);
     expect(object).toMatchObject({ source: 'none', heads: null, weak: [], weakBands: [] });
     const file = join(folder, 'heads.yaml');

@@ -105,6 +105,18 @@ describe('no head is blamed for', () => {
       for (let n = 0; n < 2000; n++) bad.add(seed * 5000 + n);
       return place(bad);
     },
+    'a slow zone and a few bad sectors elsewhere': (seed) => {
+      const random = createRandom(seed + 90);
+      const below = sectorCount / physicalCount;
+      const bad = new Set(Array.from({ length: 3 + seed }, () => random.below(below)));
+      const from = random.below(sectorCount / 2);
+      const count = 1500 + random.below(10_000);
+      return {
+        physicalCount,
+        bad,
+        slownessAt: (lba) => (lba >= from && lba < from + count ? 30 : 1),
+      };
+    },
     'a drive that is well': () => place(new Set()),
   };
 
