@@ -18,7 +18,7 @@ test.concurrent.each([
 ] as const)('a drive behind an imager is read by the preset of its kind: %s %j as %s by %s', async (scenario, options, kind, preset) => {
   const folder = temporaryFolder();
   const finished = await run(
-    ['image', `sim:${scenario}?scale=100`, join(folder, 'case.img')].concat([
+    ['image', `sim:${scenario}?scale=20`, join(folder, 'case.img')].concat([
       ...['--range', '0-4095', '--json'],
       ...options,
     ]),

@@ -80,7 +80,7 @@ describe.concurrent('presets', () => {
     const file = join(folder, 'mine.yaml');
     writeFileSync(file, 'title: t\nrows:\n  - { name: only row, phase: copy, readCount: 256 }\n');
     const image = join(folder, 'case.img');
-    const drive = 'sim:healthy?scale=1000';
+    const drive = 'sim:healthy?scale=20';
     const done = await run(['image', drive, image, '--preset', file, '--json']);
     expect(done.status, done.stderr).toBe(0);
     expect(JSON.parse(done.stdout)).toMatchObject({ ended: 'finished' });
