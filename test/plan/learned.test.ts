@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { createRandom } from '../../hardware-sim/random.js';
 import { createRunMap } from '../../src/map/run-map.js';
 import { statuses } from '../../src/map/status.js';
 import type { ReadEvent } from '../../src/plan/events.js';
@@ -15,6 +16,7 @@ import {
   recallLearned,
   slownessAt,
   spotRate,
+  spotRateBeyond,
   survival,
 } from '../../src/plan/learned.js';
 
@@ -75,6 +77,14 @@ describe('slow places', () => {
     expect(slownessAt(on.learned, 13_000)).toBeLessThan(2.5);
   });
 
+  test('a computer that answers late now and then makes no place slow', () => {
+    const on = world();
+    const random = createRandom(3);
+    for (let lba = 0; lba < 128_000; lba += 128) on.good(lba, 128, 3 * random.next() ** 3);
+    const cells = Array.from({ length: 400 }, (_, n) => slownessAt(on.learned, 25_600 + 256 * n)!);
+    expect(cells.filter((slowness) => slowness > 2.2)).toEqual([]);
+  });
+
   test('short reads tell what long ones tell', () => {
     const perSectorMs = 0.5;
     const [short, long] = [8, 128].map((size) => {
@@ -103,6 +113,20 @@ describe('density of spots', () => {
     expect(spotRate(on.learned)).toBeLessThan(0.01);
   });
 
+  test('two spots tell of what lies behind them, wherever the cells are cut', () => {
+    // The windows are four sizes of cells, 256 sectors and eight times as much each.
+    const rates = [0, 96, 2048 - 96, 16_384 - 96, 16_384 - 1024].map((shift) => {
+      const on = world();
+      const first = 4 * 16_384 + shift;
+      readThrough(on, 0, first, 8);
+      on.bad(first);
+      on.good(first + 8, 88);
+      on.bad(first + 1064);
+      return spotRateBeyond(on.learned, first + 1071, first + 2000);
+    });
+    expect(Math.min(...rates)).toBeGreaterThan(0.0015);
+  });
+
   test('what lies inside a bad area is no spot of its own', () => {
     const on = world();
     readThrough(on, 0, 12_800);
@@ -126,6 +150,65 @@ describe('how far damage reaches', () => {
     expect(survival(badSurvival, 40)).toBeLessThan(0.1);
     for (let d = 1; d < 1000; d++)
       expect(survival(badSurvival, d + 1)).toBeLessThanOrEqual(survival(badSurvival, d));
+  });
+});
+
+describe('a weak head', () => {
+  const period = 86_016;
+  const front = 57_400;
+  const fronts = [0, 1, 2, 3].map((turn) => front + period * turn);
+
+  /** Reads up to each front, lets `meet` run into the damage there, and goes on behind the band. */
+  function readBands(on: World, meet: (from: number) => void): void {
+    fronts.forEach((from, turn) => {
+      readThrough(on, turn === 0 ? 0 : fronts[turn - 1]! + 20_000, from, 8);
+      meet(from);
+    });
+    learnAreas(on.learned, on.map);
+  }
+
+  /** Where the bands that were found begin, against where they do. */
+  const offsets = ({ learned }: World) =>
+    fronts.map((from) =>
+      Math.min(...(learned.heads?.weak ?? []).map(({ lba }) => Math.abs(lba - from))),
+    );
+
+  test('its bands begin where a group failed first, although a sector within was found since', () => {
+    const on = world();
+    readBands(on, (from) => {
+      on.bad(from, 128);
+      on.bad(from + 128);
+    });
+    expect(Math.max(...offsets(on))).toBeLessThanOrEqual(8);
+  });
+
+  test('its bands begin at their fronts also where reads within them went well', () => {
+    const on = world();
+    readBands(on, (from) => {
+      on.bad(from, 128);
+      on.good(from + 4000, 1024);
+      on.bad(from + 5024, 128);
+      on.good(from + 9000, 1024);
+      on.bad(from + 10_024, 128);
+    });
+    expect(Math.max(...offsets(on))).toBeLessThanOrEqual(8);
+  });
+
+  test('is known by one failing read in each of its bands', () => {
+    const on = world();
+    readBands(on, (from) => on.bad(from));
+    expect(Math.max(...offsets(on))).toBeLessThanOrEqual(8);
+  });
+
+  test('is not made up where single spots lie at distances that are only about regular', () => {
+    const on = world();
+    [0, 1.06, 1.95, 3.04].forEach((turn, index, turns) => {
+      const at = (n: number) => 8 * Math.round((front + period * turns[n]!) / 8);
+      readThrough(on, index === 0 ? 0 : at(index - 1) + 20_000, at(index), 8);
+      on.bad(at(index));
+    });
+    learnAreas(on.learned, on.map);
+    expect(on.learned.heads).toBeUndefined();
   });
 });
 
