@@ -202,11 +202,13 @@ describe('a weak head', () => {
 
   test('is not made up where single spots lie at distances that are only about regular', () => {
     const on = world();
-    [0, 1.06, 1.95, 3.04].forEach((turn, index, turns) => {
-      const at = (n: number) => 8 * Math.round((front + period * turns[n]!) / 8);
-      readThrough(on, index === 0 ? 0 : at(index - 1) + 20_000, at(index), 8);
-      on.bad(at(index));
-    });
+    let readTo = 0;
+    for (const turn of [0, 1.06, 1.95, 3.04]) {
+      const spot = 8 * Math.round((front + period * turn) / 8);
+      readThrough(on, readTo, spot, 8);
+      on.bad(spot);
+      readTo = spot + 20_000;
+    }
     learnAreas(on.learned, on.map);
     expect(on.learned.heads).toBeUndefined();
   });
