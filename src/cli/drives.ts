@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
+import type { Link } from '../../firmware-protocol/link.js';
 import { createResponder } from '../../firmware-protocol/responder.js';
 import { createSimulatedDrive } from '../../hardware-sim/drive.js';
 import { createSimulatedImager } from '../../hardware-sim/imager.js';
@@ -37,14 +38,17 @@ export interface OpenOptions {
   readonly physicalSectorBytes?: number;
 }
 
-/** Opens DRIVE: `serial:`, `tcp:`, `sim:SCENARIO`, `file:PATH` or a bare path. The first three take
- * `?scale=N`, for a simulated drive that lives N times faster than a real one.
+/** Opens DRIVE: `serial:`, `usb:`, `tcp:`, `stdio:`, `sim:SCENARIO`, `file:PATH` or a bare path. All
+ * but the last two and `stdio:` take `?scale=N`, for a simulated drive that lives N times faster than
+ * a real one.
  * Throws DRIVE_UNKNOWN, DRIVE_OPEN_FAILED, NOT_AN_IMAGER, PROTOCOL_VERSION, SCENARIO_INVALID. */
 export async function openDrive(spec: string, options: OpenOptions = {}): Promise<OpenedDrive> {
   const scheme = /^([a-z-]+):/.exec(spec)?.[1];
   switch (scheme) {
     case 'serial':
+    case 'usb':
     case 'tcp':
+    case 'stdio':
       return openThroughLink(spec);
     case 'sim':
       return openSimulated(spec.slice('sim:'.length));
@@ -55,20 +59,64 @@ export async function openDrive(spec: string, options: OpenOptions = {}): Promis
     default:
       throw new LastspinError(
         'DRIVE_UNKNOWN',
-        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, tcp:, sim:, file: and a bare path`,
+        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, usb:, tcp:, stdio:, sim:, file: and a bare path`,
       );
   }
 }
 
 /** The link keeps real time, whatever time the drive behind it lives in. */
 async function openThroughLink(spec: string): Promise<OpenedDrive> {
-  const { name, scale } = takeScale(spec);
+  // A command may hold any character.
+  const { name, scale } = spec.startsWith('stdio:') ? { name: spec, scale: 1 } : takeScale(spec);
   const clock = realClock();
-  const imager = await openImager(await openLink(name, clock), clock, {
+  const link = await openLink(name, clock);
+  const notices = createNotices();
+  link.onNotice((line) => notices.tell(`the imager says: ${line}`));
+  const relink = link.reopen && tellingOf(link.reopen, notices.tell);
+  const imager = await openImager(link, clock, {
     session: newSession(),
     name,
+    ...(relink && { relink }),
   });
-  return openedImager(imager, realClock(scale));
+  const ownNotices = imager.onNotice?.bind(imager);
+  const opened = await openedImager(imager, realClock(scale));
+  imager.onNotice = (handler) => {
+    ownNotices?.(handler);
+    notices.onNotice(handler);
+  };
+  return opened;
+}
+
+/** `reopen`, saying once that the link is gone, and once that it is back. */
+function tellingOf(reopen: () => Promise<Link>, tell: (line: string) => void): () => Promise<Link> {
+  let isGone = false;
+  return async () => {
+    if (!isGone) tell('the link to the imager is gone; trying again for ten minutes');
+    isGone = true;
+    const link = await reopen();
+    isGone = false;
+    tell('the link to the imager is back');
+    return link;
+  };
+}
+
+/** What is said before somebody listens is kept up to here. */
+const earlyNoticesMax = 100;
+
+/** Keeps what is said until somebody listens. */
+function createNotices() {
+  const early: string[] = [];
+  const handlers: ((line: string) => void)[] = [];
+  return {
+    tell(line: string) {
+      if (handlers.length === 0 && early.length < earlyNoticesMax) early.push(line);
+      for (const handler of handlers) handler(line);
+    },
+    onNotice(handler: (line: string) => void) {
+      handlers.push(handler);
+      for (const line of early.splice(0)) handler(line);
+    },
+  };
 }
 
 /** Splits `scale=N` from the options of a DRIVE. */
