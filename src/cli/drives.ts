@@ -1,7 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
-import type { Link } from '../../firmware-protocol/link.js';
 import { createResponder } from '../../firmware-protocol/responder.js';
 import { createSimulatedDrive } from '../../hardware-sim/drive.js';
 import { createSimulatedImager } from '../../hardware-sim/imager.js';
@@ -70,53 +69,17 @@ async function openThroughLink(spec: string): Promise<OpenedDrive> {
   const { name, scale } = spec.startsWith('stdio:') ? { name: spec, scale: 1 } : takeScale(spec);
   const clock = realClock();
   const link = await openLink(name, clock);
-  const notices = createNotices();
-  link.onNotice((line) => notices.tell(`the imager says: ${line}`));
-  const relink = link.reopen && tellingOf(link.reopen, notices.tell);
   const imager = await openImager(link, clock, {
     session: newSession(),
     name,
-    ...(relink && { relink }),
+    ...(link.reopen && { relink: link.reopen }),
   });
-  const ownNotices = imager.onNotice?.bind(imager);
-  const opened = await openedImager(imager, realClock(scale));
+  const onNotice = imager.onNotice?.bind(imager);
   imager.onNotice = (handler) => {
-    ownNotices?.(handler);
-    notices.onNotice(handler);
+    onNotice?.(handler);
+    link.onNotice((line) => handler(`the imager says: ${line}`));
   };
-  return opened;
-}
-
-/** `reopen`, saying once that the link is gone, and once that it is back. */
-function tellingOf(reopen: () => Promise<Link>, tell: (line: string) => void): () => Promise<Link> {
-  let isGone = false;
-  return async () => {
-    if (!isGone) tell('the link to the imager is gone; trying again for ten minutes');
-    isGone = true;
-    const link = await reopen();
-    isGone = false;
-    tell('the link to the imager is back');
-    return link;
-  };
-}
-
-/** What is said before somebody listens is kept up to here. */
-const earlyNoticesMax = 100;
-
-/** Keeps what is said until somebody listens. */
-function createNotices() {
-  const early: string[] = [];
-  const handlers: ((line: string) => void)[] = [];
-  return {
-    tell(line: string) {
-      if (handlers.length === 0 && early.length < earlyNoticesMax) early.push(line);
-      for (const handler of handlers) handler(line);
-    },
-    onNotice(handler: (line: string) => void) {
-      handlers.push(handler);
-      for (const line of early.splice(0)) handler(line);
-    },
-  };
+  return openedImager(imager, realClock(scale));
 }
 
 /** Splits `scale=N` from the options of a DRIVE. */
