@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
+import type { Link } from '../../firmware-protocol/link.js';
 import { createResponder } from '../../firmware-protocol/responder.js';
 import { createSimulatedDrive } from '../../hardware-sim/drive.js';
 import { createSimulatedImager } from '../../hardware-sim/imager.js';
@@ -69,15 +70,32 @@ async function openThroughLink(spec: string): Promise<OpenedDrive> {
   const { name, scale } = spec.startsWith('stdio:') ? { name: spec, scale: 1 } : takeScale(spec);
   const clock = realClock();
   const link = await openLink(name, clock);
+  let isGone = false;
+  const watched = (each: Link) => {
+    isGone = false;
+    each.onClose(() => {
+      isGone = true;
+    });
+    return each;
+  };
+  watched(link);
+  const { reopen } = link;
+  const relink = reopen && (async () => watched(await reopen()));
   const imager = await openImager(link, clock, {
     session: newSession(),
     name,
-    ...(link.reopen && { relink: link.reopen }),
+    ...(relink && { relink }),
   });
   const onNotice = imager.onNotice?.bind(imager);
   imager.onNotice = (handler) => {
     onNotice?.(handler);
     link.onNotice((line) => handler(`the imager says: ${line}`));
+  };
+  const park = imager.park.bind(imager);
+  // Whoever ends a job does not wait ten minutes for a plug.
+  imager.park = async (kind) => {
+    if (isGone) throw new LastspinError('LINK_CLOSED', `the link to ${name} is gone`);
+    await park(kind);
   };
   return openedImager(imager, realClock(scale));
 }
