@@ -2,7 +2,7 @@
 import { LastspinError } from '../src/errors.js';
 import { type RequestOf, type State, startWaitingCalls } from './caller-state.js';
 import type { Reader } from './codec.js';
-import { type Command, commands } from './commands.js';
+import { type Command, capabilityBits, capabilityFor, commands } from './commands.js';
 import { ReplyError } from './device.js';
 import { decodeReply, encodeMessage, type Reply } from './message.js';
 import { judgeReadOnly } from './read-only.js';
@@ -29,6 +29,7 @@ export async function call<Req, Res>(
 ): Promise<Res> {
   options.signal?.throwIfAborted();
   refuseWriting(command.code, request);
+  refuseBeyond(state, command, request);
   while (!state.end && !mayStartCall(state)) {
     await new Promise<void>((resolve) => state.callQueue.push(resolve));
   }
@@ -61,6 +62,16 @@ function refuseWriting(code: number, request: unknown): void {
   if (verdict.allowed) return;
   const cause = new ReplyError('refused', verdict.reason);
   throw new LastspinError('DEVICE_REFUSED', `not sent to the drive: ${verdict.reason}`, { cause });
+}
+
+/** C-6: an imager is not asked for what it does not offer. */
+function refuseBeyond<Req>(state: State, command: Command<Req, unknown>, request: Req): void {
+  const capability = capabilityFor(command.name as keyof typeof commands, request);
+  const { capabilities = 0 } = state.agreed ?? {};
+  if (capability === undefined || (capabilities & capabilityBits[capability]) !== 0) return;
+  const message = `${state.name} cannot do that: it has no ${capability}`;
+  const cause = new ReplyError('unsupported', message);
+  throw new LastspinError('DEVICE_REFUSED', message, { cause });
 }
 
 /** `call` without waiting for its turn: for HELLO, and for what restores a session. */
