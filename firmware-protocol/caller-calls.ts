@@ -7,13 +7,15 @@ import { ReplyError } from './device.js';
 import { decodeReply, encodeMessage, type Reply } from './message.js';
 import { judgeReadOnly } from './read-only.js';
 
-/** A request is repeated on silence this often at most, spread over the time it may take (C-2). */
-const callTriesMax = 8;
+/** A request is repeated on silence this often at most, spread over the time it may take (C-2): on a line
+ * that loses three messages of four, one answer in ten thousand does not come through. */
+const callTriesMax = 32;
 const callRetryMsMin = 400;
-const callTimeoutMsDefault = 5000;
+/** A dead line is found by its beats, and sooner. */
+const callTimeoutMsDefault = 15_000;
 
 export interface CallOptions {
-  /** How long an answer may take, repetitions included; 5 s unless told. */
+  /** How long an answer may take, repetitions included; 15 s unless told. */
   readonly timeoutMs?: number;
   /** Ends the wait, not what the imager does. */
   readonly signal?: AbortSignal | undefined;

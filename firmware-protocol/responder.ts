@@ -66,7 +66,7 @@ interface Session {
   resendsWaiting: number;
   link: Link | undefined;
   eventId: number;
-  /** Responses by id, oldest first; undefined while the command is under way (C-3). */
+  /** Responses by id; undefined while the command is under way (C-3). */
   readonly answered: Map<number, Uint8Array | undefined>;
   /** Ids up to this one have been forgotten: such a message is an old copy. */
   forgottenId: number;
@@ -479,11 +479,13 @@ async function answer(
   session.link?.send(response);
 }
 
+/** Forgets by id, not by arrival: on a line that reorders, what came last may be the oldest. */
 function forgetOldest(session: Session, commandsMax: number): void {
-  for (const [id, response] of session.answered) {
-    if (session.answered.size <= commandsMax) return;
-    // What is still under way is not forgotten: a second copy would do it twice.
-    if (response === undefined) continue;
+  const done = [...session.answered].filter(([, response]) => response !== undefined);
+  const tooMany = session.answered.size - commandsMax;
+  if (tooMany <= 0) return;
+  const ids = done.map(([id]) => id).sort((a, b) => a - b);
+  for (const id of ids.slice(0, tooMany)) {
     session.answered.delete(id);
     session.forgottenId = Math.max(session.forgottenId, id);
   }
