@@ -104,6 +104,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .argument('<SCENARIO>', 'a scenario file, or the name of one that comes with lastspin')
     .option('--pty <PATH>', 'as a serial port: a link to a pseudo-terminal at PATH')
     .option('--tcp <ADDR>', 'on HOST:PORT or PORT; loopback unless a host is given')
+    .option('--usbredir <PATH>', 'as a USB device: the socket of QEMU’s -device usb-redir')
     .option('--scale <N>', 'times faster than life', positive, 1)
     .option('--until-eof', 'end when standard input ends, for whoever started it')
     .action(async (scenario, options) => {
