@@ -7,12 +7,6 @@ const packageOf: Readonly<Record<string, string>> = {
   mke2fs: 'e2fsprogs',
   debugfs: 'e2fsprogs',
   mkfifo: 'coreutils',
-  'qemu-system-x86_64': 'qemu-system-x86',
-  busybox: 'busybox-static',
-  depmod: 'kmod',
-  modprobe: 'kmod',
-  'dpkg-deb': 'dpkg',
-  'apt-get': 'apt',
 };
 
 /** For `test.skipIf(...)`: true where `tool` is not installed, and says so. Under
