@@ -245,6 +245,8 @@ async function sendPieces(
 ): Promise<boolean> {
   const { data } = held;
   const pieceBytes = Math.min(queue.frameBytesMax - pieceHeaderBytes, bytesMax);
+  // One piece waits behind the one that leaves: the line does not idle, and a status does not wait long.
+  let lastLeft = Promise.resolve();
   for (let offset = from; offset < end; ) {
     const piece = nextPiece(held, { offset, end, pieceBytes });
     if (piece.isFill) {
@@ -255,7 +257,9 @@ async function sendPieces(
       to.send(encodeMessage(events.data.code, id, events.data.body, { offset, bytes }));
     }
     offset += piece.length;
-    await to.drained();
+    const left = to.drained();
+    await lastLeft;
+    lastLeft = left;
     if (to !== queue.link) return false;
   }
   return true;
