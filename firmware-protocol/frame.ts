@@ -24,12 +24,14 @@ export function encodedBytesMax(messageBytes: number): number {
   return stuffed + Math.floor(stuffed / runBytesMax) + 2;
 }
 
-/** The frame that carries `message` (1 byte or more), terminating zero included (F-1 to F-4). */
-export function encodeFrame(message: Uint8Array): Uint8Array {
-  const plain = room(message.length + crcBytes);
+/** The frame that carries `message` (1 byte or more), terminating zero included (F-1 to F-4); in `into`
+ * where that is given and large enough. */
+export function encodeFrame(message: Uint8Array, into?: Buffer): Uint8Array {
+  const plain = plainRoom(message.length + crcBytes);
   plain.set(message);
   plain.writeUInt32LE(crc32(message), message.length);
-  const frame = room(encodedBytesMax(message.length));
+  const bytes = encodedBytesMax(message.length);
+  const frame = into && into.length >= bytes ? into : room(bytes);
   const end = isDense(plain) ? stuffBytes(plain, frame) : stuffSegments(plain, frame);
   frame[end] = 0;
   return frame.subarray(0, end + 1);
@@ -40,6 +42,14 @@ function room(bytes: number): Buffer {
   return bytes < roomClearedMax ? Buffer.alloc(bytes) : Buffer.allocUnsafeSlow(bytes);
 }
 const roomClearedMax = 4096;
+
+let plainScratch = Buffer.alloc(0);
+
+/** Room for a message and its CRC while it is being stuffed. */
+function plainRoom(bytes: number): Buffer {
+  if (plainScratch.length < bytes) plainScratch = Buffer.allocUnsafeSlow(bytes);
+  return plainScratch.subarray(0, bytes);
+}
 
 const samplesMax = 64;
 const denseSamples = 8;
@@ -122,17 +132,18 @@ function nextZero(plain: Buffer, from: number): number {
   return at === -1 ? plain.length : at;
 }
 
-/** The message in a frame without its terminating zero, in memory of its own; or why there is
- * none. */
-export function decodeFrame(stuffed: Uint8Array): Uint8Array | DiscardReason {
+/** The message in a frame without its terminating zero, or why there is none; in `into` where that is
+ * given and large enough, else in memory of its own. */
+export function decodeFrame(stuffed: Uint8Array, into?: Buffer): Uint8Array | DiscardReason {
   if (stuffed.length === 0 || stuffed.indexOf(0) !== -1) return 'badCobs';
-  const plain = room(stuffed.length);
+  const plain =
+    into && into.length >= stuffed.length ? into.subarray(0, stuffed.length) : room(stuffed.length);
   plain.set(stuffed);
   const plainBytes = unstuff(plain);
   if (plainBytes === undefined) return 'badCobs';
   if (plainBytes < decodedBytesMin) return 'tooShort';
   const messageBytes = plainBytes - crcBytes;
-  const message = new Uint8Array(plain.buffer, 0, messageBytes);
+  const message = new Uint8Array(plain.buffer, plain.byteOffset, messageBytes);
   return crc32(message) === plain.readUInt32LE(messageBytes) ? message : 'badCrc';
 }
 
@@ -222,18 +233,22 @@ export function createFrameLimiter(options: {
 
 /** Turns a byte stream into messages. Linear in its input whatever the bytes and their splitting,
  * bounded by `frameBytesMax` (longest message in bytes), never throws; what is not a good frame is
- * counted in `discarded` and dropped up to the next zero (F-5 to F-7). */
+ * counted in `discarded` and dropped up to the next zero (F-5 to F-7). A message is valid during the call
+ * of `onMessage` only. */
 export function createFrameDecoder(options: {
   readonly frameBytesMax: number;
   readonly onMessage: (message: Uint8Array) => void;
   readonly discarded: DiscardCounts;
 }): { push(bytes: Uint8Array): void } {
   const { onMessage, discarded } = options;
+  const scratch = Buffer.allocUnsafeSlow(encodedBytesMax(options.frameBytesMax));
   return createFrameLimiter({
     frameBytesMax: options.frameBytesMax,
     discarded,
     onFrame(stuffed) {
-      const message = decodeFrame(stuffed);
+      // Short ones, which are kept now and then, get memory of their own.
+      const isLong = stuffed.length >= roomClearedMax;
+      const message = decodeFrame(stuffed, isLong ? scratch : undefined);
       if (typeof message === 'string') discarded[message]++;
       else onMessage(message);
     },

@@ -1,19 +1,26 @@
 /** Whole messages over a byte stream. */
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { createFrameDecoder, type DiscardReason, encodeFrame, noDiscards } from './frame.js';
+import {
+  createFrameDecoder,
+  type DiscardReason,
+  encodedBytesMax,
+  encodeFrame,
+  noDiscards,
+} from './frame.js';
 
 /** Carries whole messages between two ends. A message handed to `onMessage` is exactly what the
  * other end sent (its frame's CRC held); some may be lost, and then nothing is said. */
 export interface Link {
   /** What the other end is called in messages: `serial:/dev/ttyACM0`. */
   readonly name?: string;
-  /** Queues one message. Never throws: a link that cannot send closes. */
+  /** Queues one message, of which it takes a copy. Never throws: a link that cannot send closes. */
   send(message: Uint8Array): void;
   /** Resolves when what was sent before the call has left, so that a sender can keep its queue short; also
    * when the link closes. */
   drained(): Promise<void>;
-  /** Sets the one receiver. Messages that come before there is one wait. */
+  /** Sets the one receiver. Messages that come before there is one wait. A message is valid during the call
+   * only. */
   onMessage(handler: (message: Uint8Array) => void): void;
   /** Called once when the link ends; `error` is absent after an orderly `close`. */
   onClose(handler: (error?: Error) => void): void;
@@ -39,7 +46,8 @@ export interface FramedLinkOptions {
 }
 
 interface Outbox {
-  write(bytes: Uint8Array): void;
+  /** `onLeft`: the bytes are not needed any more. */
+  write(bytes: Uint8Array, onLeft?: () => void): void;
   drained(): Promise<void>;
   /** Nothing is written any more, and nobody waits. */
   close(): void;
@@ -57,7 +65,7 @@ function createOutbox(duplex: Duplex, onStuck: () => void): Outbox {
   }
 
   return {
-    write(bytes) {
+    write(bytes, onLeft) {
       if (closed) return;
       if (duplex.writableLength > sendQueueBytesMax) {
         onStuck();
@@ -66,6 +74,7 @@ function createOutbox(duplex: Duplex, onStuck: () => void): Outbox {
       sent++;
       duplex.write(bytes, () => {
         left++;
+        onLeft?.();
         release();
       });
     },
@@ -80,6 +89,13 @@ function createOutbox(duplex: Duplex, onStuck: () => void): Outbox {
   };
 }
 
+const longBytes = 4096;
+const sparesMax = 4;
+
+function frameRoom(message: Uint8Array): Buffer {
+  return Buffer.allocUnsafeSlow(encodedBytesMax(message.length));
+}
+
 /** A link over a duplex byte stream: a serial port, a socket, a pipe. */
 export function framedLink(duplex: Duplex, options: FramedLinkOptions = {}): Link {
   const discarded = noDiscards();
@@ -91,6 +107,7 @@ export function framedLink(duplex: Duplex, options: FramedLinkOptions = {}): Lin
     },
   });
   const outbox = createOutbox(duplex, () => finish(new Error('the other end stopped reading')));
+  const spares: Buffer[] = [];
   const closeHandlers: ((error?: Error) => void)[] = [];
   let receive: ((message: Uint8Array) => void) | undefined;
   let ended: { readonly error?: Error } | undefined;
@@ -119,7 +136,13 @@ export function framedLink(duplex: Duplex, options: FramedLinkOptions = {}): Lin
   return {
     ...(options.name !== undefined && { name: options.name }),
     discarded,
-    send: (message) => outbox.write(encodeFrame(message)),
+    send(message) {
+      // Long frames take turns in the same memory: fresh memory costs more than stuffing.
+      const into = message.length < longBytes ? undefined : (spares.pop() ?? frameRoom(message));
+      outbox.write(encodeFrame(message, into), () => {
+        if (into && spares.length < sparesMax) spares.push(into);
+      });
+    },
     drained: () => outbox.drained(),
     onMessage(handler) {
       // The stream flows from the first receiver on; until then back pressure holds the bytes.
