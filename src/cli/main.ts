@@ -116,6 +116,22 @@ export async function main(argv: readonly string[]): Promise<number> {
       status = await (await import('./sim.js')).sim(scenario, options);
     });
 
+  program
+    .command('agent')
+    .description(
+      'be the imager: serve a drive of this computer to a laptop, over a serial port or TCP',
+    )
+    .argument('<DRIVE>', 'file:PATH or a block device; sim:SCENARIO to try')
+    .requiredOption(
+      '--port <PATH>',
+      'a serial device (a USB gadget port: /dev/ttyGS0), tcp:[HOST:]PORT, or - for standard input and output',
+    )
+    .option('--baud <N>', 'of a serial device', whole(12_000_000), 115_200)
+    .option('--power <POWER>', "the drive's switch: exec:COMMAND with {action}")
+    .action(async (drive, options) => {
+      status = await (await import('./agent.js')).agent(drive, options);
+    });
+
   const presets = program.command('presets').description('the passes, as files to edit');
   presets
     .command('list')
