@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
@@ -22,7 +22,9 @@ function temporaryFolder(): string {
 
 /** A command that writes its process id into `file` before it becomes the imager. */
 function imagerWithPid(file: string, spinUpMs: number): string {
-  return `stdio:echo $$ > '${file}'; exec ${imager} ${spinUpMs}`;
+  const scenario = join(temporaryFolder(), 'small.yaml');
+  writeFileSync(scenario, JSON.stringify({ sectorCount: 4096, mechanics: { spinUpMs } }));
+  return `stdio:echo $$ > '${file}'; exec ${imager} '${scenario}'`;
 }
 
 async function pidIn(file: string): Promise<number> {

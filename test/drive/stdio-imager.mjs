@@ -1,14 +1,11 @@
-// A simulated imager on standard input and output: node stdio-imager.mjs SPIN_UP_MS. Needs the build,
-// as the command line does.
+// A simulated imager on standard input and output: node stdio-imager.mjs SCENARIO. Needs the build, as
+// the command line does.
 import { Duplex } from 'node:stream';
-import { defineScenario } from '../../dist/hardware-sim/scenario.js';
+import { loadScenario } from '../../dist/hardware-sim/scenario.js';
 import { serveSimulator } from '../../dist/hardware-sim/simulator.js';
 import { realClock } from '../../dist/src/clock.js';
 
-const scenario = defineScenario({
-  sectorCount: 4096,
-  mechanics: { spinUpMs: Number(process.argv[2]) },
-});
+const scenario = loadScenario(process.argv[2]);
 process.stderr.write('a simulated imager\n');
 const simulator = await serveSimulator(scenario, realClock(), async (serve) => {
   serve(Duplex.from({ readable: process.stdin, writable: process.stdout }));
