@@ -1,6 +1,6 @@
 /** Clauses M and V: messages and versions. */
-import { commands, replyCodes, responseBit } from '../commands.js';
-import type { Bench, Capability } from './bench.js';
+import { capabilityFor, commands, replyCodes, responseBit } from '../commands.js';
+import type { Bench } from './bench.js';
 import type { Check } from './check.js';
 import { bareMessage, someTraffic } from './checks-frames.js';
 import { type CommandName, type Message, type Response, replyName } from './messages.js';
@@ -10,20 +10,6 @@ import { CheckFailed, must, notSeen } from './verdict.js';
 async function traffic({ talk }: Bench): Promise<undefined> {
   await someTraffic(talk);
 }
-
-/** What an imager must offer for a command to be done (C-6). */
-export const capabilityOf: Readonly<Partial<Record<CommandName, Capability>>> = {
-  identify: 'identify',
-  read: 'read',
-  resend: 'read',
-  abort: 'read',
-  power: 'power',
-  park: 'park',
-  throttle: 'throttle',
-  passthrough: 'passthrough',
-  watchdog: 'watchdog',
-  limits: 'limits',
-};
 
 /** A request of every command that does nothing where it is done. */
 export const idleRequests = {
@@ -139,12 +125,14 @@ async function malformed(bench: Bench): Promise<undefined> {
 
 /** `unsupported` is right as well where the imager has no such command. */
 function repliesTo(bench: Bench, name: CommandName): readonly (keyof typeof replyCodes)[] {
-  const capability = capabilityOf[name];
-  const offered =
-    name === 'reset'
-      ? bench.can('softReset') && bench.can('hardReset')
-      : capability === undefined || bench.can(capability);
+  const offered = canDo(bench, name, { kind: 1 }) && canDo(bench, name, { kind: 2 });
   return offered ? ['malformed'] : ['malformed', 'unsupported'];
+}
+
+/** Whether the imager says that it does such a request (C-6). */
+function canDo(bench: Bench, name: CommandName, request: unknown): boolean {
+  const capability = capabilityFor(name, request);
+  return capability === undefined || bench.can(capability);
 }
 
 async function dropped({ talk }: Bench): Promise<undefined> {
@@ -168,10 +156,9 @@ async function laterMinor({ talk }: Bench): Promise<undefined> {
 async function laterFields(bench: Bench): Promise<undefined> {
   const { talk } = bench;
   const trailing = Uint8Array.of(1, 2, 3, 4, 5);
-  const names = (['status', 'power', 'watchdog', 'throttle', 'limits'] as const).filter((name) => {
-    const capability = capabilityOf[name];
-    return capability === undefined || bench.can(capability);
-  });
+  const names = (['status', 'power', 'watchdog', 'throttle', 'limits'] as const).filter((name) =>
+    canDo(bench, name, {}),
+  );
   for (const name of names) {
     const answer = await talk.ask(name, idleRequests[name] as never, { trailing });
     const came = `${replyName(answer.reply)} '${answer.reason}'`;
@@ -201,21 +188,14 @@ async function otherMajor({ talk }: Bench): Promise<undefined> {
 
 async function unsupported(bench: Bench): Promise<undefined> {
   const { talk } = bench;
-  const lacking = (Object.keys(capabilityOf) as (keyof typeof idleRequests)[]).filter((name) => {
-    const capability = capabilityOf[name];
-    return capability !== undefined && !bench.can(capability);
-  });
-  const resets = [
-    ['softReset', 1],
-    ['hardReset', 2],
-  ] as const;
-  const resetsLacking = resets.filter(([capability]) => !bench.can(capability));
-  if (lacking.length + resetsLacking.length === 0) notSeen('it offers every command');
-  const requests: [CommandName, unknown][] = [
-    ...lacking.map((name): [CommandName, unknown] => [name, idleRequests[name]]),
-    ...resetsLacking.map(([, kind]): [CommandName, unknown] => ['reset', { kind }]),
+  const names = Object.keys(idleRequests) as (keyof typeof idleRequests)[];
+  const requests: readonly (readonly [CommandName, unknown])[] = [
+    ...names.map((name) => [name, idleRequests[name]] as const),
+    ['reset', { kind: 2 }],
   ];
-  for (const [name, request] of requests) {
+  const lacking = requests.filter(([name, request]) => !canDo(bench, name, request));
+  if (lacking.length === 0) notSeen('it offers every command');
+  for (const [name, request] of lacking) {
     const id = name === 'read' ? talk.readId++ : talk.commandId++;
     await wantReply(talk, name, talk.encode(name, request as never, { id }), ['unsupported'], name);
   }

@@ -6,7 +6,7 @@ import {
   type RunResult,
   runConformance,
 } from '../../firmware-protocol/conformance/run.js';
-import type { DeviceStatus, ImagerDevice } from '../../firmware-protocol/device.js';
+import type { ImagerDevice } from '../../firmware-protocol/device.js';
 import { createFrameDecoder, encodeFrame, noDiscards } from '../../firmware-protocol/frame.js';
 import { framedLink } from '../../firmware-protocol/link.js';
 import { createResponder } from '../../firmware-protocol/responder.js';
@@ -58,15 +58,6 @@ const scenario = defineScenario({
   faults: [{ kind: 'wrong', lba: 256, count: 40, data: 'zeros' }],
 });
 
-/** A simulated imager that tells no more of its drive than one without `read` could (P-2). */
-function blind(device: ImagerDevice): void {
-  const { status, power } = device;
-  const known = (state: DeviceStatus['powerState']) =>
-    state === 'ready' || state === 'hung' ? 'on-not-ready' : state;
-  device.status = () => ({ ...status(), powerState: known(status().powerState) });
-  device.power = async (...args) => known(await power(...args));
-}
-
 /** An imager, and the line to it. */
 export function createRig(options: RigOptions = {}): {
   readonly clock: VirtualClock;
@@ -83,7 +74,6 @@ export function createRig(options: RigOptions = {}): {
     ...(kind === 'power-only' && { capabilities: powerOnly, frameBytesMax: 256, commandsMax: 4 }),
     ...options.imager,
   });
-  if (kind === 'power-only') blind(imager);
   options.device?.(imager);
   const responder = createResponder(imager, clock);
   let links = 0;
