@@ -9,19 +9,25 @@ import { createTalk, greeting, type Sent, type Talk } from './talk.js';
 import { CheckFailed, NotSeen, type Violation } from './verdict.js';
 import { openWire, type Wire } from './wire.js';
 
+/** An open byte stream, and how its kind is closed. */
+export interface OpenLine {
+  readonly stream: Duplex;
+  close(): void;
+}
+
 /** An imager, as its transport lets it be reached. */
 export interface Target {
   /** As on the command line. */
   readonly name: string;
   /** Opens one more link. */
-  open(): Promise<Duplex>;
+  open(): Promise<OpenLine>;
   /** Links that can be open at once. */
   readonly linksMax: number;
   /** Whether a link that was closed can be opened again to the same imager. */
   readonly reopens: boolean;
   /** Whether the imager hears of the beginning and the end of a link: a serial line does not tell. */
   readonly tellsEnd: boolean;
-  /** On a process: resolves when it has ended after its input was closed (T-5). */
+  /** On a process: resolves when it has ended (T-5). */
   readonly exited?: () => Promise<void>;
 }
 
@@ -137,14 +143,14 @@ function observeEvent(state: State, message: Message): void {
 const sentMax = 4096;
 
 async function openLine(state: State): Promise<Wire> {
-  let duplex: Duplex;
+  let line: OpenLine;
   try {
-    duplex = await state.target.open();
+    line = await state.target.open();
   } catch (error) {
     if (state.hello === undefined || !(error instanceof Error)) throw error;
     throw new NotSeen(`the link could not be opened again: ${error.message}`);
   }
-  return openWire(duplex, {
+  return openWire(line, {
     clock: state.clock,
     onViolation: (violation) => say(state, violation),
     onMessage: (message) => observe(state, message),
@@ -385,8 +391,9 @@ async function findDrive(state: State, bench: Bench): Promise<DriveFound | undef
 
 async function finish(state: State, bench: Bench): Promise<void> {
   clean(state);
+  // T-5 has ended it, with the power off.
+  if (state.target.exited && state.main?.wire.ended) return;
   try {
-    if (!state.main || state.main.wire.ended) await fresh(state, bench);
     const talk = await fresh(state, bench);
     if (bench.can('limits')) await talk.ask('limits', greeting.defaultLimits);
     if (bench.can('throttle'))

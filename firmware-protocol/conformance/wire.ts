@@ -97,6 +97,7 @@ interface Waiter {
 
 interface State extends WireOptions {
   readonly duplex: Duplex;
+  readonly close: () => void;
   inbox: Message[];
   inboxBytes: number;
   readonly waiters: Set<Waiter>;
@@ -111,10 +112,15 @@ interface State extends WireOptions {
 }
 
 /** Begins to listen on an open stream. Says nothing by itself. */
-export function openWire(duplex: Duplex, options: WireOptions): Wire {
+export function openWire(
+  line: { readonly stream: Duplex; close(): void },
+  options: WireOptions,
+): Wire {
+  const { stream: duplex } = line;
   const state: State = {
     ...options,
     duplex,
+    close: line.close,
     inbox: [],
     inboxBytes: 0,
     waiters: new Set(),
@@ -162,7 +168,7 @@ export function openWire(duplex: Duplex, options: WireOptions): Wire {
     },
     close() {
       end(state, 'closed');
-      duplex.destroy();
+      line.close();
     },
   };
 }
@@ -230,7 +236,7 @@ function deliver(state: State, message: Message): void {
   state.inboxBytes += message.raw.length;
   if (state.inbox.length > inboxCountMax || state.inboxBytes > inboxBytesMax) {
     end(state, 'the imager babbles: more came than was asked for');
-    state.duplex.destroy();
+    state.close();
   }
 }
 

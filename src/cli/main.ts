@@ -110,6 +110,20 @@ export async function main(argv: readonly string[]): Promise<number> {
       status = await (await import('./sim.js')).sim(scenario, options);
     });
 
+  program
+    .command('conformance')
+    .description('does this imager keep the protocol? Every clause that can be seen from outside')
+    .argument(
+      '<IMAGER>',
+      'serial:, usb:, tcp:, stdio:COMMAND or sim:SCENARIO, without a drive that matters',
+    )
+    .option('--clause <A,B,…>', 'only these clauses or chapters, as R-8,C; repeatable', collectList)
+    .option('--force', 'go on although the rails are on')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (imager, options) => {
+      status = await (await import('./conformance.js')).conformance(imager, options);
+    });
+
   const presets = program.command('presets').description('the passes, as files to edit');
   presets
     .command('list')
@@ -245,7 +259,7 @@ function collect(value: string, previous: readonly string[]): string[] {
 function collectList(value: string, previous: readonly string[] = []): string[] {
   const names = value.split(',').filter((name) => name !== '');
   if (names.length > 0) return [...previous, ...names];
-  throw new InvalidArgumentError('names of presets are needed.');
+  throw new InvalidArgumentError('names are needed, comma-separated.');
 }
 
 const timeUnitsMs: Readonly<Record<string, number>> = {

@@ -87,7 +87,7 @@ export function createRig(options: RigOptions = {}): {
       const number = links++;
       const device = options.filter ? filtered(options.filter, far, clock, number) : far;
       responder.attach(framedLink(device, { frameBytesMax: imager.frameBytesMax }));
-      return near;
+      return { stream: near, close: () => void near.destroy() };
     },
     ...options.target,
   };
