@@ -59,6 +59,8 @@ export interface Bench {
   can(need: Capability): boolean;
   /** What is on the port, once it was looked for. */
   drive(): DriveFound | undefined;
+  /** Looks for it, once; may leave it switched on. */
+  findDrive(): Promise<DriveFound | undefined>;
   /** A time that a deadline of `ms` may take here, at most: 10 %, and what the line takes. */
   late(ms: number): number;
   /** ... and at least. */
@@ -195,8 +197,6 @@ export interface Introduced {
   readonly clean: () => void;
   /** Leaves the power off and everything as an imager has it by itself. */
   readonly finish: () => Promise<void>;
-  /** Looks for a drive, once. */
-  readonly findDrive: () => Promise<DriveFound | undefined>;
 }
 
 /** Opens IMAGER and says HELLO. `refuse` is told what makes it unwise to go on. Throws
@@ -229,10 +229,6 @@ export async function introduce(options: BenchOptions, force: boolean): Promise<
     trace: () => ({ sent: state.sent.slice(-4), came: state.came }),
     clean: () => clean(state),
     finish: () => finish(state, bench),
-    async findDrive() {
-      if (state.drive === undefined) state.drive = (await findDrive(state, bench)) ?? 'none';
-      return state.drive === 'none' ? undefined : state.drive;
-    },
   };
 }
 
@@ -299,6 +295,10 @@ function createBench(state: State, first: Talk): Bench {
     },
     can: (need) => (bench.hello.capabilities & capabilityBits[need]) !== 0,
     drive: () => (typeof state.drive === 'object' ? state.drive : undefined),
+    async findDrive() {
+      if (state.drive === undefined) state.drive = (await findDrive(state, bench)) ?? 'none';
+      return bench.drive();
+    },
     late: (ms) => ms * 1.1 + slackMs(state),
     early: (ms) => ms * 0.9 - slackMs(state),
     rails: (wanted) => switchRails(state, bench, wanted),

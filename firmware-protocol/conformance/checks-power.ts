@@ -384,14 +384,17 @@ async function neverMeansNever(bench: Bench): Promise<undefined> {
 }
 
 async function silenceStopsReads(bench: Bench): Promise<undefined> {
-  const { talk } = bench;
+  const { talk, clock } = bench;
   await talk.ok('power', power(1));
   for (let id = 0; id < 4; id++) talk.read({ timeoutMs: 30_000, batch: id }, id);
   await talk.ok('watchdog', { stopReadsMs: 500, unloadMs: 0, standbyMs: 0, offMs: 0 });
+  const saidAtMs = clock.now();
   const came: number[] = [];
+  let firstMs = Number.POSITIVE_INFINITY;
   for (let id = 0; id < 4; id++) {
     const result = await talk.needResult(id, 40_000);
     came.push(result.response.outcome ?? -1);
+    firstMs = Math.min(firstMs, result.atMs - saidAtMs);
   }
   const step = await talk.event('steppedDown', 100);
   await talk.ok('watchdog', greeting.hardDriveStages);

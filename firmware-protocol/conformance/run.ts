@@ -180,7 +180,7 @@ async function lacks(introduced: Introduced, check: Check): Promise<Verdict | un
   try {
     introduced.clean();
     await bench.fresh();
-    if (await introduced.findDrive()) return undefined;
+    if (await bench.findDrive()) return undefined;
   } catch (error) {
     if (!(error instanceof CheckFailed || error instanceof NotSeen)) throw error;
     return { kind: 'not-seen', why: `no drive was found: ${error.message}` };
