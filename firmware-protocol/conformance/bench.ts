@@ -90,8 +90,11 @@ export interface BenchOptions {
 
 interface State extends BenchOptions {
   readonly violations: Violation[];
+  /** All that was sent of late, since an answer may come when its check is over. */
   readonly sent: Sent[];
-  readonly came: Message[];
+  /** The last messages each way, for the report. */
+  traced: Sent[];
+  came: Message[];
   main: Talk | undefined;
   readonly extra: Set<Wire>;
   session: number;
@@ -112,8 +115,7 @@ function say(state: State, violation: Violation): void {
 
 /** What every message must keep, whatever it is about. */
 function observe(state: State, message: Message): void {
-  state.came.push(message);
-  if (state.came.length > 6) state.came.shift();
+  state.came = [...state.came.slice(1 - tracedMax), message];
   if (message.kind === 'event') {
     if (message.name !== 'data' && message.name !== 'fill') observeEvent(state, message);
     return;
@@ -141,7 +143,8 @@ function observeEvent(state: State, message: Message): void {
   }
 }
 
-/** More sends of one check than this are not told apart any more. */
+const tracedMax = 4;
+/** More sends than this are not told apart any more. */
 const sentMax = 4096;
 
 async function openLine(state: State): Promise<Wire> {
@@ -171,6 +174,7 @@ function talkOn(state: State, wire: Wire, from?: Talk): Talk {
     say: (clause, came) => say(state, { clause, came }),
     onSent(sent) {
       state.sent.push(sent);
+      state.traced = [...state.traced.slice(1 - tracedMax), sent];
       if (state.sent.length > sentMax) state.sent.shift();
     },
     onSession() {
@@ -195,8 +199,8 @@ export interface Introduced {
   readonly trace: () => { readonly sent: readonly Sent[]; readonly came: readonly Message[] };
   /** Between two checks: forgets what came, closes what was opened beside the main link. */
   readonly clean: () => void;
-  /** Leaves the power off and everything as an imager has it by itself. */
-  readonly finish: () => Promise<void>;
+  /** Leaves the power off and everything as an imager has it by itself; says why where it cannot. */
+  readonly finish: () => Promise<string | undefined>;
 }
 
 /** Opens IMAGER and says HELLO. `refuse` is told what makes it unwise to go on. Throws
@@ -206,6 +210,7 @@ export async function introduce(options: BenchOptions, force: boolean): Promise<
     ...options,
     violations: [],
     sent: [],
+    traced: [],
     came: [],
     main: undefined,
     extra: new Set(),
@@ -226,7 +231,7 @@ export async function introduce(options: BenchOptions, force: boolean): Promise<
   const bench = createBench(state, talk);
   return {
     bench,
-    trace: () => ({ sent: state.sent.slice(-4), came: state.came }),
+    trace: () => ({ sent: state.traced, came: state.came }),
     clean: () => clean(state),
     finish: () => finish(state, bench),
   };
@@ -330,8 +335,8 @@ async function fresh(state: State, bench: Bench): Promise<Talk> {
 function clean(state: State): void {
   for (const wire of state.extra) wire.close();
   state.extra.clear();
-  state.sent.length = 0;
-  state.came.length = 0;
+  state.traced = [];
+  state.came = [];
 }
 
 /** Polls the status until it is as wanted; false when the time is up. */
@@ -389,10 +394,11 @@ async function findDrive(state: State, bench: Bench): Promise<DriveFound | undef
   return undefined;
 }
 
-async function finish(state: State, bench: Bench): Promise<void> {
+/** What must be said when the power could not be switched off. */
+async function finish(state: State, bench: Bench): Promise<string | undefined> {
   clean(state);
   // T-5 has ended it, with the power off.
-  if (state.target.exited && state.main?.wire.ended) return;
+  if (state.target.exited && state.main?.wire.ended) return undefined;
   try {
     const talk = await fresh(state, bench);
     if (bench.can('limits')) await talk.ask('limits', greeting.defaultLimits);
@@ -400,13 +406,10 @@ async function finish(state: State, bench: Bench): Promise<void> {
       await talk.ask('throttle', { bytesPerSecondMax: 0, restEveryMs: 0, restMs: 0 });
     if (bench.can('watchdog')) await talk.ask('watchdog', greeting.hardDriveStages);
     await switchRails(state, bench, 'off');
+    return undefined;
   } catch (error) {
     if (!(error instanceof NotSeen || error instanceof CheckFailed)) throw error;
-    if (bench.can('power'))
-      say(state, {
-        clause: 'P-2',
-        came: `at the end the rails could not be switched off: ${error.message}`,
-      });
+    return bench.can('power') ? error.message : undefined;
   } finally {
     state.main?.wire.close();
   }

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { capabilityBits } from '../commands.js';
 import { notDared } from './checks-safety.js';
 import { clauses, partly } from './clauses.js';
-import { type CheckResult, checks, chosen, type RunResult } from './run.js';
+import { type CheckResult, offFailed, type RunResult } from './run.js';
 
 const failure = z.object({
   check: z.string(),
@@ -43,6 +43,8 @@ export const conformanceResultSchema = z.object({
       elapsedMs: z.number().nonnegative(),
     }),
   ),
+  /** Why the power may still be on; null where it is off. */
+  leftOn: z.string().nullable(),
   /** Commands off the read-only list that were never sent, and why. */
   notDared: z.array(z.object({ opcodes: z.string(), why: z.string() })),
 });
@@ -78,6 +80,7 @@ export function reportOf(run: RunResult, only?: readonly string[]): ConformanceR
     failed: reports.filter(({ verdict }) => verdict === 'failed').length,
     clauses: reports,
     checks: run.results.map(reportOfCheck),
+    leftOn: run.leftOn === undefined ? null : visible(run.leftOn),
     notDared: [...notDared],
   };
 }
@@ -148,9 +151,13 @@ export function reportLines(report: ConformanceResult): readonly string[] {
     lines.push(`${clause.padEnd(5)} ${words[verdict].padEnd(12)} ${about}${suffix}`);
     for (const failed of failures) lines.push(...failureLines(failed));
   }
-  lines.push('', 'Never sent, since an imager that is wrong would carry it out (S-1):');
-  for (const { opcodes, why } of report.notDared) lines.push(`      ${opcodes}: ${why}`);
-  const { passed, failed } = report;
+  const isSafety = report.clauses.some(({ clause }) => clause === 'S-1');
+  if (isSafety && report.capabilities.includes('passthrough')) {
+    lines.push('', 'Never sent, since an imager that is wrong would carry it out (S-1):');
+    for (const { opcodes, why } of report.notDared) lines.push(`      ${opcodes}: ${why}`);
+  }
+  const { passed, failed, leftOn } = report;
+  if (leftOn !== null) lines.push('', `Take care: ${offFailed(leftOn)}`);
   const others = report.clauses.length - passed - failed;
   lines.push(
     '',
@@ -163,9 +170,4 @@ function failureLines({ check, wants, came, trace }: ClauseReport['failures'][nu
   return [`      ${check}`, `        wants  ${wants}`, `        came   ${came}`].concat(
     trace.map((line) => `        ${line}`),
   );
-}
-
-/** How many checks a run would have. */
-export function countOf(only: readonly string[] | undefined): number {
-  return checks.filter((check) => chosen(check, only)).length;
 }

@@ -48,6 +48,8 @@ export interface RunResult {
   readonly results: readonly CheckResult[];
   /** What was wrong whatever was tried at the time. */
   readonly violations: readonly Violation[];
+  /** Why the power may still be on. */
+  readonly leftOn: string | undefined;
 }
 
 export interface RunOptions {
@@ -99,6 +101,11 @@ function assertKnown(only: readonly string[]): void {
   throw new LastspinError('USAGE', `'${unknown}' is no clause of PROTOCOL.md, such as R-8 or R`);
 }
 
+/** What a user must know when it could not be switched off. */
+export function offFailed(why: string): string {
+  return `the power may still be on, since it could not be switched off: ${why}`;
+}
+
 /** More checks in a row without a session than this, and the imager is taken for dead. */
 const deadAfter = 3;
 
@@ -111,6 +118,7 @@ export async function runConformance(options: RunOptions): Promise<RunResult> {
   const { bench } = introduced;
   const results: CheckResult[] = [];
   let silent = 0;
+  let leftOn: string | undefined;
   try {
     for (const [index, check] of wanted.entries()) {
       if (signal?.aborted) break;
@@ -125,10 +133,14 @@ export async function runConformance(options: RunOptions): Promise<RunResult> {
       results.push({ check, verdict, elapsedMs: clock.now() - beganAtMs });
     }
   } finally {
-    await introduced.finish();
+    leftOn = await introduced.finish();
   }
-  if (signal?.aborted) throw new LastspinError('INTERRUPTED', 'interrupted; the power is off');
-  return { imager: target.name, hello: bench.hello, results, violations: bench.violations };
+  if (signal?.aborted)
+    throw new LastspinError(
+      'INTERRUPTED',
+      `interrupted; ${leftOn === undefined ? 'the power is off' : offFailed(leftOn)}`,
+    );
+  return { imager: target.name, hello: bench.hello, results, violations: bench.violations, leftOn };
 }
 
 async function runCheck(introduced: Introduced, check: Check): Promise<Verdict> {

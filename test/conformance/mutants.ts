@@ -19,6 +19,8 @@ import type { Filter, RigOptions } from './rig.js';
 
 export interface Mutant extends Omit<RigOptions, 'filter'> {
   readonly clause: string;
+  /** What else is seen of it while its clause is looked at. */
+  readonly also?: readonly string[];
   /** What it does wrong. */
   readonly does: string;
   /** Made anew for each run: it may remember things. */
@@ -47,7 +49,7 @@ const at = {
   hello: { major: 9, minor: 10, magic: 5, frameBytesMax: 11, session: 15 },
   welcome: { capabilities: 8, frameBytesMax: 12 },
   read: { batch: 5, lba: 9, count: 17, timeoutMs: 21, slowMs: 25, stopOn: 29, releaseBelow: 30 },
-  result: { outcome: 6, goodCount: 7, dataBytes: 37, dataCrc: 41, lba: 45 },
+  result: { outcome: 6, goodCount: 7, dataCrc: 37, lba: 41 },
   status: {
     powerState: 6,
     rail5Millivolts: 10,
@@ -150,6 +152,7 @@ const frames: readonly Mutant[] = [
   {
     clause: 'F-1',
     does: 'puts its zeros in front of frames instead of behind them',
+    also: ['F-2'],
     filter: framesOfRefusals((message) => encodeFrame(message).subarray(0, -1)),
   },
   {
@@ -203,9 +206,10 @@ const frames: readonly Mutant[] = [
   {
     clause: 'F-6',
     does: 'begins a new frame where its buffer was full',
+    also: ['M-2'],
     filter: () => ({
       bytesToDevice: (bytes) =>
-        bytes.length > 4100 && bytes.at(-2) !== 0x55 ? bytes.subarray(-12) : bytes,
+        bytes.length > 4100 && bytes[0] === 0x55 ? bytes.subarray(-11) : bytes,
     }),
   },
   {
@@ -218,6 +222,7 @@ const frames: readonly Mutant[] = [
   {
     clause: 'F-7',
     does: 'answers bad frames',
+    also: ['M-2'],
     filter: onBadFrame((line) =>
       line.say(encodeRefusal(commands.status.code, 0, 'malformed', 'bad')),
     ),
@@ -225,6 +230,7 @@ const frames: readonly Mutant[] = [
   {
     clause: 'F-7',
     does: 'does not look at the CRC',
+    also: ['M-2'],
     filter: () => ({
       bytesToDevice(bytes) {
         const isStatus = bytes.at(-1) === 0 && bytes[1] === commands.status.code;
@@ -306,6 +312,7 @@ const messages: readonly Mutant[] = [
   {
     clause: 'M-5',
     does: 'takes missing fields for zeros',
+    also: ['M-2'],
     filter: towardsDevice((message) => {
       const command = Object.values(commands).find(({ code }) => code === message[0]);
       if (!command || command.code === commands.hello.code) return message;
@@ -433,6 +440,7 @@ const sessions: readonly Mutant[] = [
   {
     clause: 'H-4',
     does: 'sends longer messages than it agreed to',
+    also: ['R-3'],
     filter: () => {
       let agreed = 0;
       return {
@@ -913,7 +921,9 @@ const reads: readonly Mutant[] = [
     clause: 'R-12',
     does: 'drops a read of no sectors',
     filter: towardsDevice((message) =>
-      isRequest(message, 'read') && u32(message, at.read.count) === 0 ? undefined : message,
+      isRequest(message, 'read') && message.length > 21 && u32(message, at.read.count) === 0
+        ? undefined
+        : message,
     ),
   },
   {
@@ -985,12 +995,17 @@ const power: readonly Mutant[] = [
     clause: 'P-2',
     does: 'forgets what was asked in an off-time',
     filter: () => {
-      let cooling = false;
+      let state: number | undefined;
       return {
+        toLaptop(message) {
+          if (isOk(message, 'power') || isOk(message, 'status')) state = message[6];
+          return [message];
+        },
         toDevice(message, line) {
-          if (!isRequest(message, 'power')) return [message];
-          const ignored = cooling && message[at.power.action] === 1;
-          cooling = message[at.power.action] === 0;
+          const ignored =
+            isRequest(message, 'power') &&
+            state === powerStates.cooling &&
+            message[at.power.action] === 1;
           if (!ignored) return [message];
           const value = { powerState: powerStates.cooling };
           const response = encodeMessage(
@@ -1145,7 +1160,9 @@ const power: readonly Mutant[] = [
     clause: 'S-7',
     does: 'has limits that hold for nobody',
     filter: editLimits((view) => {
-      if (view.getUint16(9, true) === 1) view.setUint32(5, 0, true);
+      if (view.getUint16(9, true) !== 1) return;
+      view.setUint32(5, 0, true);
+      view.setUint16(9, 0, true);
     }),
   },
   {

@@ -6,7 +6,7 @@ import {
   type RunResult,
   runConformance,
 } from '../../firmware-protocol/conformance/run.js';
-import type { ImagerDevice } from '../../firmware-protocol/device.js';
+import { type ImagerDevice, ReplyError } from '../../firmware-protocol/device.js';
 import { createFrameDecoder, encodeFrame, noDiscards } from '../../firmware-protocol/frame.js';
 import { framedLink } from '../../firmware-protocol/link.js';
 import { createResponder } from '../../firmware-protocol/responder.js';
@@ -35,6 +35,8 @@ export interface Line {
   /** Says something of its own. */
   say(message: Uint8Array): void;
   tell(message: Uint8Array): void;
+  /** Ends the link as the laptop sees it. */
+  cutLaptop(): void;
   /** Ends the device's side alone. */
   cutDevice(): void;
 }
@@ -58,6 +60,28 @@ const scenario = defineScenario({
   faults: [{ kind: 'wrong', lba: 256, count: 40, data: 'zeros' }],
 });
 
+/** Nothing hangs on it. */
+function empty(device: ImagerDevice): void {
+  const { status, power } = device;
+  device.status = () => {
+    const { powerState, ...rest } = status();
+    return { ...rest, powerState: powerState === 'ready' ? 'on-not-ready' : powerState };
+  };
+  device.power = async (...args) => {
+    const state = await power(...args);
+    return state === 'ready' ? 'on-not-ready' : state;
+  };
+  device.identify = async () => {
+    throw new ReplyError('noDrive', 'nothing is plugged in');
+  };
+  device.read = async () => ({
+    outcome: 'gone',
+    goodCount: 0,
+    data: new Uint8Array(),
+    elapsedMicros: 0,
+  });
+}
+
 /** An imager, and the line to it. */
 export function createRig(options: RigOptions = {}): {
   readonly clock: VirtualClock;
@@ -74,6 +98,7 @@ export function createRig(options: RigOptions = {}): {
     ...(kind === 'power-only' && { capabilities: powerOnly, frameBytesMax: 256, commandsMax: 4 }),
     ...options.imager,
   });
+  if (kind === 'no-drive') empty(imager);
   options.device?.(imager);
   const responder = createResponder(imager, clock);
   let links = 0;
@@ -112,7 +137,8 @@ function filtered(filter: Filter, laptop: Duplex, clock: VirtualClock, number: n
     clock,
     say: (message) => void laptop.write(frame(message)),
     tell: (message) => void middle.write(encodeFrame(message)),
-    cutDevice: () => device.destroy(),
+    cutLaptop: () => void laptop.destroy(),
+    cutDevice: () => void device.destroy(),
   };
   laptop.on('close', () => {
     middle.destroy();
@@ -176,4 +202,28 @@ export async function examine(
   } finally {
     close();
   }
+}
+
+/** An imager that is none: `answer` is told every message of the suite and says what it likes. */
+export function createStranger(
+  answer: (message: Uint8Array, say: (bytes: Uint8Array) => void) => void,
+): ReturnType<typeof createRig> {
+  const clock = createVirtualClock();
+  const target: Target = {
+    name: 'sim:stranger',
+    linksMax: 1,
+    reopens: true,
+    tellsEnd: false,
+    async open() {
+      const [near, far] = plugged();
+      const decoder = createFrameDecoder({
+        frameBytesMax: 1 << 16,
+        discarded: noDiscards(),
+        onMessage: (message) => answer(message, (bytes) => void far.write(bytes)),
+      });
+      far.on('data', (bytes: Buffer) => decoder.push(bytes));
+      return { stream: near, close: () => void near.destroy() };
+    },
+  };
+  return { clock, target, close: () => {} };
 }
