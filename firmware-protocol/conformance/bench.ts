@@ -3,7 +3,7 @@
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../../src/clock.js';
 import { LastspinError } from '../../src/errors.js';
-import { capabilityBits, powerStates } from '../commands.js';
+import { capabilityBits, commands, powerStates } from '../commands.js';
 import { describe, type EventBody, type Message, type ResponseOf } from './messages.js';
 import { createTalk, greeting, type Sent, type Talk } from './talk.js';
 import { CheckFailed, NotSeen, type Violation } from './verdict.js';
@@ -117,7 +117,8 @@ function say(state: State, violation: Violation): void {
 function observe(state: State, message: Message): void {
   state.came = [...state.came.slice(1 - tracedMax), message];
   if (message.kind === 'event') {
-    if (message.name !== 'data' && message.name !== 'fill') observeEvent(state, message);
+    if (message.name === 'data' || message.name === 'fill') observePiece(state, message);
+    else observeEvent(state, message);
     return;
   }
   const asked = state.sent.some(
@@ -132,6 +133,12 @@ function observe(state: State, message: Message): void {
       say(state, { clause: 'P-5', came });
     }
   }
+}
+
+function observePiece(state: State, message: Message): void {
+  const isRead = ({ code, id }: Sent) => code === commands.read.code && id === message.id;
+  if (state.sent.some(isRead)) return;
+  say(state, { clause: 'R-3', came: `data that nobody asked for: ${describe(message)}` });
 }
 
 function observeEvent(state: State, message: Message): void {
