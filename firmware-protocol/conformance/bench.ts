@@ -127,12 +127,18 @@ function observe(state: State, message: Message): void {
   if (!asked)
     say(state, { clause: 'M-2', came: `a response nobody asked for: ${describe(message)}` });
   if (message.name === 'status' && message.value) {
-    const { rail5Millivolts, rail12Millivolts } = message.value as ResponseOf<'status'>;
-    if (rail5Millivolts < 500 && rail12Millivolts > 500 && rail12Millivolts < 0xffff) {
-      const came = `12 V alone: ${rail12Millivolts} mV beside ${rail5Millivolts} mV`;
-      say(state, { clause: 'P-5', came });
-    }
+    observeRails(state, message.value as ResponseOf<'status'>);
   }
+}
+
+/** While they are switched on: on their way down 12 V may be the last to fall. */
+function observeRails(state: State, status: ResponseOf<'status'>): void {
+  const { powerState, rail5Millivolts, rail12Millivolts } = status;
+  const isSwitchedOn = onStates.includes(powerState) && powerState !== powerStates.ramping;
+  if (!isSwitchedOn || rail12Millivolts === 0xffff) return;
+  if (rail12Millivolts < 6000 || rail5Millivolts > 2500) return;
+  const came = `12 V alone: ${rail12Millivolts} mV beside ${rail5Millivolts} mV`;
+  say(state, { clause: 'P-5', came });
 }
 
 function observePiece(state: State, message: Message): void {
