@@ -282,11 +282,11 @@ async function lookAtRails(state: State, talk: Talk, force: boolean): Promise<vo
       throw new LastspinError('NOT_AN_IMAGER', `${state.target.name}: no answer to a status`);
     times.push(state.clock.now() - sentAtMs);
     if (!onStates.includes(status.powerState) || force) continue;
-    throw new LastspinError(
-      'DEVICE_REFUSED',
-      `${state.target.name}: the rails are on; a conformance run switches them. ` +
-        'Unplug any drive that matters and switch them off, or add --force',
-    );
+    const switches = ((state.hello?.capabilities ?? 0) & capabilityBits.power) !== 0;
+    const what = switches
+      ? 'the rails are on, and a run switches them; unplug what matters and switch off'
+      : 'a drive has power, and a run reads it; unplug it if it matters';
+    throw new LastspinError('DEVICE_REFUSED', `${state.target.name}: ${what}, or add --force`);
   }
   state.roundTripMs = times.sort((a, b) => a - b)[2] ?? 0;
 }
