@@ -320,6 +320,8 @@ async function fallSilent(bench: Bench, forMs: number, sinceMs: number): Promise
     talk.wire.write(broken);
     await clock.sleep(Math.min(200, endMs - clock.now()));
   }
+  // Where this computer was late, what it waits for may be too.
+  await clock.sleep(bench.late(0));
   return talk.wire.take(isStep).map((message) => ({
     stage: ((message as EventMessage).value as EventBody<'steppedDown'>).stage,
     afterMs: Math.round(message.atMs - sinceMs),
