@@ -11,6 +11,8 @@ export type AnswerIn = (end: TransferEnd, bytes: Buffer) => void;
 export type AnswerOut = (end: TransferEnd) => void;
 
 export interface UsbDevice {
+  /** Vendor and product as they are written: `1209:0001`. */
+  readonly name: string;
   readonly device: Buffer;
   readonly configuration: Buffer;
   /** A control request, its data stage included: the bytes of an IN stage, none for OUT. */
@@ -86,7 +88,9 @@ export function createUsbDevice(
     return none;
   }
 
+  const hex = (id: number) => id.toString(16).padStart(4, '0');
   return {
+    name: `${hex(ids.vendorId)}:${hex(ids.productId)}`,
     device,
     configuration,
     control(setup, length) {

@@ -10,7 +10,7 @@ import {
   replyCodes,
 } from '../commands.js';
 import { encodeFrame } from '../frame.js';
-import { isPowerState, type PowerInput, powerCell } from '../power-table.js';
+import { type PowerInput, powerCell } from '../power-table.js';
 import { type Bench, untilStatus } from './bench.js';
 import type { Check } from './check.js';
 import { bareMessage, unknownCode } from './checks-frames.js';
@@ -68,7 +68,7 @@ async function tryCell(bench: Bench, state: PowerState, ask: keyof typeof asked)
   }
   if (name !== 'power' || answer.reply !== 0) return;
   const { powerState } = answer.value as ResponseOf<'power'>;
-  const next = isPowerState(cell) ? cell : state;
+  const next = cell in powerStates ? (cell as PowerState) : state;
   must(powerState === powerStates[next], `${what} leads to ${next}`, stateName(powerState));
 }
 

@@ -109,6 +109,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .argument('<SCENARIO>', 'a scenario file, or the name of one that comes with lastspin')
     .option('--pty <PATH>', 'as a serial port: a link to a pseudo-terminal at PATH')
     .option('--tcp <ADDR>', 'on HOST:PORT or PORT; loopback unless a host is given')
+    .option('--usbredir <PATH>', 'as a USB device: the socket of QEMU’s -device usb-redir')
     .option('--scale <N>', 'times faster than life', positive, 1)
     .option('--until-eof', 'end when standard input ends, for whoever started it')
     .action(async (scenario, options) => {
@@ -127,6 +128,22 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--json', 'print one JSON object as the result')
     .action(async (imager, options) => {
       status = await (await import('./conformance.js')).conformance(imager, options);
+    });
+
+  program
+    .command('agent')
+    .description(
+      'be the imager: serve a drive of this computer to a laptop, over a serial port or TCP',
+    )
+    .argument('<DRIVE>', 'file:PATH or a block device; sim:SCENARIO to try')
+    .requiredOption(
+      '--port <PATH>',
+      'a serial device (a USB gadget port: /dev/ttyGS0), tcp:[HOST:]PORT, or - for standard input and output',
+    )
+    .option('--baud <N>', 'of a serial device', whole(12_000_000), 115_200)
+    .option('--power <POWER>', "the drive's switch: exec:COMMAND with {action}")
+    .action(async (drive, options) => {
+      status = await (await import('./agent.js')).agent(drive, options);
     });
 
   const presets = program.command('presets').description('the passes, as files to edit');

@@ -10,7 +10,7 @@ import { falseClaims } from '../cli/false-claims.js';
 import { bootVm, needsVm, type Vm } from './vm.js';
 
 const clock = realClock();
-const sectorCount = 16_384;
+const sectorCount = 10_240;
 const lastspin = `'${process.execPath}' '${join(import.meta.dirname, '../../bin/lastspin.js')}'`;
 
 let vm: Vm;

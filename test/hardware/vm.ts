@@ -10,46 +10,54 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { realClock } from '../../src/clock.js';
-import { needsTool } from '../tools.js';
 
 const clock = realClock();
 const root = join(import.meta.dirname, '../..');
 /** Kept between runs: unpacking a kernel takes longer than booting it. */
 const cache = join(root, 'node_modules/.cache/lastspin-vm');
-const tools = [
-  'qemu-system-x86_64',
-  'busybox',
-  'cpio',
-  'depmod',
-  'modprobe',
-  'dpkg-deb',
-  'apt-get',
-];
+/** What a virtual machine is made with, and the Debian packages that bring it. */
+const tools: Readonly<Record<string, string>> = {
+  'qemu-system-x86_64': 'qemu-system-x86',
+  busybox: 'busybox-static',
+  cpio: 'cpio',
+  modprobe: 'kmod',
+  '/lib/systemd/systemd-udevd': 'udev',
+};
 const modules = ['virtio_pci', '9pnet_virtio', '9p', 'overlay', 'xhci_pci', 'cdc-acm'];
 const pollMs = 50;
 
-/** Whether there can be no virtual machine here; says why, as `needsTool` does. */
+/** Whether there can be no virtual machine here; then it says why, in a line. */
 export function needsVm(): boolean {
-  if (tools.map(needsTool).some((isMissing) => isMissing)) return true;
-  if (!existsSync('/lib/systemd/systemd-udevd')) return skip('udev is not installed');
+  const missing = Object.keys(tools).filter((tool) => !has(tool));
+  const packages = missing.map((tool) => tools[tool]).join(' ');
+  if (missing.length > 0) return skip(`apt-get install ${packages}`);
   try {
     kernelFolder();
     return false;
   } catch (error) {
     const why = error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
-    return skip(`no Debian kernel is to be had (${why})`);
+    return skip(`no Debian kernel is to be had: ${why}`);
+  }
+}
+
+function has(tool: string): boolean {
+  try {
+    run('sh', ['-c', 'command -v -- "$1"', 'sh', tool]);
+    return true;
+  } catch {
+    return false;
   }
 }
 
 function skip(reason: string): true {
-  if (process.env.REQUIRE_TOOLS === '1') throw new Error(reason);
-  console.warn(`skipped: ${reason}`);
+  const message = `no virtual machine with a real USB stack: ${reason}`;
+  if (process.env.REQUIRE_TOOLS === '1') throw new Error(message);
+  console.warn(`skipped: ${message}`);
   return true;
 }
 
@@ -57,46 +65,54 @@ function run(command: string, args: readonly string[], cwd = '/'): string {
   return execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
-/** Where Debian's kernel and modules are unpacked; they are not installed. */
+/** A folder with Debian's kernel as `vmlinuz`, and the modules that the guest needs in the order of
+ * their needs. Nothing is installed. */
 function kernelFolder(): string {
   const folder = join(cache, 'kernel');
-  if (existsSync(join(folder, 'complete'))) return folder;
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
-  const depends = run('apt-cache', ['depends', 'linux-image-amd64']);
-  const name = /Depends: (\S+)/.exec(depends)?.[1];
-  if (!name) throw new Error('apt-cache knows no linux-image-amd64');
-  run('apt-get', ['download', name], folder);
-  const archive = readdirSync(folder).find((file) => file.endsWith('.deb')) ?? '';
-  run('dpkg-deb', ['--extract', archive, '.'], folder);
-  rmSync(join(folder, archive));
-  run('depmod', ['-b', folder, versionIn(folder)]);
-  writeFileSync(join(folder, 'complete'), '');
+  if (existsSync(folder)) return folder;
+  mkdirSync(cache, { recursive: true });
+  const work = mkdtempSync(join(cache, 'unpacking-'));
+  try {
+    const depends = run('apt-cache', ['depends', 'linux-image-amd64']);
+    const name = /Depends: (\S+)/.exec(depends)?.[1];
+    if (!name) throw new Error('apt-cache knows no linux-image-amd64');
+    run('apt-get', ['download', name], work);
+    const archive = readdirSync(work).find((file) => file.endsWith('.deb')) ?? '';
+    run('dpkg-deb', ['--extract', archive, 'tree'], work);
+    takeParts(join(work, 'tree'), join(work, 'kernel'));
+    renameSync(join(work, 'kernel'), folder);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
   return folder;
 }
 
-function versionIn(kernel: string): string {
-  return readdirSync(join(kernel, 'lib/modules'))[0] ?? '';
+/** Of 400 MB a twentieth. */
+function takeParts(tree: string, kernel: string): void {
+  const version = readdirSync(join(tree, 'lib/modules'))[0] ?? '';
+  run('depmod', ['-b', tree, version]);
+  mkdirSync(join(kernel, 'modules'), { recursive: true });
+  cpSync(join(tree, 'boot', `vmlinuz-${version}`), join(kernel, 'vmlinuz'));
+  const order = new Set<string>();
+  for (const module of modules) {
+    const depends = ['-d', tree, '-S', version, '--show-depends', module];
+    for (const [, path = ''] of run('modprobe', depends).matchAll(/^insmod (\S+)/gm)) {
+      order.add(basename(path));
+      cpSync(path, join(kernel, 'modules', basename(path)));
+    }
+  }
+  writeFileSync(join(kernel, 'modules/order'), [...order].join('\n'));
 }
 
-/** The first file system: busybox, the modules in the order of their needs, and the first program. */
+/** The first file system: busybox, the modules, and the first program. */
 function makeInitrd(kernel: string, folder: string): string {
   const tree = join(folder, 'initrd');
-  for (const name of ['bin', 'dev', 'proc', 'sys', 'root', 'lower', 'upper', 'modules']) {
+  for (const name of ['bin', 'dev', 'proc', 'sys', 'root', 'lower', 'upper']) {
     mkdirSync(join(tree, name), { recursive: true });
   }
   cpSync('/bin/busybox', join(tree, 'bin/busybox'));
-  symlinkSync('busybox', join(tree, 'bin/sh'));
   cpSync(join(import.meta.dirname, 'guest-init.sh'), join(tree, 'init'));
-  const order = new Set<string>();
-  for (const module of modules) {
-    const depends = ['-d', kernel, '-S', versionIn(kernel), '--show-depends', module];
-    for (const [, path = ''] of run('modprobe', depends).matchAll(/^insmod (\S+)/gm)) {
-      order.add(basename(path));
-      cpSync(path, join(tree, 'modules', basename(path)));
-    }
-  }
-  writeFileSync(join(tree, 'modules/order'), [...order].join('\n'));
+  cpSync(join(kernel, 'modules'), join(tree, 'modules'), { recursive: true });
   const initrd = join(folder, 'initrd.cpio');
   run('sh', ['-c', `chmod +x init && find . | cpio -o -H newc --quiet > '${initrd}'`], tree);
   return initrd;
@@ -136,8 +152,7 @@ export async function bootVm(devices: readonly string[]): Promise<Vm> {
     [
       ...['-M', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', '1024'],
       ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
-      ...['-kernel', join(kernel, 'boot', `vmlinuz-${versionIn(kernel)}`)],
-      ...['-initrd', makeInitrd(kernel, folder)],
+      ...['-kernel', join(kernel, 'vmlinuz'), '-initrd', makeInitrd(kernel, folder)],
       '-append',
       'console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable random.trust_cpu=on',
       ...['-serial', `file:${join(folder, 'console.log')}`, '-device', 'virtio-rng-pci'],
@@ -147,6 +162,8 @@ export async function bootVm(devices: readonly string[]): Promise<Vm> {
     ],
     { stdio: ['ignore', 'ignore', 'inherit'] },
   );
+  // A run that is ended leaves no machine behind.
+  process.once('exit', () => qemu.kill('SIGKILL'));
   const vm = createVm(qemu, folder, shared, socketOf);
   await vm.run('true');
   return vm;

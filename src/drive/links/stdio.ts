@@ -19,7 +19,8 @@ export function stdioTransport({ command }: { readonly command: string }, clock:
 
 async function openProcess(command: string, clock: Clock): Promise<Wire> {
   // A group of its own: Ctrl-C must not end the imager before the job has saved and parked.
-  const child = spawn(command, { shell: true, stdio: 'pipe', detached: true });
+  const detached = process.platform !== 'win32';
+  const child = spawn(command, { shell: true, stdio: 'pipe', detached, windowsHide: true });
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);
     child.once('error', (error) => {
