@@ -47,11 +47,26 @@ function event<F extends Fields>(code: number, name: string, body: F): EventKind
 /** No end may ask for less: every message but identify, passthrough and data fits in. */
 export const frameBytesMin = 256;
 
-/** Responses that the imager keeps for the case that they were lost, C-3. */
-export const responsesHeldMax = 16;
+/** Most control commands that may be unanswered, whatever an imager offers (C-3). */
+export const commandsMaxMax = 16;
+
+/** A session from which nothing valid came for this long may be taken over from another link, in
+ * ms (H-7). */
+export const sessionLiveMs = 5000;
 
 /** Request codes 0x01–0x3f; the response to a request carries the same code with `responseBit`. */
 export const responseBit = 0x80;
+
+const limitFields = {
+  rail5MilliampsMax: u16,
+  rail12MilliampsMax: u16,
+  /** After power-on and spin-up, in which those two do not trip. */
+  blankingMs: u16,
+  /** Tenths of a degree Celsius: standby from here on. */
+  parkTemperature: i16,
+  /** Tenths of a degree Celsius: power off. */
+  offTemperature: i16,
+} as const;
 
 export const commands = {
   hello: command(
@@ -83,6 +98,10 @@ export const commands = {
       /** Changes with every restart of the imager. */
       bootId: u32,
       firmware: text,
+      /** Control commands that may be unanswered at once, and that the imager remembers. */
+      commandsMax: u8,
+      /** What the imager started from: `bootCauses`. */
+      bootCause: u8,
     },
   ),
   identify: command(
@@ -131,6 +150,8 @@ export const commands = {
       /** Bytes that were sent in pieces, and their CRC-32. */
       dataBytes: u32,
       dataCrc: u32,
+      /** As requested: an answer to another session's read of the same id is known by it. */
+      lba: u64,
     },
   ),
   /** Pieces of a held read again, then its response; `length` 0 asks for the response alone. */
@@ -169,6 +190,8 @@ export const commands = {
       powerCycles: u32,
       /** Frames that the imager had to discard. */
       framesDiscarded: u32,
+      /** Since the drive's activity line last moved; `notMeasured.quietMs` = no such line. */
+      quietMs: u32,
     },
   ),
   passthrough: command(
@@ -184,6 +207,9 @@ export const commands = {
     { stopReadsMs: u32, unloadMs: u32, standbyMs: u32, offMs: u32 },
     {},
   ),
+  /** Where the imager acts by itself. 0, and for temperatures `notMeasured`, asks for its own
+   * default; the response says what holds. */
+  limits: command(0x0d, 'limits', limitFields, limitFields),
 } as const;
 
 /** Events, 0x40–0x7f: unasked-for, device to laptop; the id counts events. */
@@ -195,11 +221,25 @@ export const events = {
   hung: event(0x42, 'hung', {}),
   ready: event(0x43, 'ready', { afterMs: u32 }),
   gone: event(0x44, 'gone', {}),
-  railFault: event(0x45, 'rail-fault', { rail: u8, milliamps: u16, millivolts: u16 }),
-  overTemperature: event(0x46, 'over-temperature', { temperature: i16 }),
+  railFault: event(0x45, 'rail-fault', {
+    rail: u8,
+    milliamps: u16,
+    millivolts: u16,
+    /** `railFaults`. */
+    fault: u8,
+  }),
+  overTemperature: event(0x46, 'over-temperature', {
+    temperature: i16,
+    /** What the imager did: `heatActions`. */
+    action: u8,
+  }),
   /** A stage of the silent-laptop answer was taken: 1 reads stopped, 2 unloaded, 3 standby, 4
    * off. */
   steppedDown: event(0x47, 'stepped-down', { stage: u8 }),
+  /** A piece of read `readId` that is one byte over and over. Its id is the read's. */
+  fill: event(0x48, 'fill', { offset: u32, length: u32, byte: u8 }),
+  /** A rest of `throttle` begins. */
+  resting: event(0x49, 'resting', { restMs: u32 }),
 } as const;
 
 export const capabilityBits = {
@@ -216,7 +256,45 @@ export const capabilityBits = {
   passthrough: 1 << 9,
   watchdog: 1 << 10,
   failingLba: 1 << 11,
+  /** The drive's activity line is watched. */
+  activity: 1 << 12,
+  /** `limits` can be set. */
+  limits: 1 << 13,
 } as const;
+
+/** What an imager started from (P-1). */
+export const bootCauses = {
+  unknown: 0,
+  powerOn: 1,
+  brownOut: 2,
+  watchdog: 3,
+  resetLine: 4,
+  software: 5,
+} as const;
+
+export const railFaults = { overCurrent: 1, noRise: 2, noFall: 3 } as const;
+export const heatActions = { told: 0, standby: 1, off: 2 } as const;
+
+export type Capability = keyof typeof capabilityBits;
+
+/** What an imager must be capable of to do a request (C-6); undefined for what every one does. */
+export function capabilityFor(
+  name: keyof typeof commands,
+  request: unknown,
+): Capability | undefined {
+  switch (name) {
+    case 'hello':
+    case 'status':
+      return undefined;
+    case 'reset':
+      return (request as { kind: number }).kind === resetKinds.hard ? 'hardReset' : 'softReset';
+    case 'resend':
+    case 'abort':
+      return 'read';
+    default:
+      return name;
+  }
+}
 
 export const readOutcomes = {
   good: 0,
@@ -267,4 +345,4 @@ export const replyCodes = {
 } as const;
 export type ReplyCode = keyof typeof replyCodes;
 
-export const notMeasured = { temperature: -32768, rail: 0xffff } as const;
+export const notMeasured = { temperature: -32768, rail: 0xffff, quietMs: 0xffff_ffff } as const;

@@ -1,4 +1,11 @@
-import type { PowerState, ReplyCode, readOutcomes } from './commands.js';
+import type {
+  bootCauses,
+  heatActions,
+  PowerState,
+  ReplyCode,
+  railFaults,
+  readOutcomes,
+} from './commands.js';
 
 /** What stands behind a responder: the simulated imager, or an agent on a board with a real
  * drive. The responder owns the wire (framing, ids, queue, batches, held data, resends); the device
@@ -7,7 +14,11 @@ export interface ImagerDevice {
   readonly firmware: string;
   /** `capabilityBits`, or-ed. */
   readonly capabilities: number;
+  /** Changes with every restart. */
   readonly bootId: number;
+  readonly bootCause: keyof typeof bootCauses;
+  /** Control commands that may be unanswered at once, 1 to 16 (C-3). */
+  readonly commandsMax: number;
   readonly frameBytesMax: number;
   readonly bufferBytes: number;
   readonly requestsMax: number;
@@ -41,10 +52,21 @@ export interface ImagerDevice {
     standbyMs: number;
     offMs: number;
   }): Promise<void>;
+  /** Sets where the device acts by itself; undefined asks for its own default. Gives what holds. */
+  limits(wanted: Partial<DeviceLimits>): Promise<DeviceLimits>;
   /** Told of every valid message: the laptop is not silent. */
   heard(): void;
   /** Set by the responder; the device calls it for everything nobody asked for. */
   onEvent: (event: DeviceEvent) => void;
+}
+
+/** Where a device acts by itself (S-7, S-8). Undefined: it does not measure that. */
+export interface DeviceLimits {
+  readonly rail5MilliampsMax?: number | undefined;
+  readonly rail12MilliampsMax?: number | undefined;
+  readonly blankingMs?: number | undefined;
+  readonly parkCelsius?: number | undefined;
+  readonly offCelsius?: number | undefined;
 }
 
 export interface DeviceRead {
@@ -83,6 +105,8 @@ export interface DeviceStatus {
   readonly rail12?: { readonly millivolts: number; readonly milliamps: number };
   readonly uptimeMs: number;
   readonly powerCycles: number;
+  /** Since the drive's activity line last moved. */
+  readonly quietMs?: number;
 }
 
 export interface DevicePassthroughResult {
@@ -102,8 +126,15 @@ export type DeviceEvent =
       readonly rail: 5 | 12;
       readonly milliamps: number;
       readonly millivolts: number;
+      readonly fault: keyof typeof railFaults;
     }
-  | { readonly kind: 'over-temperature'; readonly celsius: number }
+  | {
+      readonly kind: 'over-temperature';
+      readonly celsius: number;
+      readonly action: keyof typeof heatActions;
+    }
+  /** A rest of `throttle` begins. */
+  | { readonly kind: 'resting'; readonly restMs: number }
   | { readonly kind: 'stepped-down'; readonly stage: 1 | 2 | 3 | 4 };
 
 /** A device's refusal of a request, carried to the laptop as a reply code and one line of text. */

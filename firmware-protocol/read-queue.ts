@@ -61,17 +61,18 @@ interface HeldResult {
   /** The response, encoded. */
   readonly response: Uint8Array;
   readonly data: Uint8Array;
+  readonly sectorBytes: number;
 }
 
 const noData = new Uint8Array();
 
 function refusedResult(id: number, refusal: ReplyError): HeldResult {
   const response = encodeRefusal(commands.read.code, id, refusal.reply, refusal.message);
-  return { response, data: noData };
+  return { response, data: noData, sectorBytes: 0 };
 }
 
 function heldResult(
-  id: number,
+  { id, lba }: { readonly id: number; readonly lba: number },
   result: Omit<DeviceReadResult, 'outcome'> & { outcome: keyof typeof readOutcomes },
 ): HeldResult {
   const { data, failingLba, ata, sense } = result;
@@ -91,13 +92,18 @@ function heldResult(
     elapsedMicros: toUnsigned(result.elapsedMicros, 53),
     dataBytes: data.length,
     dataCrc: crc32(data),
+    lba,
   };
-  return { data, response: encodeOk(commands.read.code, id, commands.read.response, value) };
+  return {
+    data,
+    sectorBytes: result.goodCount > 0 ? data.length / result.goodCount : 0,
+    response: encodeOk(commands.read.code, id, commands.read.response, value),
+  };
 }
 
-function notAttempted(id: number): HeldResult {
+function notAttempted(read: { readonly id: number; readonly lba: number }): HeldResult {
   const outcome = 'not-attempted';
-  return heldResult(id, { outcome, goodCount: 0, data: noData, elapsedMicros: 0 });
+  return heldResult(read, { outcome, goodCount: 0, data: noData, elapsedMicros: 0 });
 }
 
 /** Whether an outcome ends its batch (R-6). A drive that is gone ends it whatever the request
@@ -197,16 +203,16 @@ function isStopped(queue: Queue, read: QueuedRead): boolean {
 async function perform(queue: Queue, read: QueuedRead): Promise<HeldResult> {
   const { id, request } = read;
   if (!request) return refusedResult(id, read.refusal!);
-  if (isStopped(queue, read)) return notAttempted(id);
+  const { lba, count, timeoutMs, slowMs } = request;
+  if (isStopped(queue, read)) return notAttempted({ id, lba });
   queue.underWay = read;
   try {
-    const { lba, count, timeoutMs, slowMs } = request;
     const result = await queue.device.read({ lba, count, timeoutMs, slowMs });
     if (stopsBatch(result.outcome, request.stopOn)) {
       queue.stoppedBatches.push(request.batch);
       if (queue.stoppedBatches.length > queue.device.requestsMax) queue.stoppedBatches.shift();
     }
-    return heldResult(id, result);
+    return heldResult({ id, lba }, result);
   } catch (error) {
     if (error instanceof ReplyError) return refusedResult(id, error);
     throw error;
@@ -232,15 +238,23 @@ async function performAll(queue: Queue): Promise<void> {
   }
 }
 
-/** Sends `data` from `from` to `end`; false when the link or the session went meanwhile. */
+/** Sends `held` from `from` to `end`; false when the link or the session went meanwhile. */
 async function sendPieces(
   queue: Queue,
-  { to, id, data, from, end }: PiecesToSend,
+  { to, id, held, from, end }: PiecesToSend,
 ): Promise<boolean> {
+  const { data } = held;
   const pieceBytes = Math.min(queue.frameBytesMax - pieceHeaderBytes, bytesMax);
-  for (let offset = from; offset < end; offset += pieceBytes) {
-    const bytes = data.subarray(offset, Math.min(offset + pieceBytes, end));
-    to.send(encodeMessage(events.data.code, id, events.data.body, { offset, bytes }));
+  for (let offset = from; offset < end; ) {
+    const piece = nextPiece(held, { offset, end, pieceBytes });
+    if (piece.isFill) {
+      const fill = { offset, length: piece.length, byte: data[offset]! };
+      to.send(encodeMessage(events.fill.code, id, events.fill.body, fill));
+    } else {
+      const bytes = data.subarray(offset, offset + piece.length);
+      to.send(encodeMessage(events.data.code, id, events.data.body, { offset, bytes }));
+    }
+    offset += piece.length;
     await to.drained();
     if (to !== queue.link) return false;
   }
@@ -250,9 +264,36 @@ async function sendPieces(
 interface PiecesToSend {
   readonly to: Link;
   readonly id: number;
-  readonly data: Uint8Array;
+  readonly held: HeldResult;
   readonly from: number;
   readonly end: number;
+}
+
+/** What can go as one event from `offset` on: as many whole sectors of one repeated byte as follow each
+ * other (R-13), else data up to the next such sector. */
+function nextPiece(
+  { data, sectorBytes }: HeldResult,
+  { offset, end, pieceBytes }: { offset: number; end: number; pieceBytes: number },
+): { readonly isFill: boolean; readonly length: number } {
+  const dataEnd = Math.min(end, offset + pieceBytes);
+  if (sectorBytes === 0) return { isFill: false, length: dataEnd - offset };
+  let at = Math.ceil(offset / sectorBytes) * sectorBytes;
+  if (at === offset) {
+    const byte = data[offset];
+    while (at + sectorBytes <= end && data[at] === byte && isUniform(data, at, sectorBytes)) {
+      at += sectorBytes;
+    }
+    if (at > offset) return { isFill: true, length: at - offset };
+  }
+  while (at < dataEnd && (at === offset || !isUniform(data, at, sectorBytes))) at += sectorBytes;
+  return { isFill: false, length: Math.min(at, dataEnd) - offset };
+}
+
+/** Whether a sector is one byte over and over: it then equals itself moved by one. */
+function isUniform(data: Uint8Array, at: number, sectorBytes: number): boolean {
+  const last = at + sectorBytes - 1;
+  if (last >= data.length || data[at] !== data[at + 1] || data[at] !== data[last]) return false;
+  return Buffer.compare(data.subarray(at, last), data.subarray(at + 1, last + 1)) === 0;
 }
 
 async function sendAll(queue: Queue): Promise<void> {
@@ -264,7 +305,7 @@ async function sendAll(queue: Queue): Promise<void> {
       continue;
     }
     const { data, response } = result;
-    const pieces = { to: link, id: sentBelow, data, from: 0, end: data.length };
+    const pieces = { to: link, id: sentBelow, held: result, from: 0, end: data.length };
     // A result cut off by the end of its link is sent whole on the next one (R-11).
     if (!(await sendPieces(queue, pieces))) continue;
     link.send(response);
@@ -282,7 +323,7 @@ async function resend(
   const end = offset + length;
   if (end > data.length) throw new ReplyError('limit', `read ${readId} has ${data.length} bytes`);
   const to = queue.link;
-  if (to && (await sendPieces(queue, { to, id: readId, data, from: offset, end }))) {
+  if (to && (await sendPieces(queue, { to, id: readId, held: result, from: offset, end }))) {
     to.send(response);
   }
 }

@@ -63,6 +63,11 @@ export interface ReadWindow {
   /** Resolves in the order of the calls. */
   read(request: CallerRead): Promise<CallerReadResult>;
   onPiece(readId: number, piece: { readonly offset: number; readonly bytes: Uint8Array }): void;
+  /** A piece that is one byte over and over. */
+  onFill(
+    readId: number,
+    piece: { readonly offset: number; readonly length: number; readonly byte: number },
+  ): void;
   onResponse(readId: number, reply: Reply<WireReadResponse>): void;
   /** Sends all reads from `readIdNext` on again. */
   onGap(readIdNext: number): void;
@@ -71,6 +76,10 @@ export interface ReadWindow {
   onStatus(at: { readIdNext: number; readIdDone: number; sentBelow: number }): void;
   /** Reads that wait for room come back not attempted. */
   abortWaiting(): void;
+  /** The imager lost the session: what was called comes back not attempted, and ids begin at 0. Nothing is
+   * sent until `go`. */
+  restart(limits: WindowLimits): void;
+  go(): void;
   /** Rejects everything, and every later read. */
   fail(error: LastspinError): void;
   readonly idNext: number;
@@ -78,15 +87,21 @@ export interface ReadWindow {
   readonly resolvedBelow: number;
   /** Reads that were called and have not come back. */
   readonly outstanding: number;
+  /** Reads that came back with something to tell. */
+  readonly returned: number;
   /** Grows whenever a read is sent first, brings something, or comes back. */
   readonly progress: number;
   /** The drive's deadline of the oldest read that was sent; 0 while none is. */
   readonly oldestTimeoutMs: number;
 }
 
-interface WindowOptions {
+/** What HELLO agreed. */
+interface WindowLimits {
   readonly requestsMax: number;
   readonly bufferBytes: number;
+}
+
+interface WindowOptions {
   readonly send: (message: Uint8Array) => void;
   readonly resend: (request: {
     readId: number;
@@ -100,6 +115,10 @@ interface WindowOptions {
 }
 
 interface Window extends WindowOptions {
+  requestsMax: number;
+  bufferBytes: number;
+  paused: boolean;
+  returned: number;
   /** Sent and not resolved: ascending ids without a gap. */
   readonly sent: PendingRead[];
   sentBytes: number;
@@ -153,6 +172,7 @@ function contradictionIn(response: WireReadResponse, request: CallerRead): strin
   if (isWhole && goodCount !== count) return `${goodCount} of ${count} sectors called ${outcome}`;
   if (!isWhole && goodCount >= count) return `${goodCount} of ${count} sectors after a ${outcome}`;
   if (outcome === 'not-attempted' && goodCount !== 0) return 'sectors that were not attempted';
+  if (response.lba !== request.lba) return `an answer for LBA ${response.lba}`;
   if (dataBytes !== goodCount * sectorBytes) {
     return `${dataBytes} bytes for ${goodCount} sectors of ${sectorBytes}`;
   }
@@ -193,7 +213,8 @@ function transmit(window: Window, read: PendingRead): void {
 function sendMore(window: Window): void {
   for (;;) {
     const read = window.waiting[0];
-    if (!read || read.settled || window.sent.length >= window.requestsMax) return;
+    if (!read || window.paused || read.settled) return;
+    if (window.sent.length >= window.requestsMax) return;
     if (window.sentBytes + read.bytes > window.bufferBytes) return;
     window.waiting.shift();
     read.id = window.idNext++;
@@ -210,6 +231,7 @@ function settle(window: Window): void {
     const read = window.sent.shift()!;
     window.sentBytes -= read.bytes;
     window.progress++;
+    window.returned++;
     read.settled!();
   }
   while (window.sent.length === 0 && window.waiting[0]?.settled) {
@@ -223,10 +245,11 @@ function spoil(window: Window, read: PendingRead, complaint: string): void {
   window.violation();
 }
 
+/** Takes `length` bytes at `offset` of a read's data; `put` writes them. */
 function onPiece(
   window: Window,
   readId: number,
-  { offset, bytes }: { readonly offset: number; readonly bytes: Uint8Array },
+  { offset, length, put }: { offset: number; length: number; put: (data: Uint8Array) => void },
 ): void {
   const read = pendingOf(window, readId);
   if (!read) {
@@ -235,7 +258,7 @@ function onPiece(
     return;
   }
   if (read.settled) return;
-  const end = offset + bytes.length;
+  const end = offset + length;
   if (end > (read.response?.dataBytes ?? read.bytes)) {
     spoil(window, read, `data up to byte ${end}`);
     return;
@@ -247,7 +270,7 @@ function onPiece(
   }
   if (bytesIn(covered) > bytesIn(read.covered)) window.progress++;
   read.data ??= new Uint8Array(read.bytes);
-  read.data.set(bytes, offset);
+  put(read.data);
   read.covered = covered;
   finishIfWhole(window, read);
 }
@@ -289,6 +312,7 @@ async function repair(window: Window, read: PendingRead): Promise<void> {
     try {
       await window.resend({ readId: read.id, offset, length });
     } catch (error) {
+      // Settled, or of a session that is lost: nobody waits for it any more.
       if (!read.settled) window.fail(asFailure(error));
       return;
     }
@@ -372,6 +396,20 @@ function onStatus(
   }
 }
 
+function restart(window: Window, limits: WindowLimits): void {
+  window.requestsMax = limits.requestsMax;
+  window.bufferBytes = limits.bufferBytes;
+  const out = [...window.sent.splice(0), ...window.waiting.splice(0)];
+  Object.assign(window, { sentBytes: 0, idNext: 0, takenBelow: 0, fruitlessRounds: 0 });
+  window.paused = true;
+  window.progress++;
+  for (const read of out) {
+    // What has come whole is as good as before.
+    read.settled ??= () => read.resolve(neverSent);
+    read.settled();
+  }
+}
+
 function fail(window: Window, error: LastspinError): void {
   if (window.failure) return;
   window.failure = error;
@@ -411,10 +449,14 @@ const neverSent: CallerReadResult = {
   elapsedMicros: 0,
 };
 
-/** The reads of one session. `requestsMax`, `bufferBytes`: what HELLO agreed. */
-export function createReadWindow(options: WindowOptions): ReadWindow {
+/** The reads of one session. */
+export function createReadWindow(limits: WindowLimits, options: WindowOptions): ReadWindow {
   const window: Window = {
     ...options,
+    requestsMax: limits.requestsMax,
+    bufferBytes: limits.bufferBytes,
+    paused: false,
+    returned: 0,
     sent: [],
     sentBytes: 0,
     waiting: [],
@@ -426,13 +468,29 @@ export function createReadWindow(options: WindowOptions): ReadWindow {
   };
   return {
     read: (request) => call(window, request),
-    onPiece: (readId, piece) => onPiece(window, readId, piece),
+    onPiece: (readId, { offset, bytes }) =>
+      onPiece(window, readId, {
+        offset,
+        length: bytes.length,
+        put: (data) => data.set(bytes, offset),
+      }),
+    onFill: (readId, { offset, length, byte }) =>
+      onPiece(window, readId, {
+        offset,
+        length,
+        put: (data) => data.fill(byte, offset, offset + length),
+      }),
     onResponse: (readId, reply) => onResponse(window, readId, reply),
     onGap: (readIdNext) => onGap(window, readIdNext),
     onStatus: (at) => onStatus(window, at),
     abortWaiting() {
       for (const read of window.waiting) read.settled ??= () => read.resolve(neverSent);
       settle(window);
+    },
+    restart: (next) => restart(window, next),
+    go() {
+      window.paused = false;
+      sendMore(window);
     },
     fail: (error) => fail(window, error),
     get idNext() {
@@ -443,6 +501,9 @@ export function createReadWindow(options: WindowOptions): ReadWindow {
     },
     get outstanding() {
       return window.sent.length + window.waiting.length;
+    },
+    get returned() {
+      return window.returned;
     },
     get progress() {
       return window.progress;

@@ -3,23 +3,27 @@
 import type { Clock } from '../src/clock.js';
 import { bytesMax, type Codec, MalformedMessage, type Reader } from './codec.js';
 import {
+  bootCauses,
   type Command,
   capabilityBits,
+  capabilityFor,
   commands,
   type EventKind,
   events,
   frameBytesMin,
+  heatActions,
   helloMagic,
   notMeasured,
   parkKinds,
   powerActions,
   powerStates,
   protocolVersion,
+  railFaults,
   resetKinds,
-  responsesHeldMax,
   scsiOutcomes,
+  sessionLiveMs,
 } from './commands.js';
-import { type DeviceEvent, type ImagerDevice, ReplyError } from './device.js';
+import { type DeviceEvent, type DeviceLimits, type ImagerDevice, ReplyError } from './device.js';
 import type { Link } from './link.js';
 import {
   decodeHeader,
@@ -39,6 +43,8 @@ export interface Responder {
   attach(link: Link): void;
   /** Messages that came whole but that no right laptop sends. */
   readonly violations: number;
+  /** As after a restart of the imager: no session, nothing held. */
+  forget(): void;
 }
 
 type RequestOf<C> = C extends Command<infer Req, unknown> ? Req : never;
@@ -60,10 +66,12 @@ interface Session {
   resendsWaiting: number;
   link: Link | undefined;
   eventId: number;
-  /** Responses by id, oldest first; undefined while the command is under way (C-3). */
+  /** Responses by id; undefined while the command is under way (C-3). */
   readonly answered: Map<number, Uint8Array | undefined>;
   /** Ids up to this one have been forgotten: such a message is an old copy. */
   forgottenId: number;
+  /** When anything valid last came, in the clock's time. */
+  heardAtMs: number;
 }
 
 /** A laptop asks again for at most a window of reads at once; more is noise. */
@@ -100,10 +108,17 @@ function announce(session: Session, event: DeviceEvent): void {
         rail: event.rail,
         milliamps: toUnsigned(event.milliamps, 16),
         millivolts: toUnsigned(event.millivolts, 16),
+        fault: railFaults[event.fault],
       });
       break;
     case 'over-temperature':
-      sendEvent(session, events.overTemperature, { temperature: deciCelsius(event.celsius) });
+      sendEvent(session, events.overTemperature, {
+        temperature: deciCelsius(event.celsius),
+        action: heatActions[event.action],
+      });
+      break;
+    case 'resting':
+      sendEvent(session, events.resting, { restMs: toUnsigned(event.restMs, 32) });
       break;
     case 'stepped-down':
       sendEvent(session, events.steppedDown, { stage: event.stage });
@@ -143,11 +158,17 @@ function statusOf(state: State, session: Session): ResponseOf<Commands['status']
       linkDiscards.reduce((sum, count) => sum + count, 0),
       32,
     ),
+    quietMs:
+      status.quietMs === undefined
+        ? notMeasured.quietMs
+        : Math.min(toUnsigned(status.quietMs, 32), notMeasured.quietMs - 1),
   };
 }
 
-function need(device: ImagerDevice, bit: keyof typeof capabilityBits): void {
-  if ((device.capabilities & capabilityBits[bit]) === 0) {
+/** C-6. Throws ReplyError for what the device does not offer. */
+function needCapability(device: ImagerDevice, name: keyof Commands, request: unknown): void {
+  const bit = capabilityFor(name, request);
+  if (bit !== undefined && (device.capabilities & capabilityBits[bit]) === 0) {
     throw new ReplyError('unsupported', `this imager has no ${bit}`);
   }
 }
@@ -167,7 +188,6 @@ function stopReads(session: Session): Promise<void> {
 function createHandlers(state: () => State, device: ImagerDevice, lane: Lane): Handlers {
   return {
     identify(_request) {
-      need(device, 'identify');
       return lane(() => device.identify());
     },
     async resend(request, session) {
@@ -186,36 +206,56 @@ function createHandlers(state: () => State, device: ImagerDevice, lane: Lane): H
     },
     async reset(request, session) {
       const kind = nameOf(resetKinds, request.kind);
-      need(device, kind === 'soft' ? 'softReset' : 'hardReset');
       await stopReads(session);
       await device.reset(kind);
       return {};
     },
     async power({ action, offMs, standbyFirst }, session) {
       const name = nameOf(powerActions, action);
-      need(device, 'power');
       if (name !== 'on') await stopReads(session);
       const powerState = await device.power(name, offMs, standbyFirst !== 0);
       return { powerState: powerStates[powerState] };
     },
     async park(request) {
       const kind = nameOf(parkKinds, request.kind);
-      need(device, 'park');
       await lane(() => device.park(kind));
       return {};
     },
     async throttle(request) {
-      need(device, 'throttle');
       await device.throttle(request);
       return {};
     },
     status: async (_request, session) => statusOf(state(), session),
     passthrough: (request, session) => passThrough(device, lane, request, session),
     async watchdog(request) {
-      need(device, 'watchdog');
       await device.watchdog(request);
       return {};
     },
+    async limits(request) {
+      return wireLimits(await device.limits(wantedLimits(request)));
+    },
+  };
+}
+
+function wantedLimits(request: RequestOf<Commands['limits']>): Partial<DeviceLimits> {
+  const whole = (value: number) => (value === 0 ? undefined : value);
+  const celsius = (value: number) => (value === notMeasured.temperature ? undefined : value / 10);
+  return {
+    rail5MilliampsMax: whole(request.rail5MilliampsMax),
+    rail12MilliampsMax: whole(request.rail12MilliampsMax),
+    blankingMs: whole(request.blankingMs),
+    parkCelsius: celsius(request.parkTemperature),
+    offCelsius: celsius(request.offTemperature),
+  };
+}
+
+function wireLimits(limits: DeviceLimits): ResponseOf<Commands['limits']> {
+  return {
+    rail5MilliampsMax: toUnsigned(limits.rail5MilliampsMax ?? 0, 16),
+    rail12MilliampsMax: toUnsigned(limits.rail12MilliampsMax ?? 0, 16),
+    blankingMs: toUnsigned(limits.blankingMs ?? 0, 16),
+    parkTemperature: deciCelsius(limits.parkCelsius),
+    offTemperature: deciCelsius(limits.offCelsius),
   };
 }
 
@@ -225,7 +265,6 @@ async function passThrough(
   request: RequestOf<Commands['passthrough']>,
   session: Session,
 ): Promise<ResponseOf<Commands['passthrough']>> {
-  need(device, 'passthrough');
   const verdict = judgeReadOnly(request.cdb);
   if (!verdict.allowed) throw new ReplyError('refused', verdict.reason);
   const none = new Uint8Array();
@@ -279,14 +318,19 @@ function receive(state: State, link: Link, message: Uint8Array): void {
     link.send(encodeRefusal(code, id, 'helloFirst', 'no session on this link'));
     return;
   }
-  state.device.heard();
+  heard(state, session);
   if (name === undefined) {
     link.send(encodeRefusal(code, id, 'unknownCommand', `command ${code}`));
   } else if (name === 'read') {
-    receiveRead(session, header);
+    receiveRead(state, link, session, header);
   } else {
     void answer(state, session, name, header);
   }
+}
+
+function heard(state: State, session: Session): void {
+  session.heardAtMs = state.clock.now();
+  state.device.heard();
 }
 
 /** The value of a body, or undefined where it is too short. */
@@ -299,7 +343,11 @@ function decodeBody<T>(body: Reader, codec: Codec<T>): T | undefined {
   }
 }
 
-function receiveRead(session: Session, { id, body }: Header): void {
+function receiveRead(state: State, link: Link, session: Session, { code, id, body }: Header): void {
+  if ((state.device.capabilities & capabilityBits.read) === 0) {
+    link.send(encodeRefusal(code, id, 'unsupported', 'this imager has no read'));
+    return;
+  }
   const request = decodeBody(body, commands.read.request);
   if (request) session.reads.accept(id, request);
   else session.reads.acceptMalformed(id);
@@ -308,16 +356,18 @@ function receiveRead(session: Session, { id, body }: Header): void {
 function answerHello(state: State, link: Link, { code, id, body }: Header): void {
   const { device } = state;
   const request = decodeBody(body, commands.hello.request);
-  const refusal = request ? refusalOfHello(request) : new ReplyError('malformed', 'cut short');
+  const refusal = request
+    ? (refusalOfHello(request) ?? refusalOfSecondClient(state, link, request.session))
+    : new ReplyError('malformed', 'cut short');
   if (!request || refusal) {
     if (refusal) link.send(encodeRefusal(code, id, refusal.reply, refusal.message));
     return;
   }
-  device.heard();
   const session = openSession(state, link, {
     number: request.session,
     frameBytesMax: Math.min(request.frameBytesMax, device.frameBytesMax),
   });
+  heard(state, session);
   link.send(
     encodeOk(code, id, commands.hello.response, {
       ...protocolVersion,
@@ -329,6 +379,8 @@ function answerHello(state: State, link: Link, { code, id, body }: Header): void
       readIdNext: session.reads.idNext,
       bootId: device.bootId >>> 0,
       firmware: device.firmware,
+      commandsMax: device.commandsMax,
+      bootCause: bootCauses[device.bootCause],
     }),
   );
   session.reads.sendTo(link);
@@ -344,6 +396,17 @@ function refusalOfHello(request: RequestOf<Commands['hello']>): ReplyError | und
     return new ReplyError('limit', `messages of ${frameBytesMin} bytes must fit`);
   }
   return undefined;
+}
+
+/** H-7: a second program must not disturb a job that is alive. */
+function refusalOfSecondClient(
+  { session, clock }: State,
+  link: Link,
+  number: number,
+): ReplyError | undefined {
+  if (!session?.link || session.link === link || session.number === number) return undefined;
+  if (clock.now() - session.heardAtMs >= sessionLiveMs) return undefined;
+  return new ReplyError('busy', 'another program uses this imager');
 }
 
 /** The session of that number: the one there is, on a new link (H-6), or a new one in its place
@@ -372,6 +435,7 @@ function openSession(
     eventId: 0,
     answered: new Map(),
     forgottenId: 0,
+    heardAtMs: state.clock.now(),
     reads: createReadQueue({
       device: state.device,
       lane: state.lane,
@@ -411,15 +475,17 @@ async function answer(
   session.answered.set(id, undefined);
   const response = await perform(state, session, name, header);
   session.answered.set(id, response);
-  forgetOldest(session);
+  forgetOldest(session, state.device.commandsMax);
   session.link?.send(response);
 }
 
-function forgetOldest(session: Session): void {
-  for (const [id, response] of session.answered) {
-    if (session.answered.size <= responsesHeldMax) return;
-    // What is still under way is not forgotten: a second copy would do it twice.
-    if (response === undefined) continue;
+/** Forgets by id, not by arrival: on a line that reorders, what came last may be the oldest. */
+function forgetOldest(session: Session, commandsMax: number): void {
+  const done = [...session.answered].filter(([, response]) => response !== undefined);
+  const tooMany = session.answered.size - commandsMax;
+  if (tooMany <= 0) return;
+  const ids = done.map(([id]) => id).sort((a, b) => a - b);
+  for (const id of ids.slice(0, tooMany)) {
     session.answered.delete(id);
     session.forgottenId = Math.max(session.forgottenId, id);
   }
@@ -437,6 +503,7 @@ async function perform(
   const request = decodeBody(body, command.request);
   if (request === undefined) return encodeRefusal(code, id, 'malformed', `a ${name} cut short`);
   try {
+    needCapability(state.device, name, request);
     const value = await handler(request, session);
     const response = encodeOk(code, id, command.response, value);
     if (response.length <= session.frameBytesMax) return response;
@@ -479,6 +546,10 @@ export function createResponder(device: ImagerDevice, clock: Clock): Responder {
     },
     get violations() {
       return state.violations;
+    },
+    forget() {
+      state.session?.reads.retire();
+      state.session = undefined;
     },
   };
 }

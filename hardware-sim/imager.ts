@@ -1,10 +1,11 @@
 /** The imager in front of the drive, as its firmware would be: it enforces deadlines, switches
  * power, throttles and steps down when the laptop falls silent. It decides nothing about what to
  * read. */
-import { capabilityBits, type PowerState } from '../firmware-protocol/commands.js';
+import { type bootCauses, capabilityBits, type PowerState } from '../firmware-protocol/commands.js';
 import {
   type DeviceEvent,
   type DeviceIdentity,
+  type DeviceLimits,
   type DevicePassthroughResult,
   type DeviceRead,
   type DeviceReadResult,
@@ -14,17 +15,24 @@ import {
 } from '../firmware-protocol/device.js';
 import { frameBytesMaxDefault } from '../firmware-protocol/link.js';
 import { judgeReadOnly } from '../firmware-protocol/read-only.js';
-import type { Clock } from '../src/clock.js';
-import type { DriveRead, SimulatedDrive } from './drive.js';
-import { answerScsi, identifyData, inquiryData, type ScsiAnswer } from './passthrough.js';
-import { createPowerSupply, type PowerSupply, railMillivolts } from './power-supply.js';
-import { createThrottle, type Throttle } from './throttle.js';
+import { createThrottle, type Throttle } from '../firmware-protocol/throttle.js';
 import {
   createWatchdog,
   type Watchdog,
   type WatchdogStage,
   type WatchdogStages,
-} from './watchdog.js';
+  watchdogDefaults,
+} from '../firmware-protocol/watchdog.js';
+import type { Clock } from '../src/clock.js';
+import type { DriveRead, SimulatedDrive } from './drive.js';
+import { answerScsi, identifyData, inquiryData, type ScsiAnswer } from './passthrough.js';
+import {
+  createPowerSupply,
+  currentDefaults,
+  milliampsHardMax,
+  type PowerSupply,
+  railMillivolts,
+} from './power-supply.js';
 
 export interface SimulatedImagerOptions {
   readonly firmware?: string;
@@ -34,6 +42,9 @@ export interface SimulatedImagerOptions {
   readonly bufferBytes?: number;
   readonly requestsMax?: number;
   readonly readCountMax?: number;
+  readonly commandsMax?: number;
+  /** `capabilityBits`, or-ed; all unless told. */
+  readonly capabilities?: number;
   /** Until the laptop sets its own. */
   readonly watchdog?: WatchdogStages;
 }
@@ -49,6 +60,9 @@ export interface ImagerCounters {
 export interface SimulatedImager extends ImagerDevice {
   readonly drive: SimulatedDrive;
   readonly counters: Readonly<ImagerCounters>;
+  /** As if the imager started again, with or without its own power lost in between (P-1). What serves
+   * it must forget its sessions too. */
+  restart(cause: keyof typeof bootCauses): void;
   /** Stops its timers, so that a process may end, and frees the drive's contents. */
   close(): void;
 }
@@ -61,16 +75,28 @@ export const imagerDefaults = {
   bufferBytes: 4 * 1024 * 1024,
   requestsMax: 32,
   readCountMax: 2048,
-  // Off: only a laptop that sets it knows that it has to keep talking.
-  watchdog: { stopReadsMs: 0, unloadMs: 0, standbyMs: 0, offMs: 0 },
+  commandsMax: 16,
+  capabilities: Object.values(capabilityBits).reduce<number>((all, bit) => all | bit, 0),
+  watchdog: watchdogDefaults,
 } as const satisfies SimulatedImagerOptions;
 
 /** How long `identify` waits for a drive that is busy. */
 const identifyWaitMs = 2000;
+/** How often the temperature is looked at while the drive is powered (S-8: within 10 s). */
+const temperaturePollMs = 5000;
 /** Cooler than the limit by this much, a drive is no longer too warm. */
 const hysteresisCelsius = 3;
 
 const nothing = new Uint8Array(0);
+
+/** Where the imager acts on the drive's temperature, and what it has done about it. */
+interface Heat {
+  parkCelsius: number;
+  offCelsius: number;
+  parked: boolean;
+  cut: boolean;
+  cancelPoll: () => void;
+}
 
 /** Why a wait of a command ended before its time. */
 type Interruption = 'aborted' | 'reset' | 'power-lost';
@@ -85,7 +111,8 @@ interface Parts {
   /** What ends the waits of commands under way. */
   readonly waits: Set<(why: Interruption) => void>;
   readonly emit: (event: DeviceEvent) => void;
-  tooWarm: boolean;
+  readonly heat: Heat;
+  lastActiveAtMs: number;
   parked: boolean;
 }
 
@@ -97,7 +124,7 @@ export function createSimulatedImager(
   options: SimulatedImagerOptions = {},
 ): SimulatedImager {
   const settings = { ...imagerDefaults, ...options };
-  const bootedAtMs = clock.now();
+  let bootedAtMs = clock.now();
   const emit = (event: DeviceEvent) => device.onEvent(event);
   const parts: Parts = {
     drive,
@@ -108,15 +135,24 @@ export function createSimulatedImager(
     counters: { reads: 0, timeouts: 0, rests: 0, steppedDown: 0 },
     waits: new Set(),
     emit,
-    tooWarm: false,
+    heat: { ...heatDefaults(drive), parked: false, cut: false, cancelPoll: () => {} },
+    lastActiveAtMs: bootedAtMs,
     parked: false,
   };
+  let bootId = settings.bootId;
+  let bootCause: keyof typeof bootCauses = 'powerOn';
   const device: SimulatedImager = {
     drive,
     counters: parts.counters,
     firmware: settings.firmware,
-    capabilities: Object.values(capabilityBits).reduce((all, bit) => all | bit, 0),
-    bootId: settings.bootId,
+    capabilities: settings.capabilities,
+    get bootId() {
+      return bootId;
+    },
+    get bootCause() {
+      return bootCause;
+    },
+    commandsMax: settings.commandsMax,
     frameBytesMax: settings.frameBytesMax,
     bufferBytes: settings.bufferBytes,
     requestsMax: settings.requestsMax,
@@ -131,9 +167,23 @@ export function createSimulatedImager(
     status: () => statusOf(parts, bootedAtMs),
     passthrough: (request) => passthrough(parts, request),
     watchdog: async (stages) => parts.watchdog.configure(stages),
+    limits: async (wanted) => setLimits(parts, wanted),
     heard: () => parts.watchdog.heard(),
     onEvent: () => {},
+    restart(cause) {
+      const lostPower = cause === 'powerOn' || cause === 'brownOut' || cause === 'unknown';
+      bootId = (bootId + 1) >>> 0;
+      bootCause = cause;
+      bootedAtMs = clock.now();
+      interrupt(parts, 'power-lost');
+      if (lostPower) {
+        parts.watchdog.configure(settings.watchdog);
+        Object.assign(parts.heat, heatDefaults(drive));
+      }
+      parts.supply.restart(lostPower ? 'boot' : 'restart');
+    },
     close() {
+      parts.heat.cancelPoll();
       parts.supply.close();
       parts.watchdog.close();
       interrupt(parts, 'aborted');
@@ -164,6 +214,7 @@ async function read(parts: Parts, request: DeviceRead): Promise<DeviceReadResult
   const tripped = drive.condition(clock.now()).kind === 'off';
   const ended = tripped ? 'power-lost' : await pause(parts, Math.min(answer.elapsedMs, leftMs));
   throttle.note(answer.data.length, startedAtMs);
+  parts.lastActiveAtMs = clock.now();
   checkTemperature(parts);
   if (ended === 'power-lost') return notGood('gone', clock.now() - beganAtMs);
   if (ended !== 'elapsed') return notGood('timeout', clock.now() - beganAtMs);
@@ -180,6 +231,7 @@ async function beforeRead(parts: Parts): Promise<Interruption | undefined> {
   if (restMs > 0) {
     counters.rests++;
     drive.unload(clock.now());
+    parts.emit({ kind: 'resting', restMs });
   }
   const ended = await pause(parts, restMs + delayMs);
   return ended === 'elapsed' ? undefined : ended;
@@ -310,7 +362,11 @@ async function switchPower(
     // A drive that does not answer is cut: waiting would only keep it spinning.
     if (Number.isFinite(standbyMs)) await clock.sleep(standbyMs);
   }
+  if (action === 'on' && isTooHot(parts)) {
+    throw new ReplyError('limit', 'the drive is too hot: let it cool');
+  }
   supply.switch(action, offMs);
+  watchTemperature(parts);
   return supply.state();
 }
 
@@ -330,19 +386,19 @@ async function park(parts: Parts, kind: 'unload' | 'standby'): Promise<void> {
 function stepDown(parts: Parts, stage: WatchdogStage): void {
   const { clock, drive, supply, counters } = parts;
   counters.steppedDown++;
+  if (stage === 4) supply.silence();
   if (stage === 2) drive.unload(clock.now());
   if (stage === 3) {
     drive.standby(clock.now());
     parts.parked = true;
   }
-  if (stage === 4) supply.switch('off', 0);
   parts.emit({ kind: 'stepped-down', stage });
 }
 
 function statusOf(parts: Parts, bootedAtMs: number): DeviceStatus {
   const { clock, drive, supply } = parts;
-  const nowMs = clock.now();
   checkTemperature(parts);
+  const nowMs = clock.now();
   const { kind } = drive.condition(nowMs);
   const drawn = drive.milliamps(nowMs);
   const rail = (volts: 5 | 12, milliamps: number) => ({
@@ -357,18 +413,68 @@ function statusOf(parts: Parts, bootedAtMs: number): DeviceStatus {
     rail12: rail(12, drawn.rail12),
     uptimeMs: Math.round(nowMs - bootedAtMs),
     powerCycles: supply.cycles(),
+    quietMs: Math.round(nowMs - parts.lastActiveAtMs),
   };
 }
 
-/** Says once that the drive is too warm, and again after it has cooled. */
+// Guards
+
+function heatDefaults({ scenario: { temperature } }: SimulatedDrive) {
+  return { parkCelsius: temperature.parkCelsius, offCelsius: temperature.limitCelsius };
+}
+
+function setLimits(parts: Parts, wanted: Partial<DeviceLimits>): DeviceLimits {
+  const { drive, supply, heat } = parts;
+  const amps = { ...currentDefaults(drive), ...defined(wanted) };
+  if (Math.max(amps.rail5MilliampsMax, amps.rail12MilliampsMax) > milliampsHardMax) {
+    throw new ReplyError('limit', `at most ${milliampsHardMax} mA on a rail`);
+  }
+  const { parkCelsius, offCelsius } = { ...heatDefaults(drive), ...defined(wanted) };
+  Object.assign(heat, { parkCelsius, offCelsius });
+  const { rail5MilliampsMax, rail12MilliampsMax, blankingMs } = amps;
+  supply.setLimits({ rail5MilliampsMax, rail12MilliampsMax, blankingMs });
+  checkTemperature(parts);
+  return { ...supply.limits(), parkCelsius, offCelsius };
+}
+
+function defined<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const entries = Object.entries(values).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> };
+}
+
+function isTooHot({ drive, clock, heat }: Parts): boolean {
+  return drive.temperatureCelsius(clock.now()) >= heat.offCelsius;
+}
+
+/** Looks at the temperature by itself as long as the drive has power: a laptop may have fallen
+ * silent. */
+function watchTemperature(parts: Parts): void {
+  const { clock, heat, supply } = parts;
+  heat.cancelPoll();
+  heat.cancelPoll = clock.after(temperaturePollMs, () => {
+    checkTemperature(parts);
+    const state = supply.state();
+    if (state !== 'off' && state !== 'tripped') watchTemperature(parts);
+  });
+}
+
+/** Standby where the drive is too warm, power off where it is too hot; each is said once, and again
+ * after it has cooled (S-8). */
 function checkTemperature(parts: Parts): void {
-  const { drive, clock } = parts;
-  const { limitCelsius } = drive.scenario.temperature;
-  const celsius = drive.temperatureCelsius(clock.now());
-  if (!parts.tooWarm && celsius >= limitCelsius) {
-    parts.tooWarm = true;
-    parts.emit({ kind: 'over-temperature', celsius });
-  } else if (celsius < limitCelsius - hysteresisCelsius) {
-    parts.tooWarm = false;
+  const { drive, clock, heat, supply, emit } = parts;
+  const nowMs = clock.now();
+  const celsius = drive.temperatureCelsius(nowMs);
+  if (celsius < heat.offCelsius - hysteresisCelsius) heat.cut = false;
+  if (celsius < heat.parkCelsius - hysteresisCelsius) heat.parked = false;
+  if (drive.condition(nowMs).kind === 'off') return;
+  if (celsius >= heat.offCelsius && !heat.cut) {
+    heat.cut = true;
+    heat.parked = true;
+    if (supply.overHeat()) emit({ kind: 'over-temperature', celsius, action: 'off' });
+  } else if (celsius >= heat.parkCelsius && !heat.parked) {
+    heat.parked = true;
+    drive.standby(nowMs);
+    parts.parked = true;
+    emit({ kind: 'over-temperature', celsius, action: 'standby' });
   }
 }

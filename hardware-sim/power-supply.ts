@@ -2,9 +2,9 @@
  * inputs. */
 import type { PowerState } from '../firmware-protocol/commands.js';
 import { type DeviceEvent, ReplyError } from '../firmware-protocol/device.js';
+import { isPowerState, type PowerInput, powerCell } from '../firmware-protocol/power-table.js';
 import type { Clock } from '../src/clock.js';
 import type { SimulatedDrive } from './drive.js';
-import { type PowerInput, powerCell } from './power-table.js';
 
 export interface PowerSupply {
   state(): PowerState;
@@ -19,13 +19,32 @@ export interface PowerSupply {
   /** A deadline passed with the drive still busy. */
   wasSilent(): void;
   wasGone(): void;
-  /** Compares the rails with their limits, unless the trip is blanked; trips. */
+  /** Compares the rails with their limits; trips. While blanked only far too much does. */
   checkCurrent(): void;
+  /** The drive is too hot to stay on. */
+  overHeat(): boolean;
+  /** The laptop has been silent for too long. */
+  silence(): void;
+  /** The imager itself starts again: without its own power before, or as it was. */
+  restart(how: 'boot' | 'restart'): void;
+  /** Sets where the rails trip, in milliamps, and for how long not. */
+  setLimits(limits: CurrentLimits): void;
+  limits(): CurrentLimits;
   /** The drive is about to spin up once more: blanks the trip. */
   blank(): void;
   /** Stops all timers. */
   close(): void;
 }
+
+export interface CurrentLimits {
+  readonly rail5MilliampsMax: number;
+  readonly rail12MilliampsMax: number;
+  /** After the rails rose and after a spin-up. */
+  readonly blankingMs: number;
+}
+
+/** What no drive draws, not even while its motor starts: this trips at any time (S-7). */
+export const milliampsHardMax = 8000;
 
 interface Hooks {
   /** The rail went down, or the drive was reset: whatever was under way is over. */
@@ -46,11 +65,13 @@ interface Supply {
   cycles: number;
   railDownAtMs: number;
   notReadySinceMs: number;
-  blankedUntilMs: number;
+  /** The rails rose or the motor starts: what `blankingMs` counts from. */
+  blankedFromMs: number;
   /** Waits for the rail, the off-time or readiness; at most one at a time. */
   cancelStep: () => void;
   cancelHung: () => void;
   cancelBlanking: () => void;
+  limits: CurrentLimits;
 }
 
 /** The supply of a simulated imager that was just switched on itself: the rail is off. */
@@ -64,10 +85,11 @@ export function createPowerSupply(drive: SimulatedDrive, clock: Clock, hooks: Ho
     cycles: 0,
     railDownAtMs: Number.NEGATIVE_INFINITY,
     notReadySinceMs: 0,
-    blankedUntilMs: 0,
+    blankedFromMs: Number.NEGATIVE_INFINITY,
     cancelStep: () => {},
     cancelHung: () => {},
     cancelBlanking: () => {},
+    limits: currentDefaults(drive),
   };
   apply(supply, 'boot');
   return {
@@ -81,25 +103,48 @@ export function createPowerSupply(drive: SimulatedDrive, clock: Clock, hooks: Ho
       if (apply(supply, 'drive-gone')) hooks.emit({ kind: 'gone' });
     },
     checkCurrent: () => checkCurrent(supply),
+    overHeat() {
+      if (!apply(supply, 'over-heat')) return false;
+      railDown(supply);
+      return true;
+    },
+    silence() {
+      supply.wantsOn = false;
+      if (!apply(supply, 'silence')) return;
+      railDown(supply);
+      coolDown(supply, 0);
+    },
+    restart: (how) => restart(supply, how),
+    setLimits(limits) {
+      supply.limits = limits;
+      lookAfterBlanking(supply);
+      checkCurrent(supply);
+    },
+    limits: () => supply.limits,
     blank: () => blank(supply),
     close: () => stopTimers(supply),
   };
 }
 
-/** Moves through the table; true when a state was entered. */
-function apply(supply: Supply, input: PowerInput): boolean {
-  const cell = powerCell(supply.state, input);
-  if (cell === 'same') return false;
-  if (cell === 'refused') throw refusal(supply.state, input);
-  supply.state = cell;
-  return true;
+/** Where a scenario's rails trip until the laptop says otherwise. */
+export function currentDefaults({ scenario: { power } }: SimulatedDrive): CurrentLimits {
+  return {
+    rail5MilliampsMax: power.rail5.limitMilliamps,
+    rail12MilliampsMax: power.rail12.limitMilliamps,
+    blankingMs: power.blankingMs,
+  };
 }
 
-function refusal(state: PowerState, input: PowerInput): ReplyError {
-  if (state === 'tripped' && input === 'on') {
-    return new ReplyError('limit', 'over-current: switch off first');
+/** Moves through the table; true when a state was entered. Throws ReplyError where it refuses. */
+function apply(supply: Supply, input: PowerInput): boolean {
+  const cell = powerCell(supply.state, input);
+  if (cell === 'limit') throw new ReplyError('limit', 'the rails tripped: switch off first');
+  if (cell === 'noDrive') {
+    throw new ReplyError('noDrive', `the drive has no power (${supply.state})`);
   }
-  return new ReplyError('noDrive', `the drive has no power (${state})`);
+  if (!isPowerState(cell)) return false;
+  supply.state = cell;
+  return true;
 }
 
 function step(supply: Supply, delayMs: number, then: () => void): void {
@@ -117,7 +162,7 @@ function stopTimers(supply: Supply): void {
 
 function switchTo(supply: Supply, action: 'on' | 'off' | 'cycle', offMs: number): void {
   const wasUp = supply.state !== 'off' && supply.state !== 'tripped';
-  const entered = apply(supply, action);
+  const entered = apply(supply, `power ${action}`);
   supply.wantsOn = action !== 'off';
   if (!entered) return;
   if (supply.state === 'ramping') {
@@ -125,12 +170,35 @@ function switchTo(supply: Supply, action: 'on' | 'off' | 'cycle', offMs: number)
     return;
   }
   if (wasUp) railDown(supply);
-  // The off-time counts from the rail being down, not from the switch.
+  coolDown(supply, offMs);
+}
+
+/** The off-time counts from the rail being down, not from the switch (P-3). */
+function coolDown(supply: Supply, offMs: number): void {
   const restMs = supply.railDownAtMs + offMs - supply.clock.now();
   step(supply, Math.max(0, restMs), () => {
     apply(supply, 'off-time-over');
     if (supply.wantsOn) switchTo(supply, 'on', 0);
   });
+}
+
+/** P-1: after a restart the rails are what they were; an off-time and a rise begin anew. */
+function restart(supply: Supply, how: 'boot' | 'restart'): void {
+  const wasUp = supply.drive.condition(supply.clock.now()).kind !== 'off';
+  const { wantsOn } = supply;
+  stopTimers(supply);
+  apply(supply, how);
+  if (how === 'boot') Object.assign(supply, { limits: currentDefaults(supply.drive), cycles: 0 });
+  if (supply.state === 'cooling') {
+    if (wasUp) railDown(supply);
+    coolDown(supply, 0);
+  } else if (supply.state === 'on-not-ready') {
+    supply.notReadySinceMs = supply.clock.now();
+    watchReady(supply);
+  } else if (wasUp) {
+    railDown(supply);
+  }
+  supply.wantsOn = supply.state === 'cooling' && wantsOn;
 }
 
 function railUp(supply: Supply): void {
@@ -140,7 +208,7 @@ function railUp(supply: Supply): void {
   drive.powerOn(clock.now());
   supply.notReadySinceMs = clock.now();
   blank(supply);
-  watchReady(supply);
+  if (supply.state === 'on-not-ready') watchReady(supply);
 }
 
 function railDown(supply: Supply): void {
@@ -153,30 +221,32 @@ function railDown(supply: Supply): void {
 
 /** Leaves the trip out of it while the motor starts, and looks once when that is over. */
 function blank(supply: Supply): void {
-  const { clock, drive } = supply;
-  const { blankingMs } = drive.scenario.power;
-  supply.blankedUntilMs = clock.now() + blankingMs;
+  supply.blankedFromMs = supply.clock.now();
+  lookAfterBlanking(supply);
+  checkCurrent(supply);
+}
+
+function lookAfterBlanking(supply: Supply): void {
+  const { clock, blankedFromMs, limits } = supply;
   supply.cancelBlanking();
-  supply.cancelBlanking = clock.after(blankingMs, () => {
-    supply.blankedUntilMs = 0;
-    checkCurrent(supply);
-  });
+  const leftMs = blankedFromMs + limits.blankingMs - clock.now();
+  if (leftMs > 0) supply.cancelBlanking = clock.after(leftMs, () => checkCurrent(supply));
 }
 
 function checkCurrent(supply: Supply): void {
-  const { clock, drive, hooks } = supply;
-  if (clock.now() < supply.blankedUntilMs) return;
-  const { power } = drive.scenario;
+  const { clock, drive, hooks, limits } = supply;
+  const isBlanked = clock.now() < supply.blankedFromMs + limits.blankingMs;
   const drawn = drive.milliamps(clock.now());
   const rails = [
-    { rail: 5, milliamps: drawn.rail5, limitMilliamps: power.rail5.limitMilliamps },
-    { rail: 12, milliamps: drawn.rail12, limitMilliamps: power.rail12.limitMilliamps },
+    { rail: 5, milliamps: drawn.rail5, most: limits.rail5MilliampsMax },
+    { rail: 12, milliamps: drawn.rail12, most: limits.rail12MilliampsMax },
   ] as const;
-  for (const { rail, milliamps, limitMilliamps } of rails) {
-    if (milliamps <= limitMilliamps || !apply(supply, 'over-current')) continue;
+  for (const { rail, milliamps, most } of rails) {
+    if (milliamps <= (isBlanked ? milliampsHardMax : most)) continue;
+    if (!apply(supply, 'over-current')) continue;
     railDown(supply);
     const millivolts = railMillivolts(rail, milliamps);
-    hooks.emit({ kind: 'rail-fault', rail, milliamps, millivolts });
+    hooks.emit({ kind: 'rail-fault', rail, milliamps, millivolts, fault: 'overCurrent' });
     return;
   }
 }

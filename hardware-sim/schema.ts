@@ -164,6 +164,8 @@ const temperature = z.strictObject({
   idleRiseCelsius: z.number().nonnegative().default(8),
   readRiseCelsius: z.number().nonnegative().default(18),
   timeConstantMs: z.number().positive().default(900_000),
+  /** From here on the imager parks the drive, and from there on it cuts its power. */
+  parkCelsius: z.number().default(52),
   limitCelsius: z.number().default(58),
 });
 

@@ -5,9 +5,11 @@ import {
   type CallerCounters,
   type CallerReadResult,
   createCaller,
+  type LinkNotice,
   type StatusReport,
 } from '../../firmware-protocol/caller.js';
 import {
+  bootCauses,
   capabilityBits,
   commands,
   notMeasured,
@@ -122,6 +124,7 @@ function statusOf(report: StatusReport): ImagerStatus {
     uptimeMs: report.uptimeMs,
     powerCycles: report.powerCycles,
     framesDiscarded: report.framesDiscarded,
+    ...(report.quietMs !== notMeasured.quietMs && { quietMs: report.quietMs }),
   };
 }
 
@@ -336,6 +339,38 @@ const stageNames = [
   'cut the power',
 ];
 
+const railFaultNames = {
+  overCurrent: 'over-current',
+  noRise: 'no voltage',
+  noFall: 'voltage that does not go away',
+} as const;
+
+const heatNames = {
+  told: '',
+  standby: '; it is put to standby',
+  off: '; its power is cut',
+} as const;
+
+/** What happened to the line, for people. */
+function linkNoticeOf(notice: LinkNotice): string {
+  switch (notice.kind) {
+    case 'lost':
+      return `${notice.why}; plug it in again, the job goes on by itself`;
+    case 'back':
+      return 'the imager is back; the job goes on where it was';
+    case 'restarted':
+      return `the imager started again (${bootCauseNames[notice.bootCause] ?? 'no reason given'}); the job goes on`;
+  }
+}
+
+const bootCauseNames: Readonly<Record<number, string>> = {
+  [bootCauses.powerOn]: 'it was without power',
+  [bootCauses.brownOut]: 'its supply sagged',
+  [bootCauses.watchdog]: 'its firmware hung',
+  [bootCauses.resetLine]: 'it was reset',
+  [bootCauses.software]: 'its program was started again',
+};
+
 /** What the imager said unasked, for people. */
 function noticeOf(event: DeviceEvent): string {
   switch (event.kind) {
@@ -346,12 +381,19 @@ function noticeOf(event: DeviceEvent): string {
     case 'gone':
       return 'the drive left the bus';
     case 'rail-fault':
-      return `over-current on the ${event.rail} V rail: ${event.milliamps} mA at ${event.millivolts} mV; the power is cut`;
+      return `${railFaultNames[event.fault]} on the ${event.rail} V rail: ${event.milliamps} mA at ${event.millivolts} mV; the power is cut`;
     case 'over-temperature':
-      return `the drive is too hot: ${event.celsius.toFixed(1)} °C`;
+      return `the drive is too hot: ${event.celsius.toFixed(1)} °C${heatNames[event.action]}`;
+    case 'resting':
+      return `the imager rests the drive for ${Math.round(event.restMs / 1000)} s`;
     case 'stepped-down':
       return `the laptop was silent: the imager ${stageNames[event.stage]}`;
   }
+}
+
+interface Settings {
+  readonly watchdog: Parameters<ImagerDrive['watchdog']>[0];
+  readonly throttle: Parameters<ImagerDrive['throttle']>[0];
 }
 
 /** Opens the imager at the other end of `link` and, through it, the drive. Rejects, with the link
@@ -362,7 +404,15 @@ export async function openImager(
   clock: Clock,
   options: ImagerOptions,
 ): Promise<ImagerDrive> {
-  const caller = await createCaller(link, clock, options);
+  /** What the imager was told, to be told again where it forgot. */
+  const told: { -readonly [K in keyof Settings]?: Settings[K] } = {};
+  const caller: Caller = await createCaller(link, clock, {
+    ...options,
+    async restore() {
+      if (told.watchdog) await caller.call(commands.watchdog, told.watchdog);
+      if (told.throttle) await caller.call(commands.throttle, told.throttle);
+    },
+  });
   let sectorBytes = sectorBytesUnknown;
   const canPower = (caller.agreed.capabilities & capabilityBits.power) !== 0;
   return {
@@ -406,13 +456,18 @@ export async function openImager(
     tune: (settings) => tuneDrive(caller, settings),
     status: () => statusNow(caller),
     async throttle(limits) {
+      told.throttle = limits;
       await caller.call(commands.throttle, limits);
     },
     async watchdog(stages) {
+      told.watchdog = stages;
       await caller.call(commands.watchdog, stages);
     },
     onEvent: (handler) => caller.onEvent(handler),
-    onNotice: (handler) => caller.onEvent((event) => handler(noticeOf(event))),
+    onNotice(handler) {
+      caller.onEvent((event) => handler(noticeOf(event)));
+      caller.onNotice((notice) => handler(linkNoticeOf(notice)));
+    },
     onClose: (handler) => caller.onClose(handler),
     close: async () => caller.close(),
   };

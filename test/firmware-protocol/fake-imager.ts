@@ -74,6 +74,8 @@ export function createFakeImager(
     firmware: 'fake 1.0',
     capabilities: allCapabilities,
     bootId: 7,
+    bootCause: 'powerOn',
+    commandsMax: 16,
     frameBytesMax: 1024,
     bufferBytes: 64 * 1024,
     requestsMax: 8,
@@ -109,6 +111,7 @@ export function createFakeImager(
     park: (kind) => did(`park ${kind}`),
     throttle: (limits) => did(`throttle ${limits.bytesPerSecondMax}`),
     watchdog: (stages) => did(`watchdog ${stages.stopReadsMs}`),
+    limits: async (wanted) => wanted,
     status: () => ({ powerState, driveBusy: underWay > 0, uptimeMs: clock.now(), powerCycles }),
     async passthrough(request) {
       await did(`passthrough ${request.cdb[0]}`);

@@ -21,6 +21,8 @@ const ok = {
   readIdNext: 0,
   bootId: 1,
   firmware: '',
+  commandsMax: 16,
+  bootCause: 1,
 };
 
 /** What opening ends with when the other end answers each message with `answer`. */

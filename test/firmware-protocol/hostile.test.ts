@@ -61,6 +61,7 @@ const goodResponse = {
   elapsedMicros: 1,
   dataBytes: 8 * sectorBytes,
   dataCrc: 0,
+  lba: read.lba,
 };
 const responseTo = (id: number, change: Partial<Record<keyof typeof goodResponse, number>>) =>
   encodeOk(commands.read.code, id, commands.read.response, { ...goodResponse, ...change });
@@ -80,6 +81,11 @@ test.each([
     responseTo(0, { outcome: 4, goodCount: 1, dataBytes: 512 }),
   ],
   ['an outcome that does not exist', responseTo(0, { outcome: 77 })],
+  ["an answer to another session's read of that id", responseTo(0, { lba: 8 })],
+  [
+    'a fill outside the read',
+    encodeMessage(events.fill.code, 0, events.fill.body, { offset: 512, length: 4096, byte: 0 }),
+  ],
   ['the response to a read never asked for', responseTo(9, {})],
   ['a response cut short', Uint8Array.of(commands.read.code | responseBit, 0, 0, 0, 0, 0, 1)],
   ['a message too short for its header', Uint8Array.of(0x83, 0)],
@@ -93,6 +99,7 @@ test.each([
       rail: 3,
       milliamps: 0,
       millivolts: 0,
+      fault: 1,
     }),
   ],
   ["the laptop's own request", encodeMessage(commands.status.code, 5, commands.status.request, {})],

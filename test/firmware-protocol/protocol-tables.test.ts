@@ -1,15 +1,20 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import type { Codec } from '../../firmware-protocol/codec.js';
 import {
+  bootCauses,
   capabilityBits,
   commands,
   events,
   powerStates,
+  railFaults,
   readOutcomes,
   replyCodes,
 } from '../../firmware-protocol/commands.js';
-import { powerCell } from '../../hardware-sim/power-table.js';
+import { powerCell, powerInputs } from '../../firmware-protocol/power-table.js';
+import { needsTool } from '../tools.js';
 
 const page = readFileSync(new URL('../../firmware-protocol/PROTOCOL.md', import.meta.url), 'utf8');
 
@@ -64,25 +69,40 @@ test.each([
   ['Outcomes of reads', readOutcomes],
   ['Power states', powerStates],
   ['Capability bits', capabilityBits],
+  ['Boot causes', bootCauses],
+  ['Rail faults', railFaults],
 ])('%s are numbered alike', (heading, numbers) => {
   const named = rows(section(`### ${heading}`)).map(([name, value]) => [name, Number(value)]);
   expect(named).toEqual(Object.entries(numbers));
 });
 
-test('the power table is the one that the simulated imager keeps', () => {
-  const text = section('## P. Power');
-  const head = text.split('\n').find((line) => /\| state\s+\|/.test(line)) ?? '';
-  const inputs = head
+test('the power table is the one that our imagers keep', () => {
+  const text = section('## P. Power and the drive on it');
+  const head = text.split('\n').find((line) => /\| input\s+\|/.test(line)) ?? '';
+  const states = head
     .split('|')
     .slice(2, -1)
     .map((cell) => cell.trim());
+  expect(states).toEqual(Object.keys(powerStates));
   const cells = rows(text);
-  expect(cells).toHaveLength(Object.keys(powerStates).length);
-  for (const [state, ...row] of cells) {
-    const kept = inputs.map((input) => powerCell(state as never, input as never));
-    expect(row, state).toEqual(kept);
+  expect(cells.map(([input]) => input)).toEqual(powerInputs);
+  for (const [input, ...row] of cells) {
+    expect(row, input).toEqual(states.map((state) => powerCell(state as never, input as never)));
   }
 });
+
+const withoutPython = needsTool('python3');
+test.skipIf(withoutPython)(
+  'the examples and golden frames are what the page says, by another program',
+  () => {
+    const script = fileURLToPath(
+      new URL('../../firmware-protocol/vectors/make.py', import.meta.url),
+    );
+    const run = spawnSync('python3', [script, '--check'], { encoding: 'utf8' });
+    expect(run.stderr).toBe('');
+    expect(run.status).toBe(0);
+  },
+);
 
 test('clauses are numbered in order, without gaps or doubles', () => {
   const seen = new Map<string, number>();
@@ -92,5 +112,5 @@ test('clauses are numbered in order, without gaps or doubles', () => {
     expect(number, `${letter}-${number}`).toBe((seen.get(letter) ?? 0) + 1);
     seen.set(letter, number);
   }
-  expect([...seen.keys()].join('')).toBe('FMVHCRLPEWS');
+  expect([...seen.keys()].join('')).toBe('FMVHCRLPEWST');
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type CallerRead, createCaller } from '../../firmware-protocol/caller.js';
+import { type Caller, type CallerRead, createCaller } from '../../firmware-protocol/caller.js';
 import { commands, parkKinds, powerActions, stopBits } from '../../firmware-protocol/commands.js';
 import { encodeMessage } from '../../firmware-protocol/message.js';
 import { serveImager } from '../../firmware-protocol/responder.js';
@@ -259,19 +259,43 @@ test('the window never asks for more than the imager can hold', async () => {
   expect(most).toBeLessThanOrEqual(20);
 });
 
-test('another session takes over: the first is told, and its reads are not done for the second', async () => {
-  const { clock, device, line, responder, caller } = connect();
+test('a second program is refused while the first is alive, and disturbs nothing', async () => {
+  const { clock, device, responder, caller } = connect();
+  await clock.run(
+    (async () => {
+      const first = await caller();
+      const otherLine = createLine(clock);
+      responder.attach(otherLine.device);
+      const second = createCaller(otherLine.laptop, clock, { session: 99, name: 'tcp:x' });
+      await expect(second).rejects.toMatchObject({
+        code: 'DEVICE_REFUSED',
+        message: 'tcp:x is in use by another program; stop that one first',
+      });
+      expect(clock.now()).toBeGreaterThan(5000);
+      expect((await first.read(readOf(0))).outcome).toBe('good');
+      expect(device.reads.map(({ lba }) => lba)).toEqual([0]);
+      first.close();
+    })(),
+  );
+});
+
+test('a program that fell silent is taken over: its reads are not done for the second', async () => {
+  let deaf = false;
+  const { clock, device, line, responder, caller } = connect((message) =>
+    deaf ? undefined : message,
+  );
   device.hangs.add(0);
   await clock.run(
     (async () => {
       const first = await caller();
       const reads = [0, 8, 16].map((lba) => first.read(readOf(lba)).catch((error) => error.code));
       await clock.sleep(20);
+      deaf = true;
       const otherLine = createLine(clock);
       responder.attach(otherLine.device);
       const second = await createCaller(otherLine.laptop, clock, { session: 99 });
       expect((await second.read(readOf(800))).data).toEqual(sectorsAt(800, 8));
-      expect(await Promise.all(reads)).toEqual(['LINK_CLOSED', 'LINK_CLOSED', 'LINK_CLOSED']);
+      expect(await Promise.all(reads)).toEqual(['LINK_TIMEOUT', 'LINK_TIMEOUT', 'LINK_TIMEOUT']);
       expect(device.reads.map(({ lba }) => lba)).toEqual([0, 800]);
       second.close();
       line.cut();
@@ -307,30 +331,131 @@ test('a link that drops is opened again and the session goes on, nothing done tw
   }
 });
 
-test('an imager that restarted while the link was down ends the session', async () => {
-  const { clock, line } = connect();
-  const relink = async () => {
-    const next = createLine(clock);
-    serveImager(next.device, createFakeImager(clock, { bootId: 8 }), clock);
-    return next.laptop;
-  };
+/** Reads one after the other until each came; what comes back not attempted is asked for again. */
+async function readAll(laptop: Caller, lbas: readonly number[]): Promise<void> {
+  for (const lba of lbas) {
+    let result = await laptop.read(readOf(lba));
+    while (result.outcome === 'not-attempted') result = await laptop.read(readOf(lba));
+    expect(result.data).toEqual(sectorsAt(lba, 8));
+  }
+}
+
+test('an imager that restarts, link or no link, gets a new session that is set up as the old one was', async () => {
+  for (const how of ['with its link', 'on an open link', 'while the link is down'] as const) {
+    for (const atMs of [1, 2, 3, 6, 11]) {
+      const { clock, device, line, responder } = connect(undefined, { readMs: 5 });
+      const notices: string[] = [];
+      const relink = async () => {
+        const next = createLine(clock);
+        responder.attach(next.device);
+        return next.laptop;
+      };
+      const restart = () => {
+        Object.assign(device, { bootId: device.bootId + 1, bootCause: 'watchdog' });
+        responder.forget();
+      };
+      await clock.run(
+        (async () => {
+          const laptop: Caller = await createCaller(line.laptop, clock, {
+            session: 5,
+            relink,
+            restore: () =>
+              laptop.call(commands.watchdog, {
+                stopReadsMs: 77,
+                unloadMs: 0,
+                standbyMs: 0,
+                offMs: 0,
+              }) as Promise<never>,
+          });
+          laptop.onNotice((notice) => notices.push(notice.kind));
+          clock.after(atMs, () => {
+            if (how !== 'while the link is down') restart();
+            if (how !== 'on an open link') line.cut();
+            if (how === 'while the link is down') clock.after(500, restart);
+          });
+          const lbas = Array.from({ length: 12 }, (_, index) => index * 8);
+          const early = lbas.map((lba) => laptop.read(readOf(lba)));
+          const results = await Promise.all(early);
+          const missing = lbas.filter((_, index) => results[index]?.outcome !== 'good');
+          results.forEach(({ outcome, data }, index) => {
+            if (outcome === 'good') expect(data).toEqual(sectorsAt(lbas[index]!, 8));
+            else expect(outcome).toBe('not-attempted');
+          });
+          expect(missing.length).toBeGreaterThan(0);
+          await readAll(laptop, missing);
+          expect(device.done).toEqual(['watchdog 77']);
+          expect(notices).toContain('restarted');
+          expect(laptop.counters).toMatchObject({ restarts: 1, violations: 0 });
+          laptop.close();
+        })(),
+      );
+    }
+  }
+});
+
+test('a command that was out when the imager restarted is refused, not repeated', async () => {
+  const { clock, device, responder, caller } = connect();
+  device.identify = () => new Promise(() => {});
   await clock.run(
     (async () => {
-      const laptop = await createCaller(line.laptop, clock, { session: 5, relink });
-      line.cut();
-      await expect(laptop.read(readOf(0))).rejects.toMatchObject({ code: 'LINK_CLOSED' });
+      const laptop = await caller();
+      clock.after(5, () => responder.forget());
+      await expect(laptop.call(commands.identify, {})).rejects.toMatchObject({
+        code: 'DEVICE_REFUSED',
+        cause: { reply: 'busy' },
+      });
+      laptop.close();
     })(),
   );
 });
 
-test('an imager that restarts on an open link says hello first, and the session ends', async () => {
-  const { clock, device, line, caller } = connect();
+test('an imager that restarts at every read ends the session', async () => {
+  const { clock, device, responder, caller } = connect();
+  device.read = async () => {
+    responder.forget();
+    return { outcome: 'gone', goodCount: 0, elapsedMicros: 1, data: new Uint8Array() };
+  };
   await clock.run(
     (async () => {
       const laptop = await caller();
-      serveImager(line.device, device, clock);
-      await expect(laptop.read(readOf(0))).rejects.toMatchObject({ code: 'LINK_CLOSED' });
-      expect(device.reads).toEqual([]);
+      const outcomes: string[] = [];
+      for (let tries = 0; tries < 9 && outcomes.at(-1) !== 'LINK_CLOSED'; tries++) {
+        const read = laptop.read(readOf(0));
+        outcomes.push(
+          await read.then(
+            (result) => result.outcome,
+            (error) => error.code,
+          ),
+        );
+      }
+      expect(outcomes).toEqual(['not-attempted', 'not-attempted', 'LINK_CLOSED']);
+    })(),
+  );
+});
+
+test('sectors of one byte travel as a fill, whatever is beside them', async () => {
+  const { clock, device, line, caller } = connect();
+  let bytes = 0;
+  line.laptop.onMessage(() => {});
+  const send = line.device.send;
+  Object.assign(line.device, {
+    send(message: Uint8Array) {
+      bytes += message.length;
+      send(message);
+    },
+  });
+  const mixed = sectorsAt(0, 8);
+  mixed.fill(0, 2 * sectorBytes, 5 * sectorBytes);
+  mixed.fill(0xff, 5 * sectorBytes, 6 * sectorBytes);
+  mixed.fill(7, 0, 1);
+  device.read = async () => ({ outcome: 'good', goodCount: 8, elapsedMicros: 1, data: mixed });
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      bytes = 0;
+      expect((await laptop.read(readOf(0))).data).toEqual(mixed);
+      expect(bytes).toBeLessThan(4 * sectorBytes + 200);
+      laptop.close();
     })(),
   );
 });
@@ -442,8 +567,9 @@ test('what befalls the drive comes as an event', async () => {
         { kind: 'hung' },
         { kind: 'gone' },
         { kind: 'ready', afterMs: 7000 },
-        { kind: 'rail-fault', rail: 12, milliamps: 4000, millivolts: 9000 },
-        { kind: 'over-temperature', celsius: 58.5 },
+        { kind: 'rail-fault', rail: 12, milliamps: 4000, millivolts: 9000, fault: 'overCurrent' },
+        { kind: 'over-temperature', celsius: 58.5, action: 'off' },
+        { kind: 'resting', restMs: 60_000 },
         { kind: 'stepped-down', stage: 2 },
       ] as const;
       for (const event of sent) device.onEvent(event);

@@ -202,6 +202,7 @@ describe('power', () => {
       rail: 12,
       milliamps: 900,
       millivolts: 11_955,
+      fault: 'overCurrent',
       atMs: 5020,
     });
     await expect(imager.power('on', 0, false)).rejects.toThrow('switch off first');
@@ -229,7 +230,56 @@ describe('power', () => {
     });
   });
 
-  test('a drive that gets too warm is said to be, once', async () => {
+  test('a drive that is too warm is parked, one that is too hot is cut, by the imager itself', async () => {
+    const { clock, drive, imager, events, read } = await readyBench([], {
+      temperature: { timeConstantMs: 20_000, parkCelsius: 30, limitCelsius: 33 },
+    });
+    // Nobody asks: an idle drive warms up to 8 degrees above its surroundings.
+    await clock.advance(30_000);
+    expect(events.at(-1)).toMatchObject({ kind: 'over-temperature', action: 'standby' });
+    expect(imager.status().powerState).toBe('ready');
+    for (let round = 0; round < 40; round++) await clock.run(read(0, 100));
+    await clock.advance(5000);
+    expect(events.at(-1)).toMatchObject({ kind: 'over-temperature', action: 'off' });
+    expect(imager.status().powerState).toBe('tripped');
+    expect(drive.condition(clock.now()).kind).toBe('off');
+    await imager.limits({ offCelsius: 20 });
+    await imager.power('off', 0, false);
+    await clock.advance(500);
+    await expect(imager.power('on', 0, false)).rejects.toThrow('too hot');
+    await imager.limits({});
+    await clock.advance(120_000);
+    expect(await imager.power('on', 0, false)).toBe('ramping');
+  });
+
+  test('limits are set, held by what is safe, and defaults come back', async () => {
+    const { clock, imager, events } = await readyBench();
+    const defaults = await imager.limits({});
+    expect(defaults).toEqual({
+      rail5MilliampsMax: 1500,
+      rail12MilliampsMax: 1500,
+      blankingMs: 5000,
+      parkCelsius: 52,
+      offCelsius: 58,
+    });
+    await expect(imager.limits({ rail12MilliampsMax: 9000 })).rejects.toThrow('at most 8000 mA');
+    expect(await imager.limits({ rail12MilliampsMax: 300 })).toEqual({
+      ...defaults,
+      rail12MilliampsMax: 300,
+    });
+    await clock.advance(10_000);
+    expect(events.at(-1)).toMatchObject({ kind: 'rail-fault', rail: 12, fault: 'overCurrent' });
+  });
+
+  test('far too much current trips also while the motor starts', async () => {
+    const { imager, events } = await readyBench([], {
+      power: { rail12: { spinUpMilliamps: 9000, limitMilliamps: 1500 }, blankingMs: 60_000 },
+    });
+    expect(imager.status().powerState).toBe('tripped');
+    expect(events).toMatchObject([{ kind: 'rail-fault', rail: 12, milliamps: 9000 }]);
+  });
+
+  test('a drive that gets too hot is said to be, once', async () => {
     const { clock, events, read } = await readyBench([], {
       temperature: { timeConstantMs: 100, limitCelsius: 40 },
     });
@@ -292,11 +342,21 @@ describe('the watchdog', () => {
     expect(taken).toEqual([1, 2, 1]);
   });
 
-  test('without stages there is no timer', async () => {
+  test("until it is told, it keeps a hard drive's times", async () => {
+    const { clock, imager, events } = await readyBench();
+    imager.heard();
+    await clock.advance(3_700_000);
+    const taken = events.flatMap((event) => (event.kind === 'stepped-down' ? [event.stage] : []));
+    expect(taken).toEqual([1, 2, 3, 4]);
+    expect(imager.status().powerState).toBe('off');
+  });
+
+  test('without stages there is no timer but the look at the temperature', async () => {
     const { clock, imager } = await readyBench();
+    await imager.watchdog({ stopReadsMs: 0, unloadMs: 0, standbyMs: 0, offMs: 0 });
     await clock.advance(100_000);
     imager.heard();
-    expect(clock.pending()).toBe(0);
+    expect(clock.pending()).toBe(1);
   });
 });
 

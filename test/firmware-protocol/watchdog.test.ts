@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
+import { createWatchdog } from '../../firmware-protocol/watchdog.js';
 import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
-import { createWatchdog } from '../../hardware-sim/watchdog.js';
 
 test('each stage is taken once, whatever fraction of a millisecond the last word came at', async () => {
   for (let part = 1; part <= 200; part++) {

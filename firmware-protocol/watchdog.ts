@@ -11,6 +11,14 @@ export interface WatchdogStages {
   readonly offMs: number;
 }
 
+/** A hard drive's, until a laptop says otherwise (W-3). */
+export const watchdogDefaults: WatchdogStages = {
+  stopReadsMs: 5000,
+  unloadMs: 10_000,
+  standbyMs: 600_000,
+  offMs: 3_600_000,
+};
+
 export interface Watchdog {
   configure(stages: WatchdogStages): void;
   /** The laptop was heard: silence starts anew, and all stages are ahead again. */
