@@ -171,12 +171,11 @@ describe.skipIf(lacksCompiler())('the POSIX imager', () => {
 
   describe('a drive that fails', () => {
     let library: string;
-    let program: string;
     beforeAll(() => {
       library = buildSlowPread();
-      // The sanitizer does not share a process with what is loaded before it.
-      program = build('lastspin-imager');
     });
+    // The sanitizer wants to be loaded first, and need not be.
+    const preload = () => ({ LD_PRELOAD: library, ASAN_OPTIONS: 'verify_asan_link_order=0' });
     const stopOn = { fault: false, slow: false, timeout: false };
     const readAt = (lba: number, timeoutMs: number) => ({
       extent: { lba, count: 8 },
@@ -187,8 +186,8 @@ describe.skipIf(lacksCompiler())('the POSIX imager', () => {
     });
 
     test('R-2: a read that the kernel keeps is a timeout, and the next waits for the drive', async () => {
-      const env = { LD_PRELOAD: library, SLOW_LBA: '64', SLOW_MS: '900' };
-      const running = await start([driveFile(contents(256, 3))], { program, env });
+      const env = { ...preload(), SLOW_LBA: '64', SLOW_MS: '900' };
+      const running = await start([driveFile(contents(256, 3))], { env });
       await running.drive.identify();
       const results = await Promise.all([
         running.drive.read(readAt(64, 200)),
@@ -201,9 +200,9 @@ describe.skipIf(lacksCompiler())('the POSIX imager', () => {
     });
 
     test('says what the kernel told: where it ended, a medium error, a drive that left', async () => {
-      const env = { LD_PRELOAD: library, SHORT_LBA: '16', BAD_LBA: '32', GONE_LBA: '48' };
+      const env = { ...preload(), SHORT_LBA: '16', BAD_LBA: '32', GONE_LBA: '48' };
       const data = contents(256, 4);
-      const running = await start([driveFile(data)], { program, env });
+      const running = await start([driveFile(data)], { env });
       await running.drive.identify();
       const short = await running.drive.read(readAt(16, 5000));
       expect(short).toMatchObject({ kind: 'fault', goodCount: 4, fault: { lba: 20 } });
