@@ -7,6 +7,7 @@ const packageOf: Readonly<Record<string, string>> = {
   mke2fs: 'e2fsprogs',
   debugfs: 'e2fsprogs',
   mkfifo: 'coreutils',
+  cc: 'gcc',
 };
 
 /** For `test.skipIf(...)`: true where `tool` is not installed, and says so. Under
