@@ -1,6 +1,7 @@
 /** A laptop at the board's serial line, in the board's time: a clock whose timers fall due as the chip's
  * cycles pass. */
 
+import { type Caller, createCaller } from '../../firmware-protocol/caller.js';
 import type { DeviceEvent } from '../../firmware-protocol/device.js';
 import { framedLink, type Link } from '../../firmware-protocol/link.js';
 import { type Clock, sleepBy } from '../../src/clock.js';
@@ -24,6 +25,8 @@ interface Timer {
   readonly callback: () => void;
 }
 
+export type TimedEvent = DeviceEvent & { readonly atMs: number };
+
 export interface Bench {
   readonly board: AvrBoard;
   readonly clock: Clock;
@@ -39,14 +42,18 @@ export interface Bench {
   link(): Link;
   /** The production client on the port. */
   open(session?: number): Promise<ImagerDrive>;
-  /** Everything that `open`'s drives were told unasked. */
-  readonly events: DeviceEvent[];
+  /** The production caller alone, for what a drive has no words for. */
+  call(session?: number): Promise<Caller>;
+  /** Everything that these were told unasked, and when. */
+  readonly events: TimedEvent[];
+  /** Lets the firmware's own clock, but nothing else, jump ahead. */
+  skip(byMs: number): void;
 }
 
 export function createBench(options: AvrBoardOptions = {}): Bench {
   const board = createAvrBoard(options);
   const timers = new Set<Timer>();
-  const events: DeviceEvent[] = [];
+  const events: TimedEvent[] = [];
   const after: Clock['after'] = (delayMs, callback) => {
     const timer = { atMs: board.nowMs + Math.max(0, delayMs), callback };
     timers.add(timer);
@@ -101,6 +108,7 @@ export function createBench(options: AvrBoardOptions = {}): Bench {
   }
 
   const link = () => framedLink(board.openPort(), { name: 'avr' });
+  const note = (event: DeviceEvent) => events.push({ ...event, atMs: board.nowMs });
   return {
     board,
     clock,
@@ -112,8 +120,19 @@ export function createBench(options: AvrBoardOptions = {}): Bench {
     link,
     async open(session = 1) {
       const drive = await run(openImager(link(), clock, { session }));
-      drive.onEvent((event) => events.push(event));
+      drive.onEvent(note);
       return drive;
+    },
+    async call(session = 1) {
+      const caller = await run(createCaller(link(), clock, { session }));
+      caller.onEvent(note);
+      return caller;
+    },
+    skip(byMs) {
+      const { data } = board.chip;
+      const view = new DataView(data.buffer);
+      const at = board.addressOf('elapsed_ms');
+      view.setUint32(at, (view.getUint32(at, true) + byMs) >>> 0, true);
     },
   };
 }

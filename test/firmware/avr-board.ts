@@ -158,7 +158,8 @@ export function createAvrBoard(options: AvrBoardOptions = {}): AvrBoard {
     },
     restart: (flag, how = {}) => chip.restart(flag, { bootloader, ...how }),
     run(untilMs) {
-      chip.run(untilMs * cyclesPerMs);
+      // Up to and with that moment, whatever a division makes of it.
+      chip.run(Math.floor(untilMs * cyclesPerMs) + 1);
       rail5.settle(now());
       rail12.settle(now());
     },

@@ -251,11 +251,12 @@ export function createChip(options: ChipOptions): Chip {
     armReceiver();
   }
 
-  /** avr8js holds one byte and knows no overrun: here are the rest of silicon's. */
+  /** avr8js holds one byte, knows no overrun, and forgets that byte when the transmitter's interrupt is
+   * switched: here is the rest of silicon's receiver. */
   function connectReceiver({ cpu, usart }: Life): void {
     receiver.length = 0;
     overrun = false;
-    const { UDR, UCSRA } = usart0Config;
+    const { UDR, UCSRA, UCSRB } = usart0Config;
     const read = cpu.readHooks[UDR]!;
     cpu.readHooks[UDR] = (address) => {
       const value = read(address);
@@ -264,6 +265,12 @@ export function createChip(options: ChipOptions): Chip {
       cpu.data[UCSRA] = (cpu.data[UCSRA]! & ~dataOverrun) | (overrun ? dataOverrun : 0);
       overrun = false;
       return value;
+    };
+    const write = cpu.writeHooks[UCSRB]!;
+    cpu.writeHooks[UCSRB] = (...how) => {
+      const done = write(...how);
+      if (receiver[0] !== undefined) usart.writeByte(receiver[0], true);
+      return done;
     };
   }
 

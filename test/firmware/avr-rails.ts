@@ -8,12 +8,12 @@ export interface Edge<T> {
   readonly level: T;
 }
 
-/** The values of docs/building-an-imager.md: 470 Ohm in series, 1 uF to ground, 1 MOhm pull-down; a
+/** The values of docs/building-an-imager.md: 470 Ohm in series, 2.2 uF to ground, 1 MOhm pull-down; a
  * small N-MOSFET that conducts above 2 V. */
 const highVolts = 5;
 const thresholdVolts = 2;
-const driveTauMs = 0.47;
-const holdTauMs = 1000;
+const driveTauMs = 1.03;
+const holdTauMs = 2200;
 /** The pull-down and the gate alone, where the capacitor was left out. */
 const bareTauMs = 0.01;
 

@@ -11,7 +11,7 @@
 #include "serial.h"
 
 /* A loop that does not come round in this time is dead. */
-#define WATCHDOG WDTO_250MS
+#define WATCHDOG WDTO_120MS
 
 /* Until a laptop says otherwise (S-7, S-8): what a 3.5" drive never takes but when it starts, and the
  * heat that drives are made for. The shunts measure up to 8.19 A. */
@@ -26,12 +26,14 @@
 #define DISCHARGE_MS 2000
 #endif
 
+/* What the board has without any of its sensors. */
 #define CAPABILITIES \
   (LASTSPIN_CAN_POWER | LASTSPIN_CAN_THROTTLE | LASTSPIN_CAN_WATCHDOG | LASTSPIN_CAN_ACTIVITY)
 
 static struct lastspin_device device;
 static struct lastspin_settings settings = {
     .firmware = "lastspin-avr 1.0",
+    .capabilities = CAPABILITIES,
     .rails = LASTSPIN_RAILS,
     .discharge_ms = DISCHARGE_MS,
     .limits = {.rail5_milliamps_max = DEFAULT_5V_MILLIAMPS,
@@ -90,7 +92,8 @@ static const struct lastspin_record *record_after(uint8_t cause) {
  * ratio) sets neighbours apart, so that restarts, which count from there, stay apart too. */
 static uint32_t cold_boot_id(void) {
   static uint32_t EEMEM power_ons;
-  const uint32_t count = eeprom_read_dword(&power_ons) + 1;
+  /* An empty EEPROM reads as all ones. */
+  const uint32_t count = eeprom_read_dword(&power_ons) + 2;
   eeprom_update_dword(&power_ons, count);
   return count * 2654435769UL;
 }
@@ -222,8 +225,9 @@ int main(void) {
   clock_start();
   sensors_start();
   start_pins();
-  if (saved == NULL) settings.boot_id = cold_boot_id();
   lastspin_init(&device, &settings, cause, saved, 0);
+  /* No record told it. Asked for only now, since the EEPROM takes longer than the rails may (P-1). */
+  if (device.boot_id == 0) device.boot_id = cold_boot_id();
   serial_start();
   /* Idle: everything but the processor goes on. */
   SMCR = _BV(SE);
@@ -232,16 +236,16 @@ int main(void) {
   uint32_t polled_ms = 0;
   for (;;) {
     const uint32_t now_ms = clock_ms();
-    const bool measured = sensors_poll(now_ms);
+    sensors_poll(now_ms);
     take_bytes(now_ms);
-    if (measured || now_ms != polled_ms) {
+    if (now_ms != polled_ms) {
+      polled_ms = now_ms;
       tell_capabilities();
       lastspin_poll(&device, now_ms);
       show_light(now_ms);
+      /* Only here: time has passed, and the core has seen it. */
+      wdt_reset();
     }
-    /* Time has passed and the core has seen it: only then. */
-    if (now_ms != polled_ms) wdt_reset();
-    polled_ms = now_ms;
     sleep_until_something(now_ms);
   }
 }

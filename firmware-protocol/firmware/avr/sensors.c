@@ -239,9 +239,9 @@ static void transfer_finish(uint32_t now_ms) {
   }
 }
 
-static bool rails_poll(uint32_t now_ms) {
+static void rails_poll(uint32_t now_ms) {
   if (!round_of.running) {
-    if (now_ms - round_of.begun_ms < ROUND_MS) return false;
+    if (now_ms - round_of.begun_ms < ROUND_MS) return;
     round_begin(now_ms);
   }
   transfer_finish(now_ms);
@@ -249,7 +249,6 @@ static bool rails_poll(uint32_t now_ms) {
     step_begin(now_ms);
     if (transfer.state == TRANSFER_NONE && TWCR & _BV(TWSTO)) break;
   }
-  return !round_of.running;
 }
 
 struct rail_reading sensors_rail(uint8_t sensor) {
@@ -354,7 +353,7 @@ void sensors_start(void) {
   thermistor.begun_ms = 0;
 }
 
-bool sensors_poll(uint32_t now_ms) {
+void sensors_poll(uint32_t now_ms) {
   thermistor_poll(now_ms);
-  return rails_poll(now_ms);
+  rails_poll(now_ms);
 }

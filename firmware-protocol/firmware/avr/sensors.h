@@ -18,9 +18,8 @@ struct rail_reading {
 };
 
 void sensors_start(void);
-/* Goes on with what is under way. True when both rails were just measured anew, or when one of them
- * was lost. */
-bool sensors_poll(uint32_t now_ms);
+/* Goes on with what is under way. */
+void sensors_poll(uint32_t now_ms);
 /* Whether `sensors_poll` has something to go on with before more time has passed. */
 bool sensors_have(void);
 struct rail_reading sensors_rail(uint8_t sensor);
