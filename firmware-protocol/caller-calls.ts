@@ -2,18 +2,20 @@
 import { LastspinError } from '../src/errors.js';
 import { type RequestOf, type State, startWaitingCalls } from './caller-state.js';
 import type { Reader } from './codec.js';
-import { type Command, commands } from './commands.js';
+import { type Command, capabilityBits, capabilityFor, commands } from './commands.js';
 import { ReplyError } from './device.js';
 import { decodeReply, encodeMessage, type Reply } from './message.js';
 import { judgeReadOnly } from './read-only.js';
 
-/** A request is repeated on silence this often at most, spread over the time it may take (C-2). */
-const callTriesMax = 8;
+/** A request is repeated on silence this often at most, spread over the time it may take (C-2): on a line
+ * that loses three messages of four, one answer in ten thousand does not come through. */
+const callTriesMax = 32;
 const callRetryMsMin = 400;
-const callTimeoutMsDefault = 5000;
+/** A dead line is found by its beats, and sooner. */
+const callTimeoutMsDefault = 15_000;
 
 export interface CallOptions {
-  /** How long an answer may take, repetitions included; 5 s unless told. */
+  /** How long an answer may take, repetitions included; 15 s unless told. */
   readonly timeoutMs?: number;
   /** Ends the wait, not what the imager does. */
   readonly signal?: AbortSignal | undefined;
@@ -29,6 +31,7 @@ export async function call<Req, Res>(
 ): Promise<Res> {
   options.signal?.throwIfAborted();
   refuseWriting(command.code, request);
+  refuseBeyond(state, command, request);
   while (!state.end && !mayStartCall(state)) {
     await new Promise<void>((resolve) => state.callQueue.push(resolve));
   }
@@ -61,6 +64,16 @@ function refuseWriting(code: number, request: unknown): void {
   if (verdict.allowed) return;
   const cause = new ReplyError('refused', verdict.reason);
   throw new LastspinError('DEVICE_REFUSED', `not sent to the drive: ${verdict.reason}`, { cause });
+}
+
+/** C-6: an imager is not asked for what it does not offer. */
+function refuseBeyond<Req>(state: State, command: Command<Req, unknown>, request: Req): void {
+  const capability = capabilityFor(command.name as keyof typeof commands, request);
+  const { capabilities = 0 } = state.agreed ?? {};
+  if (capability === undefined || (capabilities & capabilityBits[capability]) !== 0) return;
+  const message = `${state.name} cannot do that: it has no ${capability}`;
+  const cause = new ReplyError('unsupported', message);
+  throw new LastspinError('DEVICE_REFUSED', message, { cause });
 }
 
 /** `call` without waiting for its turn: for HELLO, and for what restores a session. */

@@ -275,6 +275,27 @@ export const bootCauses = {
 export const railFaults = { overCurrent: 1, noRise: 2, noFall: 3 } as const;
 export const heatActions = { told: 0, standby: 1, off: 2 } as const;
 
+export type Capability = keyof typeof capabilityBits;
+
+/** What an imager must be capable of to do a request (C-6); undefined for what every one does. */
+export function capabilityFor(
+  name: keyof typeof commands,
+  request: unknown,
+): Capability | undefined {
+  switch (name) {
+    case 'hello':
+    case 'status':
+      return undefined;
+    case 'reset':
+      return (request as { kind: number }).kind === resetKinds.hard ? 'hardReset' : 'softReset';
+    case 'resend':
+    case 'abort':
+      return 'read';
+    default:
+      return name;
+  }
+}
+
 export const readOutcomes = {
   good: 0,
   slow: 1,

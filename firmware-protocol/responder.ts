@@ -6,6 +6,7 @@ import {
   bootCauses,
   type Command,
   capabilityBits,
+  capabilityFor,
   commands,
   type EventKind,
   events,
@@ -65,7 +66,7 @@ interface Session {
   resendsWaiting: number;
   link: Link | undefined;
   eventId: number;
-  /** Responses by id, oldest first; undefined while the command is under way (C-3). */
+  /** Responses by id; undefined while the command is under way (C-3). */
   readonly answered: Map<number, Uint8Array | undefined>;
   /** Ids up to this one have been forgotten: such a message is an old copy. */
   forgottenId: number;
@@ -164,8 +165,10 @@ function statusOf(state: State, session: Session): ResponseOf<Commands['status']
   };
 }
 
-function need(device: ImagerDevice, bit: keyof typeof capabilityBits): void {
-  if ((device.capabilities & capabilityBits[bit]) === 0) {
+/** C-6. Throws ReplyError for what the device does not offer. */
+function needCapability(device: ImagerDevice, name: keyof Commands, request: unknown): void {
+  const bit = capabilityFor(name, request);
+  if (bit !== undefined && (device.capabilities & capabilityBits[bit]) === 0) {
     throw new ReplyError('unsupported', `this imager has no ${bit}`);
   }
 }
@@ -185,7 +188,6 @@ function stopReads(session: Session): Promise<void> {
 function createHandlers(state: () => State, device: ImagerDevice, lane: Lane): Handlers {
   return {
     identify(_request) {
-      need(device, 'identify');
       return lane(() => device.identify());
     },
     async resend(request, session) {
@@ -204,38 +206,32 @@ function createHandlers(state: () => State, device: ImagerDevice, lane: Lane): H
     },
     async reset(request, session) {
       const kind = nameOf(resetKinds, request.kind);
-      need(device, kind === 'soft' ? 'softReset' : 'hardReset');
       await stopReads(session);
       await device.reset(kind);
       return {};
     },
     async power({ action, offMs, standbyFirst }, session) {
       const name = nameOf(powerActions, action);
-      need(device, 'power');
       if (name !== 'on') await stopReads(session);
       const powerState = await device.power(name, offMs, standbyFirst !== 0);
       return { powerState: powerStates[powerState] };
     },
     async park(request) {
       const kind = nameOf(parkKinds, request.kind);
-      need(device, 'park');
       await lane(() => device.park(kind));
       return {};
     },
     async throttle(request) {
-      need(device, 'throttle');
       await device.throttle(request);
       return {};
     },
     status: async (_request, session) => statusOf(state(), session),
     passthrough: (request, session) => passThrough(device, lane, request, session),
     async watchdog(request) {
-      need(device, 'watchdog');
       await device.watchdog(request);
       return {};
     },
     async limits(request) {
-      need(device, 'limits');
       return wireLimits(await device.limits(wantedLimits(request)));
     },
   };
@@ -269,7 +265,6 @@ async function passThrough(
   request: RequestOf<Commands['passthrough']>,
   session: Session,
 ): Promise<ResponseOf<Commands['passthrough']>> {
-  need(device, 'passthrough');
   const verdict = judgeReadOnly(request.cdb);
   if (!verdict.allowed) throw new ReplyError('refused', verdict.reason);
   const none = new Uint8Array();
@@ -327,7 +322,7 @@ function receive(state: State, link: Link, message: Uint8Array): void {
   if (name === undefined) {
     link.send(encodeRefusal(code, id, 'unknownCommand', `command ${code}`));
   } else if (name === 'read') {
-    receiveRead(session, header);
+    receiveRead(state, link, session, header);
   } else {
     void answer(state, session, name, header);
   }
@@ -348,7 +343,11 @@ function decodeBody<T>(body: Reader, codec: Codec<T>): T | undefined {
   }
 }
 
-function receiveRead(session: Session, { id, body }: Header): void {
+function receiveRead(state: State, link: Link, session: Session, { code, id, body }: Header): void {
+  if ((state.device.capabilities & capabilityBits.read) === 0) {
+    link.send(encodeRefusal(code, id, 'unsupported', 'this imager has no read'));
+    return;
+  }
   const request = decodeBody(body, commands.read.request);
   if (request) session.reads.accept(id, request);
   else session.reads.acceptMalformed(id);
@@ -480,11 +479,13 @@ async function answer(
   session.link?.send(response);
 }
 
+/** Forgets by id, not by arrival: on a line that reorders, what came last may be the oldest. */
 function forgetOldest(session: Session, commandsMax: number): void {
-  for (const [id, response] of session.answered) {
-    if (session.answered.size <= commandsMax) return;
-    // What is still under way is not forgotten: a second copy would do it twice.
-    if (response === undefined) continue;
+  const done = [...session.answered].filter(([, response]) => response !== undefined);
+  const tooMany = session.answered.size - commandsMax;
+  if (tooMany <= 0) return;
+  const ids = done.map(([id]) => id).sort((a, b) => a - b);
+  for (const id of ids.slice(0, tooMany)) {
     session.answered.delete(id);
     session.forgottenId = Math.max(session.forgottenId, id);
   }
@@ -502,6 +503,7 @@ async function perform(
   const request = decodeBody(body, command.request);
   if (request === undefined) return encodeRefusal(code, id, 'malformed', `a ${name} cut short`);
   try {
+    needCapability(state.device, name, request);
     const value = await handler(request, session);
     const response = encodeOk(code, id, command.response, value);
     if (response.length <= session.frameBytesMax) return response;

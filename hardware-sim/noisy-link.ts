@@ -8,15 +8,17 @@ import { createRandom, hash, type Random } from './random.js';
 /** What may happen to a frame on its way, each row with its own `chance` (0 to 1):
  * - `drop`: it is lost; `duplicate`: it comes twice;
  * - `flip`: one bit of it changes; `truncate`: it loses its rear, but not its end mark;
+ * - `lose`: some of its bytes are lost; `insert`: bytes that nobody sent come before it;
  * - `merge`: it loses its end mark, and so runs into the next one;
+ * - `reorder`: it comes `delayMs` later, what follows does not;
  * - `delay`: it and what follows come `delayMs` later. */
 export type NoiseRow = {
   readonly chance: number;
   /** Only in one direction: to the first end of the pair, or to the second. */
   readonly towards?: Side;
 } & (
-  | { readonly kind: 'drop' | 'duplicate' | 'flip' | 'truncate' | 'merge' }
-  | { readonly kind: 'delay'; readonly delayMs: number }
+  | { readonly kind: 'drop' | 'duplicate' | 'flip' | 'truncate' | 'lose' | 'insert' | 'merge' }
+  | { readonly kind: 'delay' | 'reorder'; readonly delayMs: number }
 );
 
 /** A timer this late is made up for; a line that was idle longer starts anew. */
@@ -105,7 +107,7 @@ function createEnd(options: LinkPairOptions, side: Side): End {
   };
 }
 
-/** One direction. Keeps the order: a line delays, but nothing on it overtakes. */
+/** One direction. Keeps the order but for what `reorder` strikes. */
 function createLine(
   clock: Clock,
   options: LinkPairOptions,
@@ -138,15 +140,26 @@ function createLine(
     if (delayMs <= 0) queueMicrotask(deliverDue);
     else cancel = clock.after(delayMs, deliverDue);
   };
+  /** Something comes before what was waited for. */
+  const reschedule = () => {
+    cancel();
+    scheduled = false;
+    schedule();
+  };
   return {
     send(frame) {
       const nowMs = clock.now();
       const lineMs = bytesPerSecond === undefined ? 0 : (frame.length * 1000) / bytesPerSecond;
       sentAtMs = Math.max(sentAtMs, nowMs) + lineMs;
-      const { pieces, delayMs } = noise.length > 0 ? disturb(frame, noise, random) : quiet(frame);
+      const { pieces, delayMs, lateMs } =
+        noise.length > 0 ? disturb(frame, noise, random) : quiet(frame);
       arrivesAtMs = Math.max(arrivesAtMs, sentAtMs + delayMs);
-      for (const bytes of pieces) waiting.push({ atMs: arrivesAtMs, bytes });
-      schedule();
+      const atMs = arrivesAtMs + lateMs;
+      const behind = waiting.findIndex((other) => other.atMs > atMs);
+      const place = behind === -1 ? waiting.length : behind;
+      waiting.splice(place, 0, ...pieces.map((bytes) => ({ atMs, bytes })));
+      if (place === 0) reschedule();
+      else schedule();
     },
     drained: () =>
       sentAtMs <= clock.now() ? Promise.resolve() : clock.sleep(sentAtMs - clock.now()),
@@ -159,7 +172,7 @@ function createLine(
 }
 
 function quiet(frame: Uint8Array) {
-  return { pieces: [frame], delayMs: 0 };
+  return { pieces: [frame], delayMs: 0, lateMs: 0 };
 }
 
 /** What arrives in place of a frame. Every row is drawn for every frame, so that adding a row
@@ -168,6 +181,7 @@ function disturb(frame: Uint8Array, noise: readonly NoiseRow[], random: Random) 
   let bytes = frame;
   let copies = 1;
   let delayMs = 0;
+  let lateMs = 0;
   for (const row of noise) {
     const strikes = random.next() < row.chance;
     const where = random.next();
@@ -188,12 +202,21 @@ function disturb(frame: Uint8Array, noise: readonly NoiseRow[], random: Random) 
       case 'merge':
         if (bytes.at(-1) === 0) bytes = bytes.subarray(0, -1);
         break;
+      case 'lose':
+        bytes = withoutSome(bytes, where);
+        break;
+      case 'insert':
+        bytes = withNoise(bytes, where, random);
+        break;
       case 'delay':
         delayMs += row.delayMs;
         break;
+      case 'reorder':
+        lateMs += row.delayMs;
+        break;
     }
   }
-  return { pieces: Array.from({ length: copies }, () => bytes), delayMs };
+  return { pieces: Array.from({ length: copies }, () => bytes), delayMs, lateMs };
 }
 
 function flipped(bytes: Uint8Array, bit: number): Uint8Array {
@@ -202,6 +225,21 @@ function flipped(bytes: Uint8Array, bit: number): Uint8Array {
   const at = bit >> 3;
   copy[at] = (copy[at] as number) ^ (1 << (bit & 7));
   return copy;
+}
+
+/** Most bytes that `lose` takes and `insert` brings at once. */
+const burstBytesMax = 40;
+
+function withoutSome(bytes: Uint8Array, where: number): Uint8Array {
+  const from = Math.floor(where * bytes.length);
+  const count = 1 + Math.floor((where * 7919) % burstBytesMax);
+  return Buffer.concat([bytes.subarray(0, from), bytes.subarray(from + count)]);
+}
+
+function withNoise(bytes: Uint8Array, where: number, random: Random): Uint8Array {
+  const count = 1 + Math.floor(where * burstBytesMax);
+  const burst = Uint8Array.from({ length: count }, () => Math.floor(random.next() * 256));
+  return Buffer.concat([burst, bytes]);
 }
 
 function truncated(bytes: Uint8Array, length: number): Uint8Array {

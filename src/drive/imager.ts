@@ -391,6 +391,11 @@ function noticeOf(event: DeviceEvent): string {
   }
 }
 
+interface Settings {
+  readonly watchdog: Parameters<ImagerDrive['watchdog']>[0];
+  readonly throttle: Parameters<ImagerDrive['throttle']>[0];
+}
+
 /** Opens the imager at the other end of `link` and, through it, the drive. Rejects, with the link
  * closed, with NOT_AN_IMAGER after about three seconds, PROTOCOL_VERSION, DEVICE_REFUSED or
  * LINK_CLOSED. Later the drive's methods throw LINK_CLOSED, LINK_TIMEOUT and DEVICE_REFUSED. */
@@ -399,7 +404,15 @@ export async function openImager(
   clock: Clock,
   options: ImagerOptions,
 ): Promise<ImagerDrive> {
-  const caller = await createCaller(link, clock, options);
+  /** What the imager was told, to be told again where it forgot. */
+  const told: { -readonly [K in keyof Settings]?: Settings[K] } = {};
+  const caller: Caller = await createCaller(link, clock, {
+    ...options,
+    async restore() {
+      if (told.watchdog) await caller.call(commands.watchdog, told.watchdog);
+      if (told.throttle) await caller.call(commands.throttle, told.throttle);
+    },
+  });
   let sectorBytes = sectorBytesUnknown;
   const canPower = (caller.agreed.capabilities & capabilityBits.power) !== 0;
   return {
@@ -443,9 +456,11 @@ export async function openImager(
     tune: (settings) => tuneDrive(caller, settings),
     status: () => statusNow(caller),
     async throttle(limits) {
+      told.throttle = limits;
       await caller.call(commands.throttle, limits);
     },
     async watchdog(stages) {
+      told.watchdog = stages;
       await caller.call(commands.watchdog, stages);
     },
     onEvent: (handler) => caller.onEvent(handler),

@@ -78,7 +78,9 @@ export function benchWith(scenario: string | Scenario): Bench {
       events = [];
       const [near, far] = linkPair(clock, { seed: 1, noise: [] });
       responder.attach(far);
-      return clock.run(runOnce(bench, near, ++session, options, events));
+      return clock
+        .run(runOnce(bench, near, ++session, options, events))
+        .finally(() => near.close());
     },
   };
 }

@@ -49,6 +49,12 @@ export interface WorldOptions {
   /** By which the job is changed while it runs. */
   readonly control?: JobControl;
   readonly onEvent?: (event: JobEvent, state: JobState) => void;
+  /** What befalls line and imager once the drive was asked for so many reads: the plug is pulled and put
+   * back, or the imager starts again, from its watchdog or after it was without power. */
+  readonly troubles?: readonly {
+    readonly afterReads: number;
+    readonly kind: 'unplug' | 'watchdog' | 'powerOn';
+  }[];
   /** Hands out the world's clock. */
   readonly clocked?: (clock: VirtualClock) => void;
   /** A look at the case right after it was opened, before the first read of its own. */
@@ -75,15 +81,41 @@ export async function imageInWorld(
   const files = options.files ?? memoryFiles();
   const drive = options.drive ?? createSimulatedDrive(defineScenario(input));
   drive.powerOff(clock.now());
-  const [near, far] = linkPair(clock, { seed: input.seed ?? 1, noise: options.noise ?? [] });
-  createResponder(createSimulatedImager(drive, clock), clock).attach(far);
+  const device = createSimulatedImager(drive, clock);
+  const responder = createResponder(device, clock);
+  let links = 0;
+  const open = () => {
+    const seed = (input.seed ?? 1) + 7919 * links++;
+    const [near, far] = linkPair(clock, { seed, noise: options.noise ?? [] });
+    responder.attach(far);
+    return near;
+  };
+  let near = open();
+  const troubles = [...(options.troubles ?? [])];
+  const strikeDue = () => {
+    const next = troubles[0];
+    if (!next || drive.counters.reads < next.afterReads) return;
+    troubles.shift();
+    if (next.kind === 'unplug') {
+      near.close();
+      return;
+    }
+    device.restart(next.kind);
+    responder.forget();
+  };
   const events: JobEvent[] = [];
   const interrupt = new AbortController();
   const policy = troublePolicies.hdd;
   const powers = options.powers ?? ((own: readonly Power[]) => own);
 
   async function session(): Promise<Outcome> {
-    const imager = await openImager(near, clock, { session: 7 });
+    const imager = await openImager(near, clock, {
+      session: 7,
+      relink: async () => {
+        near = open();
+        return near;
+      },
+    });
     const wrapped = options.wrap?.(imager) ?? imager;
     const own = imager.power && !options.noPower ? [imager.power] : [];
     const identity = await bringUp(
@@ -125,6 +157,7 @@ export async function imageInWorld(
         ...(options.control && { control: options.control }),
         onEvent: (event, state) => {
           events.push(event);
+          strikeDue();
           options.onEvent?.(event, state);
           if (options.interruptAfter && state.totals.reads >= options.interruptAfter) {
             interrupt.abort(new Error('interrupted'));
@@ -135,7 +168,7 @@ export async function imageInWorld(
       interrupt.signal,
     );
     await rescue.close();
-    near.close();
+    await imager.close();
     return { end, state: rescue.state, events, drive, files, elapsedMs: clock.now() };
   }
 

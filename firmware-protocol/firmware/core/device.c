@@ -18,6 +18,11 @@ static void put_reason(struct lastspin_writer *to, uint8_t reason) {
   for (; count > 0; count--) lastspin_put_u8(to, (uint8_t)LASTSPIN_FLASH_BYTE(at++));
 }
 
+void lastspin_put_refusal(struct lastspin_writer *to, uint8_t reply, uint8_t reason) {
+  lastspin_put_u8(to, reply);
+  put_reason(to, reason);
+}
+
 /* ---- What waits to be sent -------------------------------------------------------------------- */
 
 void lastspin_reply(struct lastspin_device *device, uint8_t link, struct lastspin_reply reply) {
@@ -132,21 +137,31 @@ static const struct lastspin_command *remembered(const struct lastspin_session *
   return NULL;
 }
 
-static void put_ok(const struct lastspin_device *device, const struct lastspin_reply *reply,
-                   struct lastspin_writer *to) {
-  if (reply->code == LASTSPIN_CODE_HELLO) {
-    put_hello(device, to);
-  } else if (reply->code == LASTSPIN_CODE_STATUS) {
-    put_status(device, to);
-#if LASTSPIN_WITH_READS
-  } else if (reply->code == LASTSPIN_CODE_READ) {
-    lastspin_put_read(device, reply->id, to);
-#endif
-  } else {
-    const struct lastspin_command *command = remembered(&device->session, reply->id);
-    uint8_t *at = command ? lastspin_put(to, command->answer_bytes) : NULL;
-    if (at) memcpy(at, command->answer, command->answer_bytes);
+static void put_remembered(const struct lastspin_device *device, uint32_t id,
+                           struct lastspin_writer *to) {
+  const struct lastspin_command *command = remembered(&device->session, id);
+  uint8_t *at = command ? lastspin_put(to, command->answer_bytes) : NULL;
+  if (at) memcpy(at, command->answer, command->answer_bytes);
+  /* Forgotten since: nobody can be waiting for it, and half an answer is none. */
+  else to->failed = true;
+}
+
+static void put_response(const struct lastspin_device *device, const struct lastspin_reply *reply,
+                         struct lastspin_writer *to) {
+  if (reply->reply != LASTSPIN_REPLY_OK) {
+    lastspin_put_refusal(to, reply->reply, reply->reason);
+    return;
   }
+#if LASTSPIN_WITH_READS
+  if (reply->code == LASTSPIN_CODE_READ) {
+    lastspin_put_read(device, reply->id, to);
+    return;
+  }
+#endif
+  lastspin_put_u8(to, LASTSPIN_REPLY_OK);
+  if (reply->code == LASTSPIN_CODE_HELLO) put_hello(device, to);
+  else if (reply->code == LASTSPIN_CODE_STATUS) put_status(device, to);
+  else put_remembered(device, reply->id, to);
 }
 
 static void send_reply(struct lastspin_device *device, uint8_t link) {
@@ -156,9 +171,7 @@ static void send_reply(struct lastspin_device *device, uint8_t link) {
   memmove(&from->replies[0], &from->replies[1], from->reply_count * sizeof from->replies[0]);
   const uint8_t code = (uint8_t)(reply.code | LASTSPIN_CODE_RESPONSE_BIT);
   struct lastspin_writer to = lastspin_sender_begin(&from->sender, code, reply.id);
-  lastspin_put_u8(&to, reply.reply);
-  if (reply.reply == LASTSPIN_REPLY_OK) put_ok(device, &reply, &to);
-  else put_reason(&to, reply.reason);
+  put_response(device, &reply, &to);
   lastspin_sender_finish(&from->sender, &to, NULL, 0);
 }
 
@@ -177,6 +190,9 @@ static void send_event(struct lastspin_device *device, uint8_t link) {
 
 /* Begins the next message for a link whose sender is idle; false when there is none. */
 static bool send_next(struct lastspin_device *device, uint8_t link) {
+#if LASTSPIN_WITH_READS
+  if (device->session.link == link) lastspin_reads_sent(device);
+#endif
   if (device->links[link].reply_count > 0) {
     send_reply(device, link);
     return true;
@@ -301,6 +317,7 @@ static uint8_t do_power(struct lastspin_device *device, struct lastspin_command 
   uint8_t reply = need(device, LASTSPIN_CAN_POWER, reason);
   if (reply != LASTSPIN_REPLY_OK) return reply;
 #if LASTSPIN_WITH_READS
+  lastspin_cut_now(device);
   if (request.action != LASTSPIN_POWER_ON) {
     lastspin_reads_stop(device);
     if (request.standby_first && lastspin_park_before_cut(device, command, &request)) {
@@ -556,7 +573,12 @@ void lastspin_close(struct lastspin_device *device, uint8_t link) {
   device->links[link].open = false;
   lastspin_sender_reset(&device->links[link].sender);
   /* H-9: and nothing else. */
-  if (device->session.link == link) device->session.link = LASTSPIN_NO_LINK;
+  if (device->session.link != link) return;
+  device->session.link = LASTSPIN_NO_LINK;
+  device->session.event_count = 0;
+#if LASTSPIN_WITH_READS
+  lastspin_reads_relinked(device);
+#endif
 }
 
 void lastspin_poll(struct lastspin_device *device, uint32_t now_ms) {

@@ -85,6 +85,8 @@ static inline uint32_t lastspin_less(uint32_t ms, uint32_t by_ms) {
   return ms > by_ms ? ms - by_ms : 0;
 }
 
+/* Puts a reply code and why. */
+void lastspin_put_refusal(struct lastspin_writer *to, uint8_t reply, uint8_t reason);
 /* Queues a response; a copy of one that waits already is one. */
 void lastspin_reply(struct lastspin_device *device, uint8_t link, struct lastspin_reply reply);
 /* A command is done: its answer is remembered and sent. */
@@ -137,5 +139,62 @@ void lastspin_watch_set(struct lastspin_device *device,
                         const struct lastspin_watchdog_request *asked);
 void lastspin_throttle_set(struct lastspin_device *device,
                            const struct lastspin_throttle_request *asked);
+/* Begins a rest that is due; true while one runs. */
+bool lastspin_rest(struct lastspin_device *device);
+
+#if LASTSPIN_WITH_READS
+/* A command that is answered later; never on the wire. */
+#define LASTSPIN_REPLY_PENDING 0xff
+
+/* ---- The drive (lane.c) ------------------------------------------------------------------------- */
+
+/* Does or begins a command that concerns the drive or its reads. */
+uint8_t lastspin_drive_command(struct lastspin_device *device, struct lastspin_command *command,
+                               struct lastspin_cursor *body, uint8_t *reason);
+/* P-4: true when the cut waits for the heads; the command is answered then. */
+bool lastspin_park_before_cut(struct lastspin_device *device, struct lastspin_command *command,
+                              const struct lastspin_power_request *request);
+/* A cut that waits is made now. */
+void lastspin_cut_now(struct lastspin_device *device);
+/* The imager parks the drive without having been asked; false where it cannot. */
+bool lastspin_park_by_itself(struct lastspin_device *device, uint8_t kind);
+void lastspin_drive_lost_power(struct lastspin_device *device);
+void lastspin_drive_got_power(struct lastspin_device *device);
+/* Nobody waits any more for what the port is doing. */
+void lastspin_lane_abandon(struct lastspin_device *device);
+void lastspin_lane_began(struct lastspin_device *device, uint8_t what, uint32_t within_ms);
+/* A deadline passed and the drive has not answered (P-7). */
+void lastspin_lane_late(struct lastspin_device *device);
+void lastspin_lane_advance(struct lastspin_device *device, uint32_t by_ms);
+/* Gives the drive what comes before its reads; true when it may take a read. */
+bool lastspin_lane_step(struct lastspin_device *device);
+
+/* ---- Reads (reads.c) ---------------------------------------------------------------------------- */
+
+uint32_t lastspin_read_count_max(const struct lastspin_device *device);
+void lastspin_reads_receive(struct lastspin_device *device, uint32_t id,
+                            struct lastspin_cursor *body);
+/* `abort` and `resend`. */
+void lastspin_reads_abort(struct lastspin_device *device, uint32_t below);
+/* All reads that have arrived. */
+void lastspin_reads_stop(struct lastspin_device *device);
+/* The one that is under way ends so. */
+void lastspin_reads_cut_short(struct lastspin_device *device, uint8_t outcome);
+void lastspin_reads_finish(struct lastspin_device *device,
+                           const struct lastspin_read_result *result);
+/* The session is over: nothing of it is done or sent any more. */
+void lastspin_reads_retire(struct lastspin_device *device);
+/* Another link: what was cut off is sent whole. */
+void lastspin_reads_relinked(struct lastspin_device *device);
+void lastspin_reads_advance(struct lastspin_device *device, uint32_t by_ms);
+void lastspin_reads_step(struct lastspin_device *device);
+/* Puts the response of a held read: its reply code and what follows. */
+void lastspin_put_read(const struct lastspin_device *device, uint32_t id,
+                       struct lastspin_writer *to);
+/* Begins the next piece or response; false when there is none. The last message is out. */
+bool lastspin_reads_send(struct lastspin_device *device, struct lastspin_sender *sender);
+/* The message before is out (R-10: before a status says so). */
+void lastspin_reads_sent(struct lastspin_device *device);
+#endif
 
 #endif

@@ -237,7 +237,7 @@ struct lastspin_command {
   uint16_t answer_bytes;
   uint8_t answer[LASTSPIN_ANSWER_BYTES_MAX];
 #if LASTSPIN_WITH_READS
-  /* What a command that has to wait was asked for. */
+  /* What a command that has to wait was asked for, and for how long it has waited. */
   uint32_t asked[3];
   uint32_t waited_ms;
 #endif

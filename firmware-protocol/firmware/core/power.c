@@ -7,6 +7,9 @@
 /* S-8: cooler than a limit by this, it is told of anew. In tenths of a degree. */
 #define COOLED_BY 30
 
+/* A variable, as a gap of 0 makes comparisons with a constant that compilers complain of. */
+static const uint32_t gap_ms = LASTSPIN_RAIL_GAP_MS;
+
 #define TO(cell) LASTSPIN_TO_##cell
 static const uint8_t table[LASTSPIN_POWER_INPUTS][LASTSPIN_POWER_STATES] LASTSPIN_FLASH = {
     LASTSPIN_POWER_TABLE};
@@ -69,7 +72,7 @@ static void switch_on(struct lastspin_device *device) {
   power->rising = true;
   power->is_down = false;
   power->since_on_ms = 0;
-  set_rails(device, LASTSPIN_RAIL_GAP_MS > 0 ? LASTSPIN_RAIL_5V : LASTSPIN_RAILS);
+  set_rails(device, gap_ms > 0 ? LASTSPIN_RAIL_5V : LASTSPIN_RAILS);
 }
 
 /* P-5: 12 V first, 5 V follows in `fall`; or both together where it has to be quick. */
@@ -77,7 +80,7 @@ static void switch_off(struct lastspin_device *device, bool at_once) {
   struct lastspin_power *power = &device->power;
   const bool was_on = power->rails != 0;
   power->rising = false;
-  if (at_once || LASTSPIN_RAIL_GAP_MS == 0) set_rails(device, 0);
+  if (at_once || gap_ms == 0) set_rails(device, 0);
   else set_rails(device, power->rails & LASTSPIN_RAIL_5V);
   if (!was_on) return;
   power->is_down = false;
@@ -145,17 +148,17 @@ static void rise(struct lastspin_device *device) {
     fail_rise(device, LASTSPIN_5V);
     return;
   }
-  if (power->since_on_ms < LASTSPIN_RAIL_GAP_MS) return;
+  if (power->since_on_ms < gap_ms) return;
   if (power->rails != device->settings->rails) {
     set_rails(device, LASTSPIN_RAILS);
     /* From here on, whatever kept this from being called in time. */
-    power->since_on_ms = LASTSPIN_RAIL_GAP_MS;
+    power->since_on_ms = gap_ms;
     return;
   }
   if (device->sample.switched == LASTSPIN_SWITCH_MOVING) return;
   bool unmeasured;
   const int8_t low = low_rail(device, &unmeasured);
-  const bool is_late = power->since_on_ms >= LASTSPIN_RAIL_GAP_MS + LASTSPIN_RISE_MS;
+  const bool is_late = power->since_on_ms >= gap_ms + LASTSPIN_RISE_MS;
   if (low < 0 && (!unmeasured || is_late)) rail_is_up(device);
   else if (low >= 0 && is_late) fail_rise(device, (uint8_t)low);
 }
@@ -177,7 +180,7 @@ static int8_t rail_still_up(const struct lastspin_device *device) {
 static void fall(struct lastspin_device *device) {
   struct lastspin_power *power = &device->power;
   if (power->rails != 0) {
-    if (power->since_cut_ms >= LASTSPIN_RAIL_GAP_MS) set_rails(device, 0);
+    if (power->since_cut_ms >= gap_ms) set_rails(device, 0);
     return;
   }
   if (device->sample.switched != LASTSPIN_SWITCH_DONE) return;
@@ -352,7 +355,7 @@ void lastspin_power_start(struct lastspin_device *device, const struct lastspin_
   /* P-1: as they were, both together, before anything else. They have to arrive, and a motor that
    * lost its power for a moment spins up again. */
   power->rising = true;
-  power->since_on_ms = LASTSPIN_RAIL_GAP_MS;
+  power->since_on_ms = gap_ms;
   lastspin_power_blank(device);
   set_rails(device, LASTSPIN_RAILS);
 }

@@ -1,5 +1,5 @@
-/* What happens when the laptop falls silent (PROTOCOL.md W), and the rests of `throttle` on an imager
- * that does not read: it goes by the drive's activity line and tells the laptop. */
+/* What happens when the laptop falls silent (PROTOCOL.md W), and the rests of `throttle`. An imager
+ * that does not read goes by the drive's activity line, and tells the laptop to rest. */
 #include "internal.h"
 
 #define STAGES 4
@@ -73,6 +73,9 @@ void lastspin_throttle_set(struct lastspin_device *device,
   struct lastspin_watch *watch = &device->watch;
   watch->throttle = *asked;
   watch->worked_ms = 0;
+#if LASTSPIN_WITH_READS
+  device->reads.early_micros = 0;
+#endif
   if (watch->resting) lastspin_port_hold(false);
   watch->resting = false;
 }
@@ -85,6 +88,9 @@ static void begin_rest(struct lastspin_device *device) {
   watch->rest_left_ms = lastspin_less(watch->throttle.rest_ms, late_ms);
   watch->worked_ms = 0;
   lastspin_port_hold(true);
+#if LASTSPIN_WITH_READS
+  lastspin_park_by_itself(device, LASTSPIN_PARK_UNLOAD);
+#endif
   struct lastspin_event *event = lastspin_event(device, LASTSPIN_EVENT_RESTING);
   if (!event) return;
   const struct lastspin_resting body = {watch->throttle.rest_ms};
@@ -104,19 +110,22 @@ static bool rests_due(const struct lastspin_device *device) {
          device->watch.worked_ms >= throttle->rest_every_ms;
 }
 
+bool lastspin_rest(struct lastspin_device *device) {
+  if (!device->watch.resting && rests_due(device)) begin_rest(device);
+  return device->watch.resting;
+}
+
 static void watch_rests(struct lastspin_device *device) {
   struct lastspin_watch *watch = &device->watch;
   if (device->sample.activity == LASTSPIN_ACTIVITY_MOVED) watch->quiet_ms = 0;
-  /* An imager that reads rests between its reads (reads.c). */
-  if (lastspin_can(device, LASTSPIN_CAN_READ)) return;
-  if (watch->resting) {
-    if (watch->rest_left_ms == 0) end_rest(device);
-  } else if (watch->throttle.rest_ms > 0 && watch->quiet_ms >= watch->throttle.rest_ms) {
+  if (watch->resting && watch->rest_left_ms == 0) end_rest(device);
+  /* An imager that reads rests before a read (reads.c). */
+  if (watch->resting || lastspin_can(device, LASTSPIN_CAN_READ)) return;
+  if (watch->throttle.rest_ms > 0 && watch->quiet_ms >= watch->throttle.rest_ms) {
     /* It rested by itself. */
     if (device->sample.activity != LASTSPIN_ACTIVITY_NO_LINE) watch->worked_ms = 0;
-  } else if (rests_due(device)) {
-    begin_rest(device);
   }
+  lastspin_rest(device);
 }
 
 /* ---- Start and time ----------------------------------------------------------------------------- */
@@ -129,6 +138,7 @@ void lastspin_watch_start(struct lastspin_device *device, const struct lastspin_
 }
 
 static bool is_at_work(const struct lastspin_device *device) {
+  if (lastspin_can(device, LASTSPIN_CAN_READ)) return true;
   if (!lastspin_power_is_on(device)) return false;
   return device->sample.activity == LASTSPIN_ACTIVITY_NO_LINE ||
          device->watch.quiet_ms < IDLE_MS;
