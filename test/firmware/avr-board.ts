@@ -24,14 +24,15 @@ import {
   thermistorVolts,
 } from './avr-rails.js';
 
-export const firmwareFolder = join(import.meta.dirname, '../../firmware-protocol/firmware/avr');
+/** Where the HEX file and its symbols are: the committed ones, or those of a mutant (avr-mutants.mjs). */
+const firmwareFolder =
+  process.env.LASTSPIN_AVR_FOLDER ??
+  join(import.meta.dirname, '../../firmware-protocol/firmware/avr');
 export const baud = 115_200;
 
 export type Celsius = Parameters<typeof thermistorVolts>[0];
 
 export interface AvrBoardOptions {
-  /** HEX of other firmware than the committed. */
-  readonly hex?: string;
   /** Without it the transistors lose their gates while the chip restarts. */
   readonly holdCapacitor?: boolean;
   /** Optiboot stands before the firmware. */
@@ -73,7 +74,7 @@ export interface AvrBoard {
   addressOf(name: string): number;
 }
 
-function committed(name: string): string {
+function firmwareFile(name: string): string {
   return readFileSync(join(firmwareFolder, name), 'utf8');
 }
 
@@ -104,7 +105,7 @@ export function createAvrBoard(options: AvrBoardOptions = {}): AvrBoard {
   let held: PinLevel = 'floating';
 
   const chip = createChip({
-    program: programFromHex(options.hex ?? committed('lastspin-avr.hex')),
+    program: programFromHex(firmwareFile('lastspin-avr.hex')),
     slaveAt: (address) => slaves.get(address),
     adcVolts: () => thermistorVolts(board.celsius),
     onPins() {
@@ -168,7 +169,7 @@ export function createAvrBoard(options: AvrBoardOptions = {}): AvrBoard {
       outgoing = [];
     },
     untouchedBytes: () => longestRun(chip.data, paint),
-    addressOf: (name) => addressOf(committed('lastspin-avr.symbols'), name),
+    addressOf: (name) => addressOf(firmwareFile('lastspin-avr.symbols'), name),
   };
   chip.setPin('D', 2, true);
   board.restart('powerOn', { ram });

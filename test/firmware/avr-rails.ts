@@ -234,7 +234,8 @@ export function createIna226(rail: Rail, now: () => number): Sensor {
  * shorted. */
 export function thermistorVolts(celsius: number | 'open' | 'shorted'): number {
   if (celsius === 'open') return 5;
-  if (celsius === 'shorted') return 0;
+  // Wires have some resistance.
+  if (celsius === 'shorted') return 0.03;
   const ohms = 10_000 * Math.exp(3950 * (1 / (celsius + 273.15) - 1 / 298.15));
   return (5 * ohms) / (ohms + 10_000);
 }
