@@ -88,14 +88,24 @@ static const struct lastspin_record *record_after(uint8_t cause) {
   return is_warm && kept.current < 2 ? &kept.records[kept.current] : NULL;
 }
 
-/* Power-ons are counted in EEPROM, which takes 100,000 of them. The multiplier (2^32 over the golden
- * ratio) sets neighbours apart, so that restarts, which count from there, stay apart too. */
-static uint32_t cold_boot_id(void) {
-  static uint32_t EEMEM power_ons;
-  /* An empty EEPROM reads as all ones. */
-  const uint32_t count = eeprom_read_dword(&power_ons) + 2;
-  eeprom_update_dword(&power_ons, count);
-  return count * 2654435769UL;
+/* Differs at every start that no record tells apart. Starts without power before are counted in EEPROM,
+ * which takes 100,000 of them; the multiplier (2^32 over the golden ratio) sets them far apart, so that
+ * restarts, which count on from there, stay apart too. After a restart whose record is broken, what is
+ * broken in it makes the difference, since the EEPROM takes longer to write than the rails may (P-1). */
+static uint32_t first_boot_id(bool is_cold) {
+  static uint32_t EEMEM starts;
+  uint32_t count = eeprom_read_dword(&starts);
+  if (is_cold) {
+    /* An empty EEPROM reads as all ones. */
+    count += 2;
+    eeprom_update_dword(&starts, count);
+    return count * 2654435769UL;
+  }
+  uint32_t noise = 1;
+  for (uint8_t at = 0; at < sizeof kept.records; at++) {
+    noise = noise * 31 + ((const uint8_t *)kept.records)[at];
+  }
+  return count * 2654435769UL ^ noise;
 }
 
 /* ---- Time --------------------------------------------------------------------------------------- */
@@ -214,6 +224,8 @@ static void sleep_until_something(uint32_t seen_ms) {
   while (!serial_has() && !sensors_have() && elapsed_ms == seen_ms) {
     sei();
     sleep_cpu();
+    /* simavr takes what waits one instruction later than silicon does: never, if that were `cli`. */
+    __asm__ volatile("nop");
     cli();
   }
   sei();
@@ -225,9 +237,10 @@ int main(void) {
   clock_start();
   sensors_start();
   start_pins();
+  /* What a gate's capacitor held through a brown-out ends first of all. */
+  if (saved == NULL) lastspin_port_set_rails(0);
+  settings.boot_id = first_boot_id(saved == NULL);
   lastspin_init(&device, &settings, cause, saved, 0);
-  /* No record told it. Asked for only now, since the EEPROM takes longer than the rails may (P-1). */
-  if (device.boot_id == 0) device.boot_id = cold_boot_id();
   serial_start();
   /* Idle: everything but the processor goes on. */
   SMCR = _BV(SE);
