@@ -151,7 +151,7 @@ function numbers(): string[] {
 }
 
 /** `firmware/core/messages.h`: all numbers, and every body as a struct with its codec. */
-export function messagesHeader(): string {
+function messagesHeader(): string {
   const bodies = [
     ...Object.entries(commands).flatMap(([name, { request, response }]) => [
       ...body(`${snake(name)}_request`, request.fields),
@@ -183,7 +183,7 @@ function row(input: PowerInput): string {
 }
 
 /** `firmware/core/power-table.h`: the power state table of P-2. */
-export function powerTableHeader(): string {
+function powerTableHeader(): string {
   const cells = new Set(powerInputs.flatMap((input) => states.map((s) => powerCell(s, input))));
   const others = [...cells].filter((cell) => !(cell in powerStates)).sort();
   // A cell that is a state has its number, so that entering it needs no translation.
@@ -212,4 +212,101 @@ export function powerTableHeader(): string {
     '#endif',
     '',
   ].join('\n');
+}
+
+/** One letter for each field, as the fuzzers' maker of messages reads them. */
+const letters: Readonly<Record<string, string>> = {
+  u8: '1',
+  u16: '2',
+  i16: 'i',
+  u32: '4',
+  u64: '8',
+  bytes: 'b',
+  text: 'b',
+};
+
+/** A body that may be in a message, for the comparison of both decoders. */
+export interface JudgedBody {
+  /** With `responseBit` for a response. */
+  readonly code: number;
+  readonly name: string;
+  readonly fields: Fields;
+  /** Letters of its fields in wire order. */
+  readonly letters: string;
+}
+
+/** Every body there is, in the order that both judges know. */
+export function judgedBodies(): JudgedBody[] {
+  const judged = (code: number, name: string, fields: Fields) => ({
+    code,
+    name: snake(name),
+    fields,
+    letters: Object.values(fields)
+      .map(({ type }) => letters[type])
+      .join(''),
+  });
+  return [
+    ...Object.entries(commands).flatMap(([name, { code, request, response }]) => [
+      judged(code, `${snake(name)}_request`, request.fields),
+      judged(code | responseBit, `${snake(name)}_response`, response.fields),
+    ]),
+    ...Object.entries(events).map(([name, event]) => judged(event.code, name, event.body.fields)),
+  ];
+}
+
+/** How C takes one body, notes its values, and puts it again. */
+function judge({ name, fields }: JudgedBody): string[] {
+  const all = typed(fields);
+  if (all.length === 0) return [];
+  return [
+    `static bool judge_${name}(struct lastspin_cursor *from, struct lastspin_writer *to) {`,
+    `  struct lastspin_${name} value;`,
+    `  if (!lastspin_take_${name}(from, &value)) return false;`,
+    ...all.map((field) => `  note_${field.type}(value.${field.name});`),
+    `  return lastspin_put_${name}(to, &value);`,
+    '}',
+    '',
+  ];
+}
+
+/** `firmware/fuzz/bodies.h`: every body for the judge and the fuzzer. */
+function bodiesHeader(): string {
+  const bodies = judgedBodies();
+  const rows = bodies.map(({ code, name, fields, letters: types }) => {
+    const judging = Object.keys(fields).length > 0 ? `judge_${name}` : 'judge_nothing';
+    return `    {0x${code.toString(16)}, "${types}", ${judging}},`;
+  });
+  return [
+    doNotEdit,
+    '#ifndef LASTSPIN_BODIES_H',
+    '#define LASTSPIN_BODIES_H',
+    '',
+    ...bodies.flatMap(judge),
+    'static bool judge_nothing(struct lastspin_cursor *from, struct lastspin_writer *to) {',
+    '  return !from->failed && !to->failed;',
+    '}',
+    '',
+    'struct body {',
+    '  uint8_t code;',
+    '  const char *letters;',
+    '  bool (*judge)(struct lastspin_cursor *from, struct lastspin_writer *to);',
+    '};',
+    '',
+    'static const struct body bodies[] = {',
+    ...rows,
+    '};',
+    `#define BODIES ${bodies.length}`,
+    '',
+    '#endif',
+    '',
+  ].join('\n');
+}
+
+/** All generated files: path below `firmware/` to text. */
+export function headers(): Readonly<Record<string, string>> {
+  return {
+    'core/messages.h': messagesHeader(),
+    'core/power-table.h': powerTableHeader(),
+    'fuzz/bodies.h': bodiesHeader(),
+  };
 }

@@ -101,7 +101,8 @@ export function callNow<Req, Res>(
     };
     const onAbort = () => fail(signal?.reason);
     const onReply = (body: Reader) => {
-      const reply = decodeReply(body, command.response);
+      // What it brings may be kept; the message itself is gone after this call.
+      const reply = decodeReply(copyOf(body), command.response);
       finish();
       if (reply.reply === 'ok') resolve(reply.value);
       else reject(refusalOf(state.name, command.name, reply));
@@ -127,6 +128,11 @@ export function callNow<Req, Res>(
     signal?.addEventListener('abort', onAbort, { once: true });
     transmit(1);
   });
+}
+
+function copyOf({ view, offset }: Reader): Reader {
+  const body = view.buffer.slice(view.byteOffset + offset, view.byteOffset + view.byteLength);
+  return { view: new DataView(body), offset: 0 };
 }
 
 function refusalOf(name: string, command: string, reply: Exclude<Reply<unknown>, { reply: 'ok' }>) {

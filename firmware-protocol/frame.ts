@@ -24,13 +24,46 @@ export function encodedBytesMax(messageBytes: number): number {
   return stuffed + Math.floor(stuffed / runBytesMax) + 2;
 }
 
-/** The frame that carries `message` (1 byte or more), terminating zero included (F-1 to F-4). */
-export function encodeFrame(message: Uint8Array): Uint8Array {
-  const plain = new Uint8Array(message.length + crcBytes);
+/** The frame that carries `message` (1 byte or more), terminating zero included (F-1 to F-4); in `into`
+ * where that is given and large enough. */
+export function encodeFrame(message: Uint8Array, into?: Buffer): Uint8Array {
+  const plain = plainRoom(message.length + crcBytes);
   plain.set(message);
-  new DataView(plain.buffer).setUint32(message.length, crc32(message), true);
+  plain.writeUInt32LE(crc32(message), message.length);
+  const bytes = encodedBytesMax(message.length);
+  const frame = into && into.length >= bytes ? into : room(bytes);
+  const end = isDense(plain) ? stuffBytes(plain, frame) : stuffSegments(plain, frame);
+  frame[end] = 0;
+  return frame.subarray(0, end + 1);
+}
 
-  const frame = new Uint8Array(encodedBytesMax(message.length));
+/** Memory that is not shared, and where it is much not cleared either: all of it is written. */
+function room(bytes: number): Buffer {
+  return bytes < roomClearedMax ? Buffer.alloc(bytes) : Buffer.allocUnsafeSlow(bytes);
+}
+const roomClearedMax = 4096;
+
+let plainScratch = Buffer.alloc(0);
+
+/** Room for a message and its CRC while it is being stuffed. */
+function plainRoom(bytes: number): Buffer {
+  if (plainScratch.length < bytes) plainScratch = Buffer.allocUnsafeSlow(bytes);
+  return plainScratch.subarray(0, bytes);
+}
+
+const samplesMax = 64;
+const denseSamples = 8;
+
+/** Whether so many bytes are zero that runs are short: judged by a few of them. */
+function isDense(plain: Uint8Array): boolean {
+  const step = Math.ceil(plain.length / samplesMax);
+  let zeros = 0;
+  for (let at = 0; at < plain.length; at += step) if (plain[at] === 0) zeros++;
+  return zeros >= denseSamples;
+}
+
+/** Stuffs byte by byte. Returns where the frame ends. */
+function stuffBytes(plain: Uint8Array, frame: Uint8Array): number {
   let codeAt = 0;
   let writeAt = 1;
   for (let readAt = 0; readAt < plain.length; readAt++) {
@@ -44,32 +77,101 @@ export function encodeFrame(message: Uint8Array): Uint8Array {
     }
   }
   frame[codeAt] = writeAt - codeAt;
-  frame[writeAt++] = 0;
-  return frame.subarray(0, writeAt);
+  return writeAt;
 }
 
-/** The message in a frame without its terminating zero, in memory of its own; or why there is
- * none. */
-export function decodeFrame(stuffed: Uint8Array): Uint8Array | DiscardReason {
-  // Each run loses its code byte, so this never falls short.
-  const plain = new Uint8Array(stuffed.length);
-  let plainBytes = 0;
-  let readAt = 0;
-  while (readAt < stuffed.length) {
-    const code = stuffed[readAt]!;
-    const runEnd = readAt + code;
-    if (code === 0 || runEnd > stuffed.length) return 'badCobs';
-    for (readAt++; readAt < runEnd; readAt++) {
-      const byte = stuffed[readAt]!;
-      if (byte === 0) return 'badCobs';
-      plain[plainBytes++] = byte;
+/** Where the codes of a segment go; kept, so that a frame costs no memory for it. */
+const codePlaces: number[] = [];
+
+/** The same by segments, three times as fast where zeros are few: every zero becomes the code of the run
+ * behind it in its own place, so that bytes only move where a full run needs a code of its own. Returns
+ * where the frame ends. */
+function stuffSegments(plain: Buffer, frame: Buffer): number {
+  let segmentFrom = 0;
+  let runFrom = 0;
+  /** Where the segment goes; its first code stands before it. */
+  let writeAt = 1;
+  let zeroAt = nextZero(plain, 0);
+  codePlaces.length = 0;
+  const endSegment = (end: number) => {
+    frame.set(plain.subarray(segmentFrom, end), writeAt);
+    let codeAt = writeAt - 1;
+    for (const place of codePlaces) {
+      frame[codeAt] = place - codeAt;
+      codeAt = place;
     }
-    if (code <= runBytesMax && runEnd < stuffed.length) plain[plainBytes++] = 0;
+    writeAt += end - segmentFrom;
+    frame[codeAt] = writeAt - codeAt;
+    codePlaces.length = 0;
+  };
+  for (;;) {
+    if (zeroAt - runFrom >= runBytesMax && runFrom + runBytesMax < plain.length) {
+      runFrom += runBytesMax;
+      endSegment(runFrom);
+      segmentFrom = runFrom;
+      writeAt++;
+    } else if (zeroAt < plain.length) {
+      codePlaces.push(writeAt + zeroAt - segmentFrom);
+      runFrom = zeroAt + 1;
+      zeroAt = nextZero(plain, runFrom);
+    } else {
+      endSegment(plain.length);
+      return writeAt;
+    }
   }
+}
+
+/** A zero that is not near is found faster by the system. */
+const nearBytes = 24;
+
+/** Where the next zero stands, or the length where there is none. */
+function nextZero(plain: Buffer, from: number): number {
+  const nearEnd = Math.min(plain.length, from + nearBytes);
+  for (let at = from; at < nearEnd; at++) if (plain[at] === 0) return at;
+  const at = nearEnd < plain.length ? plain.indexOf(0, nearEnd) : -1;
+  return at === -1 ? plain.length : at;
+}
+
+/** The message in a frame without its terminating zero, or why there is none; in `into` where that is
+ * given and large enough, else in memory of its own. */
+export function decodeFrame(stuffed: Uint8Array, into?: Buffer): Uint8Array | DiscardReason {
+  if (stuffed.length === 0 || stuffed.indexOf(0) !== -1) return 'badCobs';
+  const plain =
+    into && into.length >= stuffed.length ? into.subarray(0, stuffed.length) : room(stuffed.length);
+  plain.set(stuffed);
+  const plainBytes = unstuff(plain);
+  if (plainBytes === undefined) return 'badCobs';
   if (plainBytes < decodedBytesMin) return 'tooShort';
-  const message = plain.subarray(0, plainBytes - crcBytes);
-  const crc = new DataView(plain.buffer).getUint32(message.length, true);
-  return crc32(message) === crc ? message : 'badCrc';
+  const messageBytes = plainBytes - crcBytes;
+  const message = new Uint8Array(plain.buffer, plain.byteOffset, messageBytes);
+  return crc32(message) === plain.readUInt32LE(messageBytes) ? message : 'badCrc';
+}
+
+/** Unstuffs in place: a code becomes the zero that it stands for, and bytes only move where a full run
+ * had a code of its own. Returns the length, or undefined where a run reaches beyond the end. */
+function unstuff(bytes: Buffer): number | undefined {
+  let codeAt = 0;
+  let code = bytes[0]!;
+  let segmentFrom = 1;
+  let plainBytes = 0;
+  const keep = (end: number) => {
+    bytes.copyWithin(plainBytes, segmentFrom, end);
+    plainBytes += end - segmentFrom;
+  };
+  for (let next = code; next < bytes.length; next = codeAt + code) {
+    const isFull = code > runBytesMax;
+    codeAt = next;
+    code = bytes[next]!;
+    if (isFull) {
+      keep(next);
+      segmentFrom = next + 1;
+    } else {
+      bytes[next] = 0;
+    }
+  }
+  if (codeAt + code > bytes.length) return undefined;
+  keep(bytes.length);
+  return plainBytes;
 }
 
 /** Cuts a byte stream at its zeros and lets only frames pass that are no longer than agreed. The
@@ -117,9 +219,12 @@ export function createFrameLimiter(options: {
   return {
     push(bytes) {
       let from = 0;
-      for (let zero = bytes.indexOf(0); zero !== -1; zero = bytes.indexOf(0, from)) {
+      // Zeros between frames are passed by without a look at each (F-5).
+      if (heldBytes === 0 && !skipping) while (bytes[from] === 0) from++;
+      for (let zero = bytes.indexOf(0, from); zero !== -1; zero = bytes.indexOf(0, from)) {
         finish(bytes.subarray(from, zero));
         from = zero + 1;
+        while (bytes[from] === 0) from++;
       }
       if (from < bytes.length) keep(bytes.subarray(from));
     },
@@ -128,18 +233,22 @@ export function createFrameLimiter(options: {
 
 /** Turns a byte stream into messages. Linear in its input whatever the bytes and their splitting,
  * bounded by `frameBytesMax` (longest message in bytes), never throws; what is not a good frame is
- * counted in `discarded` and dropped up to the next zero (F-5 to F-7). */
+ * counted in `discarded` and dropped up to the next zero (F-5 to F-7). A message is valid during the call
+ * of `onMessage` only. */
 export function createFrameDecoder(options: {
   readonly frameBytesMax: number;
   readonly onMessage: (message: Uint8Array) => void;
   readonly discarded: DiscardCounts;
 }): { push(bytes: Uint8Array): void } {
   const { onMessage, discarded } = options;
+  const scratch = Buffer.allocUnsafeSlow(encodedBytesMax(options.frameBytesMax));
   return createFrameLimiter({
     frameBytesMax: options.frameBytesMax,
     discarded,
     onFrame(stuffed) {
-      const message = decodeFrame(stuffed);
+      // Short ones, which are kept now and then, get memory of their own.
+      const isLong = stuffed.length >= roomClearedMax;
+      const message = decodeFrame(stuffed, isLong ? scratch : undefined);
       if (typeof message === 'string') discarded[message]++;
       else onMessage(message);
     },

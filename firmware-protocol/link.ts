@@ -1,12 +1,10 @@
 /** Whole messages over a byte stream. */
 import { Socket } from 'node:net';
-import { type Duplex, Transform } from 'node:stream';
-import { DelimiterParser } from '@serialport/parser-delimiter';
+import type { Duplex } from 'node:stream';
 import {
-  createFrameLimiter,
-  type DiscardCounts,
+  createFrameDecoder,
   type DiscardReason,
-  decodeFrame,
+  encodedBytesMax,
   encodeFrame,
   noDiscards,
 } from './frame.js';
@@ -16,12 +14,13 @@ import {
 export interface Link {
   /** What the other end is called in messages: `serial:/dev/ttyACM0`. */
   readonly name?: string;
-  /** Queues one message. Never throws: a link that cannot send closes. */
+  /** Queues one message, of which it takes a copy. Never throws: a link that cannot send closes. */
   send(message: Uint8Array): void;
-  /** Resolves when what was sent has left, so that a sender can keep its queue short; also when the
-   * link closes. */
+  /** Resolves when what was sent before the call has left, so that a sender can keep its queue short; also
+   * when the link closes. */
   drained(): Promise<void>;
-  /** Sets the one receiver. Messages that come before there is one wait. */
+  /** Sets the one receiver. Messages that come before there is one wait. A message is valid during the call
+   * only. */
   onMessage(handler: (message: Uint8Array) => void): void;
   /** Called once when the link ends; `error` is absent after an orderly `close`. */
   onClose(handler: (error?: Error) => void): void;
@@ -38,27 +37,6 @@ export const frameBytesMaxDefault = 32_768;
 /** A peer that leaves this much unread for its own requests or answers has stopped reading. */
 const sendQueueBytesMax = 8 * 1024 * 1024;
 
-const delimiter = Uint8Array.of(0);
-
-/** Hands on whole frames only. `DelimiterParser` alone neither has a limit nor is linear: it
- * joins and scans all it holds again for every piece of an unfinished frame. Behind this it never
- * holds one. */
-function limitingTransform(frameBytesMax: number, discarded: DiscardCounts): Transform {
-  const limiter = createFrameLimiter({
-    frameBytesMax,
-    discarded,
-    // The frame is a view that does not outlive the call; `concat` copies.
-    onFrame: (stuffed) => transform.push(Buffer.concat([stuffed, delimiter])),
-  });
-  const transform: Transform = new Transform({
-    transform(bytes: Buffer, _encoding, done) {
-      limiter.push(bytes);
-      done();
-    },
-  });
-  return transform;
-}
-
 export interface FramedLinkOptions {
   readonly name?: string;
   /** Longest message taken, in bytes; `frameBytesMaxDefault` unless told. */
@@ -68,7 +46,8 @@ export interface FramedLinkOptions {
 }
 
 interface Outbox {
-  write(bytes: Uint8Array): void;
+  /** `onLeft`: the bytes are not needed any more. */
+  write(bytes: Uint8Array, onLeft?: () => void): void;
   drained(): Promise<void>;
   /** Nothing is written any more, and nobody waits. */
   close(): void;
@@ -76,30 +55,32 @@ interface Outbox {
 
 /** Writes to a stream and knows when all has left. `onStuck`: the peer does not read. */
 function createOutbox(duplex: Duplex, onStuck: () => void): Outbox {
-  const waiters: (() => void)[] = [];
-  let unsent = 0;
+  const waiters: { readonly until: number; readonly resolve: () => void }[] = [];
+  let sent = 0;
+  let left = 0;
   let closed = false;
 
   function release(): void {
-    for (const resolve of waiters.splice(0)) resolve();
+    while (waiters[0] && (closed || waiters[0].until <= left)) waiters.shift()!.resolve();
   }
 
   return {
-    write(bytes) {
+    write(bytes, onLeft) {
       if (closed) return;
       if (duplex.writableLength > sendQueueBytesMax) {
         onStuck();
         return;
       }
-      unsent++;
+      sent++;
       duplex.write(bytes, () => {
-        unsent--;
-        if (unsent === 0) release();
+        left++;
+        onLeft?.();
+        release();
       });
     },
     drained() {
-      if (closed || unsent === 0) return Promise.resolve();
-      return new Promise((resolve) => waiters.push(resolve));
+      if (closed || left === sent) return Promise.resolve();
+      return new Promise((resolve) => waiters.push({ until: sent, resolve }));
     },
     close() {
       closed = true;
@@ -108,13 +89,25 @@ function createOutbox(duplex: Duplex, onStuck: () => void): Outbox {
   };
 }
 
+const longBytes = 4096;
+const sparesMax = 4;
+
+function frameRoom(message: Uint8Array): Buffer {
+  return Buffer.allocUnsafeSlow(encodedBytesMax(message.length));
+}
+
 /** A link over a duplex byte stream: a serial port, a socket, a pipe. */
 export function framedLink(duplex: Duplex, options: FramedLinkOptions = {}): Link {
   const discarded = noDiscards();
-  const limiter = limitingTransform(options.frameBytesMax ?? frameBytesMaxDefault, discarded);
-  // Object mode keeps frames apart whatever the state of the stream.
-  const parser = new DelimiterParser({ delimiter: [0], readableObjectMode: true });
+  const decoder = createFrameDecoder({
+    frameBytesMax: options.frameBytesMax ?? frameBytesMaxDefault,
+    discarded,
+    onMessage: (message) => {
+      if (!ended) receive?.(message);
+    },
+  });
   const outbox = createOutbox(duplex, () => finish(new Error('the other end stopped reading')));
+  const spares: Buffer[] = [];
   const closeHandlers: ((error?: Error) => void)[] = [];
   let receive: ((message: Uint8Array) => void) | undefined;
   let ended: { readonly error?: Error } | undefined;
@@ -123,18 +116,11 @@ export function framedLink(duplex: Duplex, options: FramedLinkOptions = {}): Lin
   function finish(error?: Error): void {
     if (ended) return;
     ended = error ? { error } : {};
-    duplex.unpipe(limiter);
+    duplex.off('data', decoder.push);
     if (options.close) options.close();
     else duplex.destroy();
     outbox.close();
     for (const handler of closeHandlers) handler(error);
-  }
-
-  function take(stuffed: Buffer): void {
-    if (ended || stuffed.length === 0) return;
-    const message = decodeFrame(stuffed);
-    if (typeof message === 'string') discarded[message]++;
-    else receive?.(message);
   }
 
   // A small request behind a small answer would wait for the peer's delayed acknowledgement.
@@ -144,18 +130,23 @@ export function framedLink(duplex: Duplex, options: FramedLinkOptions = {}): Lin
   duplex.on('close', (error?: unknown) =>
     finish(error instanceof Error ? error : new Error('closed')),
   );
-  duplex.pipe(limiter).pipe(parser);
   // F-8: what noise left in the other end's receiver ends here, and not in our first frame.
-  outbox.write(delimiter);
+  outbox.write(Uint8Array.of(0));
 
   return {
     ...(options.name !== undefined && { name: options.name }),
     discarded,
-    send: (message) => outbox.write(encodeFrame(message)),
+    send(message) {
+      // Long frames take turns in the same memory: fresh memory costs more than stuffing.
+      const into = message.length < longBytes ? undefined : (spares.pop() ?? frameRoom(message));
+      outbox.write(encodeFrame(message, into), () => {
+        if (into && spares.length < sparesMax) spares.push(into);
+      });
+    },
     drained: () => outbox.drained(),
     onMessage(handler) {
-      // The parser flows from the first receiver on; until then back pressure holds the bytes.
-      if (!receive) parser.on('data', take);
+      // The stream flows from the first receiver on; until then back pressure holds the bytes.
+      if (!receive) duplex.on('data', decoder.push);
       receive = handler;
     },
     onClose(handler) {

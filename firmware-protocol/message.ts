@@ -14,8 +14,19 @@ export interface Header {
 /** A message of `code` with `id` whose body is `value`. Throws RangeError on a value that does
  * not fit its field. */
 export function encodeMessage<T>(code: number, id: number, body: Codec<T>, value: T): Uint8Array {
-  const message = new Uint8Array(headerBytes + body.size(value));
-  const view = new DataView(message.buffer);
+  return encodeMessageInto(new Uint8Array(headerBytes + body.size(value)), code, id, body, value);
+}
+
+/** `encodeMessage` at the front of `room`; gives that part. Throws RangeError where it does not fit. */
+export function encodeMessageInto<T>(
+  room: Uint8Array,
+  code: number,
+  id: number,
+  body: Codec<T>,
+  value: T,
+): Uint8Array {
+  const message = room.subarray(0, headerBytes + body.size(value));
+  const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
   body.write(view, u32.write(view, u8.write(view, 0, code), id), value);
   return message;
 }

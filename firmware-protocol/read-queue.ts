@@ -5,7 +5,14 @@ import { bytesMax } from './codec.js';
 import { commands, events, faultBits, readOutcomes, stopBits } from './commands.js';
 import { type DeviceReadResult, type ImagerDevice, ReplyError } from './device.js';
 import type { Link } from './link.js';
-import { encodeMessage, encodeOk, encodeRefusal, headerBytes, toUnsigned } from './message.js';
+import {
+  encodeMessage,
+  encodeMessageInto,
+  encodeOk,
+  encodeRefusal,
+  headerBytes,
+  toUnsigned,
+} from './message.js';
 
 type CodecValue<C> = C extends { read(reader: never): infer T } ? T : never;
 export type WireRead = CodecValue<typeof commands.read.request>;
@@ -141,6 +148,8 @@ interface Queue extends QueueOptions {
   link: Link | undefined;
   retired: boolean;
   gapSaid: { readonly idNext: number; readonly atMs: number };
+  /** In which each piece is put together. */
+  readonly pieceRoom: Uint8Array;
   /** Resolved and emptied at every change that the two loops below may wait for. */
   readonly changeWaiters: Set<() => void>;
 }
@@ -245,6 +254,8 @@ async function sendPieces(
 ): Promise<boolean> {
   const { data } = held;
   const pieceBytes = Math.min(queue.frameBytesMax - pieceHeaderBytes, bytesMax);
+  // One piece waits behind the one that leaves: the line does not idle, and a status does not wait long.
+  let lastLeft = Promise.resolve();
   for (let offset = from; offset < end; ) {
     const piece = nextPiece(held, { offset, end, pieceBytes });
     if (piece.isFill) {
@@ -252,10 +263,13 @@ async function sendPieces(
       to.send(encodeMessage(events.fill.code, id, events.fill.body, fill));
     } else {
       const bytes = data.subarray(offset, offset + piece.length);
-      to.send(encodeMessage(events.data.code, id, events.data.body, { offset, bytes }));
+      const { code, body } = events.data;
+      to.send(encodeMessageInto(queue.pieceRoom, code, id, body, { offset, bytes }));
     }
     offset += piece.length;
-    await to.drained();
+    const left = to.drained();
+    await lastLeft;
+    lastLeft = left;
     if (to !== queue.link) return false;
   }
   return true;
@@ -365,6 +379,7 @@ export function createReadQueue(options: QueueOptions): ReadQueue {
     link: undefined,
     retired: false,
     gapSaid: { idNext: -1, atMs: 0 },
+    pieceRoom: new Uint8Array(options.frameBytesMax),
     changeWaiters: new Set(),
   };
   void performAll(queue);

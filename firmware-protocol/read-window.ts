@@ -269,7 +269,8 @@ function onPiece(
     return;
   }
   if (bytesIn(covered) > bytesIn(read.covered)) window.progress++;
-  read.data ??= new Uint8Array(read.bytes);
+  // Not cleared: what is handed out has all come.
+  read.data ??= Buffer.allocUnsafeSlow(read.bytes);
   put(read.data);
   read.covered = covered;
   finishIfWhole(window, read);
@@ -279,7 +280,7 @@ function onPiece(
 function finishIfWhole(window: Window, read: PendingRead): void {
   const { response } = read;
   if (!response || firstMissing(read.covered, response.dataBytes)) return;
-  const data = (read.data ?? new Uint8Array()).subarray(0, response.dataBytes);
+  const data = new Uint8Array(read.data?.buffer ?? new ArrayBuffer(0), 0, response.dataBytes);
   if (crc32(data) === response.dataCrc) {
     read.settled = () => read.resolve(resultOf(response, data));
     settle(window);

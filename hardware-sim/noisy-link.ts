@@ -267,7 +267,7 @@ export function pacedLink(link: Link, clock: Clock, bytesPerSecond: number): Lin
     ...link,
     discarded: link.discarded,
     send(message) {
-      waiting.push(message);
+      waiting.push(message.slice());
       if (idle) sendNext();
     },
     async drained() {

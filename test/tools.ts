@@ -8,6 +8,7 @@ const packageOf: Readonly<Record<string, string>> = {
   debugfs: 'e2fsprogs',
   mkfifo: 'coreutils',
   'avr-gcc': 'gcc-avr avr-libc',
+  cc: 'gcc',
 };
 
 /** For `test.skipIf(...)`: true where `tool` is not installed, and says so. Under

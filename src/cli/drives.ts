@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { createResponder } from '../../firmware-protocol/responder.js';
 import { createSimulatedDrive } from '../../hardware-sim/drive.js';
@@ -11,10 +11,9 @@ import type { Drive } from '../drive/drive.js';
 import { openFileDrive } from '../drive/file.js';
 import { type ImagerDrive, openImager } from '../drive/imager.js';
 import { openLink } from '../drive/links.js';
-import { isLastspinError, LastspinError } from '../errors.js';
+import { LastspinError } from '../errors.js';
 import { type Guard, guardSilence } from '../job/kind.js';
-import { execPower } from '../power/exec.js';
-import { type DriveKind, troublePolicies } from '../power/policy.js';
+import type { DriveKind } from '../power/policy.js';
 import type { Power } from '../power/power.js';
 
 /** A drive that was opened by its name on the command line. */
@@ -135,51 +134,4 @@ function kindOfPath(path: string): DriveKind {
  * run is taken for ours. */
 export function newSession(): number {
   return randomInt(1, 2 ** 32);
-}
-
-/** Opens DRIVE as `openDrive` does. Where its device is not there, because an earlier run left the power
- * off, a switch named by `--power` that can hold it is switched on first. */
-export async function openPowered(
-  spec: string,
-  powerSpecs: readonly string[],
-  options: OpenOptions,
-): Promise<OpenedDrive> {
-  const clock = realClock();
-  const untilMs = clock.now() + troublePolicies.hdd.readyLimitMs;
-  for (let attempt = 0; ; attempt++) {
-    try {
-      return await openDrive(spec, options);
-    } catch (error) {
-      const holder = powerSpecs
-        .filter((each) => each.startsWith('exec:'))
-        .map((each) => execPower(each.slice('exec:'.length), clock))
-        .find((power) => power.canHold);
-      const isAbsent = !existsSync(spec.replace(/^file:/, ''));
-      if (!isLastspinError(error, 'DRIVE_OPEN_FAILED') || !isAbsent) throw error;
-      if (!holder || clock.now() >= untilMs) throw error;
-      if (attempt === 0) await holder.set(true);
-      await clock.sleep(1000);
-    }
-  }
-}
-
-/** The switches named by `--power`, in order; the imager's own where none is named.
- * Throws USAGE for a switch that this drive or this version does not have. */
-export function openPowers(specs: readonly string[], opened: OpenedDrive): Power[] {
-  if (specs.length === 0) return opened.power ? [opened.power] : [];
-  return specs.flatMap((spec) => {
-    if (spec === 'none') return [];
-    if (spec === 'imager') {
-      if (opened.power) return [opened.power];
-      throw new LastspinError(
-        'USAGE',
-        '--power imager: this drive has no imager that can switch power',
-      );
-    }
-    if (spec.startsWith('exec:')) return [execPower(spec.slice('exec:'.length), opened.clock)];
-    throw new LastspinError(
-      'USAGE',
-      `unknown power switch '${spec}'; known are imager, exec:COMMAND and none`,
-    );
-  });
 }

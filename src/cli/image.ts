@@ -20,9 +20,9 @@ import { loadPreset } from '../preset-files.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, type Progress } from '../show/terminal.js';
 import { type DomainOptions, type Part, readDomain } from './domain.js';
-import { type OpenedDrive, openPowered, openPowers } from './drives.js';
 import { type Interrupt, onInterrupt } from './interrupt.js';
 import { attendKeys } from './keys.js';
+import { openPowered, type PoweredDrive } from './powers.js';
 import { refuseToTouchSource } from './source-guard.js';
 import { terminalOf } from './terminal.js';
 import { version } from './version.js';
@@ -117,15 +117,14 @@ export async function imageDrive(
 
 async function imageOpened(
   spec: string,
-  opened: OpenedDrive,
+  opened: PoweredDrive,
   path: string,
   options: ImageOptions & { readonly part: Part | undefined; readonly headsOf: HeadsOf },
   chosen: Preset | undefined,
   interrupt: Interrupt,
   progress: Progress,
 ): Promise<ImageResult> {
-  const { drive, clock } = opened;
-  const powers = openPowers(options.power, opened);
+  const { drive, clock, powers } = opened;
   const paths = casePaths(path);
   if (opened.path !== undefined) refuseToTouchSource(opened.path, paths);
   const lock = await takeLock(paths.lock);
@@ -141,7 +140,7 @@ async function imageOpened(
       opened: opened.kind,
       identity,
     });
-    if (opened.guard) await guardSilence(opened.guard, kind);
+    for (const guard of opened.guards) await guardSilence(guard, kind);
     const heads = options.headsOf(identity);
     const preset = chosen ?? loadPreset(kindDefaults[kind].preset);
     const rescue = await openCase({
@@ -195,7 +194,6 @@ async function imageOpened(
     }
   } finally {
     await lock.release();
-    for (const power of powers) await power.close();
   }
 }
 

@@ -33,7 +33,12 @@ export async function main(argv: readonly string[]): Promise<number> {
       'serial:/dev/ttyACM0?baud=N, tcp:HOST:PORT, sim:SCENARIO, file:PATH or a path',
     )
     .argument('<IMAGE>', 'the image; IMAGE.map goes beside it as a ddrescue map')
-    .option('--power <POWER>', 'imager, exec:COMMAND or none; repeatable, in order', collect, [])
+    .option(
+      '--power <POWER>',
+      'imager, an imager of its own (serial:, tcp:, usb:, stdio:), exec:COMMAND or none; repeatable, in order',
+      collect,
+      [],
+    )
     .option(
       '--preset <NAME|FILE>',
       'the passes: a bundled preset or a file; by default what suits the kind of drive',

@@ -56,7 +56,8 @@ export async function runJob(
   };
   const job = createJob(parts, state, note, outerSignal);
   const { signal, desk } = job;
-  parts.drive.onNotice?.((text) => note({ kind: 'noticed', text }));
+  for (const source of [parts.drive, ...parts.powers])
+    source.onNotice?.((text) => note({ kind: 'noticed', text }));
   note({ kind: 'started', resumed: parts.resumed, ...parts.names });
   if (parts.heads !== undefined) note({ kind: 'heads-given', heads: parts.heads });
   if (parts.isTrusted) note({ kind: 'noticed', text: 'data is taken as it comes (--trust-data)' });

@@ -8,6 +8,8 @@ export interface Power {
    * ready. Throws POWER_FAILED. */
   cycle(offMs: number, signal?: AbortSignal): Promise<void>;
   set(on: boolean, signal?: AbortSignal): Promise<void>;
+  /** What the switch says unasked, one line each: over-current, a link that dropped. */
+  onNotice?(handler: (notice: string) => void): void;
   close(): Promise<void>;
 }
 

@@ -75,6 +75,13 @@ const mutants = [
     'with its first power',
   ],
   [
+    'the EEPROM before the pins',
+    'avr/main.c',
+    'if (saved == NULL) lastspin_port_set_rails(0);',
+    '',
+    'with its first power',
+  ],
+  [
     'direction first, level then',
     'avr/main.c',
     '  uint8_t gates = 0;',

@@ -51,7 +51,7 @@ static inline uint8_t lastspin_take_u8(struct lastspin_cursor *from) {
 
 static inline uint16_t lastspin_take_u16(struct lastspin_cursor *from) {
   const uint8_t *at = lastspin_take(from, 2);
-  return at ? (uint16_t)(at[0] | (uint16_t)((uint16_t)at[1] << 8)) : 0;
+  return at ? (uint16_t)((unsigned int)at[1] << 8 | at[0]) : 0;
 }
 
 static inline int16_t lastspin_take_i16(struct lastspin_cursor *from) {

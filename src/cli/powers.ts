@@ -1,0 +1,127 @@
+import { existsSync } from 'node:fs';
+import { type Clock, realClock } from '../clock.js';
+import { openImager } from '../drive/imager.js';
+import { openLink } from '../drive/links.js';
+import { isLastspinError, LastspinError } from '../errors.js';
+import type { Guard } from '../job/kind.js';
+import { execPower } from '../power/exec.js';
+import { troublePolicies } from '../power/policy.js';
+import type { Power } from '../power/power.js';
+import { newSession, type OpenedDrive, type OpenOptions, openDrive } from './drives.js';
+
+/** A switch named by `--power`. */
+interface Switch {
+  readonly spec: string;
+  /** Absent for the switch of the drive's own imager, which is not opened by itself. */
+  readonly power?: Power;
+  /** What looks after the drive when this computer falls silent, where the switch can. */
+  readonly guard?: Guard;
+}
+
+/** A drive and its switches. */
+export interface PoweredDrive extends OpenedDrive {
+  /** In the order in which they are tried. */
+  readonly powers: readonly Power[];
+  /** All that look after the drive when this computer falls silent. */
+  readonly guards: readonly Guard[];
+}
+
+const links = ['serial', 'tcp', 'usb', 'stdio'];
+
+/** Opens DRIVE as `openDrive` does, and the switches named by `--power`, in order; the imager's own where none is
+ * named. Where the drive's device is not there, because an earlier run left the power off, a switch that
+ * can hold it is switched on first. Throws what `openDrive` throws, USAGE for a switch that this drive or
+ * this version does not have, and what opening a switch throws. */
+export async function openPowered(
+  spec: string,
+  powerSpecs: readonly string[],
+  options: OpenOptions,
+): Promise<PoweredDrive> {
+  const switches: Switch[] = [];
+  const closeSwitches = async () => {
+    for (const { power } of switches) await power?.close();
+  };
+  try {
+    for (const each of powerSpecs) switches.push(...(await openSwitch(each)));
+    const opened = await openOnceThere(spec, switches, options);
+    const powers = powersOf(switches, powerSpecs, opened);
+    const guards = switches.flatMap(({ guard }) => guard ?? []);
+    return {
+      ...opened,
+      powers,
+      guards: opened.guard ? [opened.guard, ...guards] : guards,
+      async close() {
+        await opened.close();
+        await closeSwitches();
+      },
+    };
+  } catch (error) {
+    await closeSwitches();
+    throw error;
+  }
+}
+
+async function openSwitch(spec: string): Promise<Switch[]> {
+  const clock = realClock();
+  const scheme = /^([a-z]+):/.exec(spec)?.[1];
+  if (spec === 'none') return [];
+  if (spec === 'imager') return [{ spec }];
+  if (scheme === 'exec') return [{ spec, power: execPower(spec.slice('exec:'.length), clock) }];
+  if (scheme !== undefined && links.includes(scheme)) return [await openImagerSwitch(spec, clock)];
+  throw new LastspinError(
+    'USAGE',
+    `unknown power switch '${spec}'; known are imager, serial:, tcp:, usb:, stdio:, exec:COMMAND and none`,
+  );
+}
+
+/** An imager that switches power, beside whatever reads the drive. */
+async function openImagerSwitch(spec: string, clock: Clock): Promise<Switch> {
+  const link = await openLink(spec, clock);
+  const imager = await openImager(link, clock, { session: newSession(), name: spec });
+  if (!imager.power) {
+    await imager.close();
+    throw new LastspinError('USAGE', `--power ${spec}: this imager cannot switch power`);
+  }
+  const power = {
+    ...imager.power,
+    name: spec,
+    onNotice: (handler: (notice: string) => void) => imager.onNotice?.(handler),
+    close: () => imager.close(),
+  };
+  return { spec, power, guard: imager };
+}
+
+async function openOnceThere(
+  spec: string,
+  switches: readonly Switch[],
+  options: OpenOptions,
+): Promise<OpenedDrive> {
+  const clock = realClock();
+  const holder = switches.find(({ power }) => power?.canHold)?.power;
+  const untilMs = clock.now() + troublePolicies.hdd.readyLimitMs;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await openDrive(spec, options);
+    } catch (error) {
+      const isAbsent = !existsSync(spec.replace(/^file:/, ''));
+      if (!isLastspinError(error, 'DRIVE_OPEN_FAILED') || !isAbsent) throw error;
+      if (!holder || clock.now() >= untilMs) throw error;
+      if (attempt === 0) await holder.set(true);
+      await clock.sleep(1000);
+    }
+  }
+}
+
+function powersOf(
+  switches: readonly Switch[],
+  powerSpecs: readonly string[],
+  opened: OpenedDrive,
+): readonly Power[] {
+  if (powerSpecs.length === 0) return opened.power ? [opened.power] : [];
+  return switches.map(({ power }) => {
+    if (power) return power;
+    if (opened.power) return opened.power;
+    const why = 'this drive has no imager that can switch power';
+    throw new LastspinError('USAGE', `--power imager: ${why}`);
+  });
+}
