@@ -2,6 +2,7 @@
  * everything that is asked or happens. Kept by the simulated imager and the agent; a test holds the
  * page against it. */
 import type { PowerState, ReplyCode } from './commands.js';
+import { ReplyError } from './device.js';
 
 /** What is asked of an imager, and what happens to it. */
 export type PowerInput = keyof typeof rows;
@@ -81,6 +82,16 @@ export function powerCell(state: PowerState, input: PowerInput): PowerCell {
 }
 
 /** Whether a cell is a state to enter. */
-export function isPowerState(cell: PowerCell): cell is PowerState {
+function isPowerState(cell: PowerCell): cell is PowerState {
   return (columns as readonly PowerCell[]).includes(cell);
+}
+
+/** The state that an input enters, or undefined where it changes nothing. Throws ReplyError where the
+ * table refuses. */
+export function nextPowerState(state: PowerState, input: PowerInput): PowerState | undefined {
+  const cell = powerCell(state, input);
+  if (cell === 'limit') throw new ReplyError('limit', 'the rails tripped: switch off first');
+  if (cell === 'noDrive') throw new ReplyError('noDrive', `the drive has no power (${state})`);
+  if (cell === 'busy') throw new ReplyError('busy', 'the drive does not answer');
+  return isPowerState(cell) ? cell : undefined;
 }

@@ -1,8 +1,8 @@
 /** The imager's power side: the rail, the readiness of the drive on it, and the state table's
  * inputs. */
 import type { PowerState } from '../firmware-protocol/commands.js';
-import { type DeviceEvent, ReplyError } from '../firmware-protocol/device.js';
-import { isPowerState, type PowerInput, powerCell } from '../firmware-protocol/power-table.js';
+import type { DeviceEvent } from '../firmware-protocol/device.js';
+import { nextPowerState, type PowerInput } from '../firmware-protocol/power-table.js';
 import type { Clock } from '../src/clock.js';
 import type { SimulatedDrive } from './drive.js';
 
@@ -137,13 +137,9 @@ export function currentDefaults({ scenario: { power } }: SimulatedDrive): Curren
 
 /** Moves through the table; true when a state was entered. Throws ReplyError where it refuses. */
 function apply(supply: Supply, input: PowerInput): boolean {
-  const cell = powerCell(supply.state, input);
-  if (cell === 'limit') throw new ReplyError('limit', 'the rails tripped: switch off first');
-  if (cell === 'noDrive') {
-    throw new ReplyError('noDrive', `the drive has no power (${supply.state})`);
-  }
-  if (!isPowerState(cell)) return false;
-  supply.state = cell;
+  const next = nextPowerState(supply.state, input);
+  if (next === undefined) return false;
+  supply.state = next;
   return true;
 }
 

@@ -65,7 +65,7 @@ const ambient: { readonly pattern: RegExp; readonly files: readonly string[] }[]
       'src/head-map-files.ts',
       'src/drive/file.ts',
       'src/drive/file-reader.ts',
-      'src/drive/links.ts',
+      'src/drive/links',
       'hardware-sim/scenario.ts',
       'hardware-sim/media.ts',
       'hardware-sim/plug.ts',

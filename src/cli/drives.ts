@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
+import type { Link } from '../../firmware-protocol/link.js';
 import { createResponder } from '../../firmware-protocol/responder.js';
 import { createSimulatedDrive } from '../../hardware-sim/drive.js';
 import { createSimulatedImager } from '../../hardware-sim/imager.js';
@@ -36,14 +37,17 @@ export interface OpenOptions {
   readonly physicalSectorBytes?: number;
 }
 
-/** Opens DRIVE: `serial:`, `tcp:`, `sim:SCENARIO`, `file:PATH` or a bare path. The first three take
- * `?scale=N`, for a simulated drive that lives N times faster than a real one.
+/** Opens DRIVE: `serial:`, `usb:`, `tcp:`, `stdio:`, `sim:SCENARIO`, `file:PATH` or a bare path. All
+ * but the last two and `stdio:` take `?scale=N`, for a simulated drive that lives N times faster than
+ * a real one.
  * Throws DRIVE_UNKNOWN, DRIVE_OPEN_FAILED, NOT_AN_IMAGER, PROTOCOL_VERSION, SCENARIO_INVALID. */
 export async function openDrive(spec: string, options: OpenOptions = {}): Promise<OpenedDrive> {
   const scheme = /^([a-z-]+):/.exec(spec)?.[1];
   switch (scheme) {
     case 'serial':
+    case 'usb':
     case 'tcp':
+    case 'stdio':
       return openThroughLink(spec);
     case 'sim':
       return openSimulated(spec.slice('sim:'.length));
@@ -54,19 +58,44 @@ export async function openDrive(spec: string, options: OpenOptions = {}): Promis
     default:
       throw new LastspinError(
         'DRIVE_UNKNOWN',
-        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, tcp:, sim:, file: and a bare path`,
+        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, usb:, tcp:, stdio:, sim:, file: and a bare path`,
       );
   }
 }
 
 /** The link keeps real time, whatever time the drive behind it lives in. */
 async function openThroughLink(spec: string): Promise<OpenedDrive> {
-  const { name, scale } = takeScale(spec);
+  // A command may hold any character.
+  const { name, scale } = spec.startsWith('stdio:') ? { name: spec, scale: 1 } : takeScale(spec);
   const clock = realClock();
-  const imager = await openImager(await openLink(name, clock), clock, {
+  const link = await openLink(name, clock);
+  let isGone = false;
+  const watched = (each: Link) => {
+    isGone = false;
+    each.onClose(() => {
+      isGone = true;
+    });
+    return each;
+  };
+  watched(link);
+  const { reopen } = link;
+  const relink = reopen && (async () => watched(await reopen()));
+  const imager = await openImager(link, clock, {
     session: newSession(),
     name,
+    ...(relink && { relink }),
   });
+  const onNotice = imager.onNotice?.bind(imager);
+  imager.onNotice = (handler) => {
+    onNotice?.(handler);
+    link.onNotice((line) => handler(`the imager says: ${line}`));
+  };
+  const park = imager.park.bind(imager);
+  // Whoever ends a job does not wait ten minutes for a plug.
+  imager.park = async (kind) => {
+    if (isGone) throw new LastspinError('LINK_CLOSED', `the link to ${name} is gone`);
+    await park(kind);
+  };
   return openedImager(imager, realClock(scale));
 }
 

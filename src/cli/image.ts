@@ -162,7 +162,9 @@ async function imageOpened(
     rescue.notices.forEach(say);
     const { state } = rescue;
     state.compare.percent = options.compare ?? state.compare.percent;
-    const detector = detectorFor(kind, identity, opened.guard !== undefined, state.mediaRate);
+    // An imager that passes on nothing of the drive's own words reads through an operating system.
+    const isDirect = opened.guard !== undefined && identity.kind !== undefined;
+    const detector = detectorFor(kind, identity, isDirect, state.mediaRate);
     const startedAtMs = clock.now();
     const control = createControl();
     const releaseKeys = takeKeys(control, identity, state, interrupt, progress);

@@ -30,7 +30,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .description('image DRIVE into IMAGE; run again to resume')
     .argument(
       '<DRIVE>',
-      'serial:/dev/ttyACM0?baud=N, tcp:HOST:PORT, sim:SCENARIO, file:PATH or a path',
+      'serial:/dev/ttyACM0?baud=N, usb:VID:PID, tcp:HOST:PORT, stdio:COMMAND, sim:SCENARIO, file:PATH or a path',
     )
     .argument('<IMAGE>', 'the image; IMAGE.map goes beside it as a ddrescue map')
     .option(
@@ -109,10 +109,27 @@ export async function main(argv: readonly string[]): Promise<number> {
     .argument('<SCENARIO>', 'a scenario file, or the name of one that comes with lastspin')
     .option('--pty <PATH>', 'as a serial port: a link to a pseudo-terminal at PATH')
     .option('--tcp <ADDR>', 'on HOST:PORT or PORT; loopback unless a host is given')
+    .option('--usbredir <PATH>', 'as a USB device: the socket of QEMU’s -device usb-redir')
     .option('--scale <N>', 'times faster than life', positive, 1)
     .option('--until-eof', 'end when standard input ends, for whoever started it')
     .action(async (scenario, options) => {
       status = await (await import('./sim.js')).sim(scenario, options);
+    });
+
+  program
+    .command('agent')
+    .description(
+      'be the imager: serve a drive of this computer to a laptop, over a serial port or TCP',
+    )
+    .argument('<DRIVE>', 'file:PATH or a block device; sim:SCENARIO to try')
+    .requiredOption(
+      '--port <PATH>',
+      'a serial device (a USB gadget port: /dev/ttyGS0), tcp:[HOST:]PORT, or - for standard input and output',
+    )
+    .option('--baud <N>', 'of a serial device', whole(12_000_000), 115_200)
+    .option('--power <POWER>', "the drive's switch: exec:COMMAND with {action}")
+    .action(async (drive, options) => {
+      status = await (await import('./agent.js')).agent(drive, options);
     });
 
   const presets = program.command('presets').description('the passes, as files to edit');

@@ -77,7 +77,12 @@ async function openSwitch(spec: string): Promise<Switch[]> {
 /** An imager that switches power, beside whatever reads the drive. */
 async function openImagerSwitch(spec: string, clock: Clock): Promise<Switch> {
   const link = await openLink(spec, clock);
-  const imager = await openImager(link, clock, { session: newSession(), name: spec });
+  const { reopen } = link;
+  const imager = await openImager(link, clock, {
+    session: newSession(),
+    name: spec,
+    ...(reopen && { relink: reopen }),
+  });
   if (!imager.power) {
     await imager.close();
     throw new LastspinError('USAGE', `--power ${spec}: this imager cannot switch power`);

@@ -1,6 +1,7 @@
 import { type Plug, plugIntoPty, plugIntoTcp, type Serve } from '../../hardware-sim/plug.js';
 import { loadScenario } from '../../hardware-sim/scenario.js';
 import { serveSimulator } from '../../hardware-sim/simulator.js';
+import { plugIntoUsbredir } from '../../hardware-sim/usbredir.js';
 import { realClock } from '../clock.js';
 import { LastspinError } from '../errors.js';
 import { newSession } from './drives.js';
@@ -9,11 +10,12 @@ import { onInterrupt } from './interrupt.js';
 export interface SimOptions {
   readonly pty?: string;
   readonly tcp?: string;
+  readonly usbredir?: string;
   readonly scale: number;
   readonly untilEof?: boolean;
 }
 
-/** `lastspin sim SCENARIO --pty PATH | --tcp ADDR`: serves until interrupted. One line on stdout says
+/** `lastspin sim SCENARIO --pty PATH | --tcp ADDR | --usbredir PATH`: serves until interrupted. One line on stdout says
  * where, once it can be opened. */
 export async function sim(scenario: string, options: SimOptions): Promise<number> {
   const { plugInto, prefix } = plugOf(options);
@@ -33,13 +35,17 @@ export async function sim(scenario: string, options: SimOptions): Promise<number
   return 0;
 }
 
-function plugOf({ pty, tcp }: SimOptions): {
-  plugInto: (serve: Serve) => Promise<Plug>;
-  prefix: string;
-} {
-  if (pty !== undefined && tcp === undefined)
-    return { plugInto: (serve) => plugIntoPty(pty, serve), prefix: 'serial:' };
-  if (tcp !== undefined && pty === undefined)
-    return { plugInto: (serve) => plugIntoTcp(tcp, serve), prefix: 'tcp:' };
-  throw new LastspinError('USAGE', 'sim needs one of --pty PATH and --tcp ADDR');
+type PlugInto = (serve: Serve) => Promise<Plug>;
+
+function plugOf({ pty, tcp, usbredir }: SimOptions): { plugInto: PlugInto; prefix: string } {
+  const plugs: { plugInto: PlugInto; prefix: string }[] = [];
+  if (pty !== undefined)
+    plugs.push({ plugInto: (serve) => plugIntoPty(pty, serve), prefix: 'serial:' });
+  if (tcp !== undefined)
+    plugs.push({ plugInto: (serve) => plugIntoTcp(tcp, serve), prefix: 'tcp:' });
+  if (usbredir !== undefined)
+    plugs.push({ plugInto: (serve) => plugIntoUsbredir(usbredir, serve), prefix: 'usb:' });
+  const [plug, ...more] = plugs;
+  if (plug && more.length === 0) return plug;
+  throw new LastspinError('USAGE', 'sim needs one of --pty PATH, --tcp ADDR and --usbredir PATH');
 }

@@ -3,8 +3,9 @@
  * Content alone proves nothing: drives are full of zeros, of 0xFF, of one repeated pattern. So a stretch of
  * such reads is doubted only for how it came:
  * - *faster than media*: on a drive that turns, for longer than its cache can explain. What turns cannot
- *   deliver zeros faster than anything else. A link slower than the media hides that from the laptop's clock;
- *   then the times that the drive took tell, if no cache and no bus is as quick either. Solid-state drives
+ *   deliver zeros faster than anything else. A link slower than the media hides that from the laptop's clock,
+ *   and shows zeros as fast as it likes where they travel as fills; then the times that the drive took tell,
+ *   if no cache and no bus is as quick either. Solid-state drives
  *   answer zeros for trimmed sectors at once, and are not judged by this.
  * - *stale*: reads that follow a failed one and repeat, byte for byte, what other places held, on a drive
  *   that did not repeat itself before.
@@ -50,6 +51,8 @@ const rateFactor = 2.5;
 const rateMax = 620e6;
 /** Bytes a second that no bus of a drive with platters carries: SATA at 6 Gbit/s, 8b/10b encoded. */
 const busRateMax = 600e6;
+/** Times faster by the drive's own clock than by the laptop's: then the link sets the pace. */
+const linkLagFactor = 2;
 /** A failed read casts doubt on so many reads behind it. */
 const staleReads = 16;
 /** So many of them that repeat other places raise the alarm. */
@@ -134,7 +137,9 @@ function createSpeedDetector({
         bestRate = Math.max(bestRate, rate);
         bestDriveRate = Math.max(bestDriveRate, driveRate);
       }
-      const limit = bestRate > 0 ? bestRate * rateFactor : rateMax;
+      // Ordinary data that the drive had ready much sooner waited for the link.
+      const linkLags = bestDriveRate > bestRate * linkLagFactor;
+      const limit = linkLags ? Infinity : bestRate > 0 ? bestRate * rateFactor : rateMax;
       const driveLimit = Math.max(busRateMax, bestDriveRate * rateFactor);
       const why =
         rate > limit

@@ -348,7 +348,10 @@ async function hurry({ parts, flight }: Job, waitMs: number): Promise<void> {
   if (!flight.isBusy()) return;
   if (waitMs > 0) await within(parts, flight.settleAll(), waitMs);
   if (!flight.isBusy()) return;
-  if (parts.drive.capabilities.resets.has('abort')) await parts.drive.reset('abort');
+  if (parts.drive.capabilities.resets.has('abort')) {
+    // Bounded as well: the link to the drive may be gone, and somebody may have asked to end.
+    await within(parts, parts.drive.reset('abort'), drainLimitMs);
+  }
   await within(parts, flight.settleAll(), drainLimitMs);
   if (flight.isBusy()) flight.abandon();
 }

@@ -61,7 +61,8 @@ describe.concurrent('bad input: one clear line, the right exit status, and nothi
   test('a scenario that does not exist', () =>
     complains(['sim', 'no-such-scenario', '--tcp', '0'], 2, /no-such-scenario/));
 
-  test('sim without a plug', () => complains(['sim', 'healthy'], 2, /--pty PATH and --tcp ADDR/));
+  test('sim without a plug', () =>
+    complains(['sim', 'healthy'], 2, /--pty PATH, --tcp ADDR and --usbredir PATH/));
 
   test('an image path in a folder that is not there', async () => {
     const folder = temporaryFolder();

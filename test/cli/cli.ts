@@ -72,6 +72,13 @@ export function run(args: readonly string[], env?: NodeJS.ProcessEnv): Promise<F
   return start(args, env).finished;
 }
 
+/** Starts another program; it ends with the test file at the latest. */
+export function startTool(command: string, args: readonly string[]): ChildProcess {
+  const child = spawn(command, args, { stdio: 'ignore' });
+  processes.add(child);
+  return child;
+}
+
 /** A folder of the test's own, removed in the end. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'lastspin-test-'));

@@ -105,6 +105,18 @@ describe('zeros and patterns on a drive that turns', () => {
     ]);
   });
 
+  test('zeros that a slow link brings at once, as fills, are believed at the pace of the platters', () => {
+    const slowLink = { ...ordinary, megabytesPerSecond: 3, driveMegabytesPerSecond: 150 };
+    const zeros: Piece = {
+      content: 'zeros',
+      reads: 4 * windowReads,
+      megabytesPerSecond: 149,
+      driveMegabytesPerSecond: 150,
+    };
+    expect(feed(true, [slowLink, zeros])).toBeUndefined();
+    expect(feed(true, [slowLink, { ...zeros, driveMegabytesPerSecond: 700 }])).toBeDefined();
+  });
+
   test('the window before is doubted too: the change may lie in it', () => {
     const doubt = feed(true, [
       ordinary,

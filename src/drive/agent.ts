@@ -1,0 +1,377 @@
+/** The device side of the protocol over a drive of this computer: what a small board with a SATA port and a
+ * relay puts behind a responder to be an imager. Deadlines are the drive's own, states those of the power
+ * state table, the answer to silence and the rests those that the simulator keeps too. */
+import { capabilityBits, type PowerState } from '../../firmware-protocol/commands.js';
+import {
+  type DeviceIdentity,
+  type DeviceRead,
+  type DeviceReadResult,
+  type ImagerDevice,
+  ReplyError,
+} from '../../firmware-protocol/device.js';
+import { frameBytesMaxDefault } from '../../firmware-protocol/link.js';
+import { nextPowerState, type PowerInput } from '../../firmware-protocol/power-table.js';
+import { createThrottle, type Throttle } from '../../firmware-protocol/throttle.js';
+import {
+  createWatchdog,
+  type Watchdog,
+  type WatchdogStage,
+  watchdogDefaults,
+} from '../../firmware-protocol/watchdog.js';
+import type { Clock } from '../clock.js';
+import { isLastspinError } from '../errors.js';
+import type { Power } from '../power/power.js';
+import type { Drive, ParkKind, ReadResult, ResetKind } from './drive.js';
+
+export interface AgentOptions {
+  /** Drawn anew for each start. */
+  readonly bootId: number;
+  readonly firmware: string;
+  /** Unreleased data held for the laptop, in bytes. */
+  readonly bufferBytes?: number;
+}
+
+export interface Agent extends ImagerDevice {
+  /** Stops its timers. The power stays as it is. */
+  close(): void;
+}
+
+const bufferBytesDefault = 16 * 1024 * 1024;
+const requestsMax = 32;
+/** How often a drive that comes up is asked whether it is there. */
+const readyPollMs = 250;
+/** A drive that is still busy this long after a deadline is called hung (P-7). */
+const hungAfterMs = 2000;
+/** The off-time of a rail whose state nobody knew: a hard drive's. */
+const unknownOffMs = 10_000;
+/** What Linux makes ENODATA of (sd, `blk_errors`): medium error, unrecovered read error. */
+const senseOfMediumError = { key: 0x03, asc: 0x11, ascq: 0x00 };
+
+interface Parts {
+  readonly drive: Drive;
+  readonly power: Power | undefined;
+  readonly clock: Clock;
+  readonly throttle: Throttle;
+  readonly watchdog: Watchdog;
+  readonly emit: ImagerDevice['onEvent'];
+  readonly bootedAtMs: number;
+  state: PowerState;
+  sectorBytes: number;
+  batch: number;
+  isReading: boolean;
+  powerCycles: number;
+  /** Where a running off-time leads. */
+  wantsOn: boolean;
+  notReadySinceMs: number;
+  /** Counts what was begun on the rail, so that an older switching does not end a newer one. */
+  switching: number;
+  cancelPoll: () => void;
+  cancelHung: () => void;
+  endRest: () => void;
+}
+
+/** An imager made of `drive` and, where there is one, a switch for its power. Takes over neither: whoever
+ * opened them closes them. */
+export function createAgent(
+  drive: Drive,
+  power: Power | undefined,
+  clock: Clock,
+  options: AgentOptions,
+): Agent {
+  const parts: Parts = {
+    drive,
+    power,
+    clock,
+    throttle: createThrottle(),
+    watchdog: createWatchdog(clock, watchdogDefaults, (stage) => stepDown(parts, stage)),
+    emit: (event) => agent.onEvent(event),
+    bootedAtMs: clock.now(),
+    // P-1: nobody kept a record of what the relay was told; from here every way leads through an off-time.
+    state: power ? 'unknown' : 'on-not-ready',
+    sectorBytes: 512,
+    batch: 0,
+    isReading: false,
+    powerCycles: 0,
+    wantsOn: false,
+    notReadySinceMs: clock.now(),
+    switching: 0,
+    cancelPoll: () => {},
+    cancelHung: () => {},
+    endRest: () => {},
+  };
+  const agent: Agent = {
+    firmware: options.firmware,
+    capabilities: capabilitiesOf(drive, power),
+    bootId: options.bootId,
+    bootCause: 'software',
+    frameBytesMax: frameBytesMaxDefault,
+    bufferBytes: options.bufferBytes ?? bufferBytesDefault,
+    requestsMax,
+    commandsMax: 16,
+    readCountMax: Math.max(1, drive.capabilities.readCountMax),
+    identify: () => identify(parts),
+    async read(request) {
+      const result = await read(parts, request);
+      noteOutcome(parts, result.outcome);
+      return result;
+    },
+    abort() {
+      parts.endRest();
+      void drive.reset('abort').catch(() => {});
+    },
+    reset: (kind) => reset(parts, kind),
+    power: (action, offMs, standbyFirst) => switchPower(parts, action, offMs, standbyFirst),
+    park: (kind) => park(parts, kind),
+    throttle: async (limits) => parts.throttle.configure(limits, clock.now()),
+    status: () => ({
+      powerState: parts.state,
+      driveBusy: parts.isReading,
+      uptimeMs: clock.now() - parts.bootedAtMs,
+      powerCycles: parts.powerCycles,
+    }),
+    passthrough: beyondMeans,
+    watchdog: async (stages) => parts.watchdog.configure(stages),
+    limits: beyondMeans,
+    heard: () => parts.watchdog.heard(),
+    onEvent: () => {},
+    close() {
+      parts.cancelPoll();
+      parts.cancelHung();
+      parts.watchdog.close();
+    },
+  };
+  void look(parts);
+  return agent;
+}
+
+async function beyondMeans(): Promise<never> {
+  throw new ReplyError('unsupported', 'this imager cannot do that');
+}
+
+function capabilitiesOf(drive: Drive, power: Power | undefined): number {
+  const { resets, park } = drive.capabilities;
+  const bits = [
+    capabilityBits.identify,
+    capabilityBits.read,
+    capabilityBits.throttle,
+    capabilityBits.watchdog,
+    ...(resets.has('soft') ? [capabilityBits.softReset] : []),
+    ...(resets.has('hard') ? [capabilityBits.hardReset] : []),
+    ...(power?.canHold ? [capabilityBits.power] : []),
+    ...(park ? [capabilityBits.park] : []),
+  ];
+  return bits.reduce((all, bit) => all | bit, 0);
+}
+
+/** Moves through the power state table; true when a state was entered. */
+function apply(parts: Parts, input: PowerInput): boolean {
+  const next = nextPowerState(parts.state, input);
+  if (next === undefined) return false;
+  parts.state = next;
+  return true;
+}
+
+// ---- the drive --------------------------------------------------------------------------------
+
+/** Sees once whether the drive is there, and goes on looking while it is powered and is not. */
+async function look(parts: Parts): Promise<boolean> {
+  const { drive, clock } = parts;
+  const { switching } = parts;
+  parts.cancelPoll();
+  const identity = await drive.identify().catch(() => undefined);
+  if (switching !== parts.switching) return false;
+  if (identity) {
+    parts.sectorBytes = identity.sectorBytes;
+    wasReady(parts);
+    return true;
+  }
+  parts.cancelPoll = clock.after(readyPollMs, () => {
+    if (parts.state === 'on-not-ready' && !parts.isReading) void look(parts);
+  });
+  return false;
+}
+
+function wasReady(parts: Parts): void {
+  parts.cancelHung();
+  // A drive that answers has power, whatever was known of its rail.
+  const isNews = parts.state === 'unknown' || apply(parts, 'drive-ready');
+  if (!isNews) return;
+  parts.state = 'ready';
+  parts.emit({ kind: 'ready', afterMs: parts.clock.now() - parts.notReadySinceMs });
+}
+
+function wasSilent(parts: Parts): void {
+  const { clock, drive } = parts;
+  parts.cancelHung();
+  parts.cancelHung = clock.after(hungAfterMs, async () => {
+    const readiness = await drive.readiness().catch(() => 'not-ready' as const);
+    if (readiness === 'ready' || parts.isReading) return;
+    if (apply(parts, 'drive-silent')) parts.emit({ kind: 'hung' });
+  });
+}
+
+function wasGone(parts: Parts): void {
+  if (apply(parts, 'drive-gone')) parts.emit({ kind: 'gone' });
+  parts.notReadySinceMs = parts.clock.now();
+  if (parts.state === 'on-not-ready') void look(parts);
+}
+
+async function identify(parts: Parts): Promise<DeviceIdentity> {
+  if (parts.state !== 'unknown') nextPowerState(parts.state, 'identify, passthrough');
+  const identity = await parts.drive.identify().catch(() => undefined);
+  if (!identity) throw new ReplyError('noDrive', `the drive does not answer (${parts.state})`);
+  parts.sectorBytes = identity.sectorBytes;
+  wasReady(parts);
+  const { model, serial, firmware, sectorCount, sectorBytes, physicalSectorBytes } = identity;
+  const raw = new Uint8Array();
+  return { model, serial, firmware, sectorCount, sectorBytes, physicalSectorBytes, raw };
+}
+
+const gone: DeviceReadResult = {
+  outcome: 'gone',
+  goodCount: 0,
+  data: new Uint8Array(),
+  elapsedMicros: 0,
+};
+
+async function read(parts: Parts, request: DeviceRead): Promise<DeviceReadResult> {
+  const { drive, clock, throttle } = parts;
+  const { state } = parts;
+  if (state === 'off' || state === 'cooling' || state === 'tripped') return gone;
+  await rest(parts);
+  const startedAtMs = clock.now();
+  parts.isReading = true;
+  try {
+    const { lba, count, timeoutMs, slowMs } = request;
+    const result = await drive.read({
+      extent: { lba, count },
+      timeoutMs,
+      slowMs,
+      stopOn: { fault: false, slow: false, timeout: false },
+      batch: parts.batch++,
+    });
+    throttle.note(result.data.length, startedAtMs);
+    return deviceResultOf(result);
+  } catch (error) {
+    // The path to the drive broke: to the laptop that is a drive that left the bus.
+    if (isLastspinError(error)) return gone;
+    throw error;
+  } finally {
+    parts.isReading = false;
+  }
+}
+
+/** What an answer tells of the drive (P-7). */
+function noteOutcome(parts: Parts, outcome: DeviceReadResult['outcome']): void {
+  if (outcome === 'gone') wasGone(parts);
+  else if (outcome === 'timeout') wasSilent(parts);
+  else wasReady(parts);
+}
+
+/** Waits as `throttle` says: no deadline runs yet. */
+async function rest(parts: Parts): Promise<void> {
+  const { clock, drive, throttle } = parts;
+  const { restMs, delayMs } = throttle.before(clock.now());
+  if (restMs > 0) {
+    parts.emit({ kind: 'resting', restMs });
+    if (drive.capabilities.park) await drive.park('unload').catch(() => {});
+  }
+  if (restMs + delayMs <= 0) return;
+  await new Promise<void>((resolve) => {
+    const cancel = clock.after(restMs + delayMs, resolve);
+    parts.endRest = () => {
+      cancel();
+      resolve();
+    };
+  });
+}
+
+function deviceResultOf(result: ReadResult): DeviceReadResult {
+  const { kind, goodCount, data, elapsedMs, fault } = result;
+  const sense = fault?.sense ?? (fault?.errno === 'ENODATA' ? senseOfMediumError : undefined);
+  return {
+    // An abort ends the wait for a read that had begun (R-7).
+    outcome: kind === 'not-attempted' ? 'timeout' : kind,
+    goodCount,
+    data,
+    elapsedMicros: Math.round(elapsedMs * 1000),
+    ...(fault?.lba !== undefined && { failingLba: fault.lba }),
+    ...(fault?.ata && { ata: fault.ata }),
+    ...(sense && { sense }),
+  };
+}
+
+async function reset(parts: Parts, kind: Exclude<ResetKind, 'abort'>): Promise<void> {
+  apply(parts, 'reset');
+  parts.notReadySinceMs = parts.clock.now();
+  await parts.drive.reset(kind);
+  void look(parts);
+}
+
+async function park(parts: Parts, kind: ParkKind): Promise<void> {
+  nextPowerState(parts.state, 'park');
+  await parts.drive.park(kind);
+}
+
+// ---- power ------------------------------------------------------------------------------------
+
+/** Begins what is asked; the switch itself may take its time (P-3). */
+async function switchPower(
+  parts: Parts,
+  action: 'on' | 'off' | 'cycle',
+  offMs: number,
+  standbyFirst: boolean,
+): Promise<PowerState> {
+  const { drive } = parts;
+  const isAnswering = parts.state === 'ready' && drive.capabilities.park;
+  if (standbyFirst && isAnswering && action !== 'on') await drive.park('standby').catch(() => {});
+  const wasUnknown = parts.state === 'unknown';
+  const wasCooling = parts.state === 'cooling';
+  const entered = apply(parts, `power ${action}`);
+  if (entered || wasCooling) parts.wantsOn = action !== 'off';
+  // P-2: in `cooling`, `on` is remembered; `off` and `cycle` replace what was.
+  if (entered || (wasCooling && action !== 'on')) {
+    void carryOut(parts, wasUnknown ? Math.max(offMs, unknownOffMs) : offMs);
+  }
+  return parts.state;
+}
+
+/** Moves the rail to where the state wants it. The last one asked for wins. */
+async function carryOut(parts: Parts, offMs: number): Promise<void> {
+  const { power, clock } = parts;
+  const mine = ++parts.switching;
+  parts.cancelPoll();
+  parts.cancelHung();
+  try {
+    if (parts.state === 'cooling') {
+      await power?.set(false);
+      await clock.sleep(offMs);
+      if (mine !== parts.switching) return;
+      apply(parts, 'off-time-over');
+      if (parts.wantsOn) apply(parts, 'power on');
+    }
+    if (parts.state !== 'ramping') return;
+    await power?.set(true);
+    if (mine !== parts.switching) return;
+    apply(parts, 'rail-up');
+    parts.powerCycles++;
+    parts.notReadySinceMs = clock.now();
+    void look(parts);
+  } catch {
+    // The switch failed: its rail is where it was, which nobody knows.
+    if (mine === parts.switching) parts.state = 'unknown';
+  }
+}
+
+/** A stage of the answer to a laptop that fell silent (W-1); the responder stops the reads. */
+function stepDown(parts: Parts, stage: WatchdogStage): void {
+  const { drive, power } = parts;
+  const { park } = drive.capabilities;
+  if ((stage === 2 || stage === 3) && !park) return;
+  if (stage === 4 && !power?.canHold) return;
+  if (stage === 2) void drive.park('unload').catch(() => {});
+  if (stage === 3) void drive.park('standby').catch(() => {});
+  if (stage === 4) parts.wantsOn = false;
+  if (stage === 4 && apply(parts, 'silence')) void carryOut(parts, 0);
+  parts.emit({ kind: 'stepped-down', stage });
+}

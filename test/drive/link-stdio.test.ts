@@ -1,0 +1,114 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, expect, test } from 'vitest';
+import { openDrive } from '../../src/cli/drives.js';
+import { realClock } from '../../src/clock.js';
+import { openLink } from '../../src/drive/links.js';
+
+const clock = realClock();
+const imager = `'${process.execPath}' '${join(import.meta.dirname, 'stdio-imager.mjs')}'`;
+
+const cleanups: (() => void)[] = [];
+afterEach(() => {
+  for (const cleanup of cleanups.splice(0)) cleanup();
+});
+
+function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'lastspin-'));
+  cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** A command that writes its process id into `file` before it becomes the imager. */
+function imagerWithPid(file: string, scale: number): string {
+  return `stdio:echo $$ > '${file}'; exec ${imager} healthy ${scale}`;
+}
+
+async function pidIn(file: string): Promise<number> {
+  while (!existsSync(file) || readFileSync(file, 'utf8') === '') await clock.sleep(10);
+  return Number(readFileSync(file, 'utf8'));
+}
+
+async function untilEnded(pid: number): Promise<void> {
+  for (;;) {
+    try {
+      process.kill(pid, 0);
+    } catch {
+      return;
+    }
+    await clock.sleep(10);
+  }
+}
+
+const read = (lba: number) => ({
+  extent: { lba, count: 8 },
+  timeoutMs: 60_000,
+  slowMs: 0,
+  stopOn: { fault: false, slow: false, timeout: false },
+  batch: 1,
+});
+
+test('a process is an imager; what it says to people is told; it ends with the link', async () => {
+  const pidFile = join(temporaryFolder(), 'pid');
+  const { drive, power, close } = await openDrive(imagerWithPid(pidFile, 50));
+  const notices: string[] = [];
+  drive.onNotice?.((notice) => notices.push(notice));
+  expect(notices).toContain('the imager says: a simulated imager, healthy');
+  await power?.set?.(true);
+  const { kind, data } = await drive.read(read(0));
+  expect([kind, data.length]).toEqual(['good', 4096]);
+  await close();
+  await untilEnded(await pidIn(pidFile));
+});
+
+test('a process that dies is the end of the job at once, with its status and last words', async () => {
+  const pidFile = join(temporaryFolder(), 'pid');
+  const { drive, power, close } = await openDrive(imagerWithPid(pidFile, 1));
+  // The drive spins up for seconds, with the read waiting for it.
+  await power?.set?.(true);
+  const begun = drive.read(read(0));
+  process.kill(await pidIn(pidFile), 'SIGUSR2');
+  await expect(begun).rejects.toMatchObject({
+    code: 'LINK_CLOSED',
+    message: expect.stringMatching(
+      /went away: its process ended with status 7, last saying 'out of memory'; a new one would be another imager, so run the same command again$/,
+    ),
+  });
+  await close();
+});
+
+test.each([
+  [
+    'no-such-imager',
+    /its process ended with status 127, last saying '.*no-such-imager.*not found'/,
+  ],
+  ['echo bye >&2; kill -9 $$', /its process was ended by SIGKILL, last saying 'bye'/],
+  ['exec >&-; sleep 3', /its process closed its output; a new one/],
+])('stdio:%s ends with its reason', async (command, reason) => {
+  const link = await openLink(`stdio:${command}`, clock);
+  expect(link.reopen).toBeUndefined();
+  const error = await new Promise<Error | undefined>((resolve) => link.onClose(resolve));
+  expect(error?.message).toMatch(reason);
+});
+
+test('a process that never said a word is ended with the link', async () => {
+  const pidFile = join(temporaryFolder(), 'pid');
+  const link = await openLink(`stdio:echo $$ > '${pidFile}'; exec sleep 300`, clock);
+  const pid = await pidIn(pidFile);
+  link.close();
+  await untilEnded(pid);
+});
+
+test('T-5: a process that has spoken ends by itself, when its drive is safe', async () => {
+  const folder = temporaryFolder();
+  const done = join(folder, 'parked');
+  const link = await openLink(`stdio:printf x; cat > /dev/null; sleep 0.2; touch '${done}'`, clock);
+  await new Promise((resolve) => {
+    link.onMessage(() => {});
+    void clock.sleep(100).then(resolve);
+  });
+  link.close();
+  expect(existsSync(done)).toBe(false);
+  while (!existsSync(done)) await clock.sleep(10);
+});

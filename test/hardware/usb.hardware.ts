@@ -1,0 +1,104 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { loadScenario } from '../../hardware-sim/scenario.js';
+import { type Simulator, serveSimulator } from '../../hardware-sim/simulator.js';
+import { createUsbDevice, type UsbDevice, vendorEndpoint } from '../../hardware-sim/usb-device.js';
+import { openUsbredir, type UsbredirPlug } from '../../hardware-sim/usbredir.js';
+import { realClock } from '../../src/clock.js';
+import { falseClaims } from '../cli/false-claims.js';
+import { bootVm, needsVm, type Vm } from './vm.js';
+
+const clock = realClock();
+const sectorCount = 10_240;
+const lastspin = `'${process.execPath}' '${join(import.meta.dirname, '../../bin/lastspin.js')}'`;
+
+let vm: Vm;
+let scenario: string;
+let simulator: Simulator;
+let device: UsbDevice;
+let plug: UsbredirPlug;
+
+async function setUp(): Promise<void> {
+  vm = await bootVm(['imager']);
+  scenario = join(vm.folder, 'small.yaml');
+  writeFileSync(scenario, JSON.stringify({ seed: 7, sectorCount }));
+  simulator = await serveSimulator(loadScenario(scenario), realClock(4), async (serve) => {
+    device = createUsbDevice(serve);
+    return { address: '', close: async () => {} };
+  });
+  plug = await openUsbredir(vm.socketOf('imager'), device, clock);
+  await plug.plugIn();
+}
+
+/** Lets `mishap` happen once, when this share of the drive was read. */
+function whenRead(share: number, mishap: () => void): void {
+  const { drive } = simulator;
+  const read = drive.read;
+  drive.read = (request, nowMs) => {
+    if (request.lba > sectorCount * share) {
+      drive.read = read;
+      mishap();
+    }
+    return read(request, nowMs);
+  };
+}
+
+/** Images `spec` in the guest; `mishaps` happen on the way. Nothing may be lost, and nothing read
+ * twice: what the drive itself counted. */
+async function image(spec: string, name: string): Promise<string> {
+  const { sectorReads = new Uint16Array(sectorCount) } = simulator.drive.counters;
+  const before = Uint16Array.from(sectorReads);
+  const job = vm.start(`${lastspin} image ${spec} /vm/${name}.img --json --strict`);
+  const status = await job.ended;
+  expect(status, job.output()).toBe(0);
+  expect(falseClaims(join(vm.folder, `${name}.img`), scenario)).toEqual([]);
+  expect(readFileSync(join(vm.folder, `${name}.img`)).length).toBe(sectorCount * 512);
+  const counts = [...sectorReads].map((count, lba) => count - (before[lba] ?? 0));
+  expect(counts.filter((count) => count !== 1)).toEqual([]);
+  return job.output();
+}
+
+async function pullAndPlugIn(): Promise<void> {
+  plug.pull();
+  await clock.sleep(1500);
+  await plug.plugIn();
+}
+
+describe.skipIf(needsVm())('an imager on a real USB stack', () => {
+  beforeAll(setUp);
+  afterAll(async () => {
+    plug?.close();
+    await simulator?.close();
+    await vm?.stop();
+  });
+
+  test('vendor bulk endpoints: a stall, and a pull in the middle', async () => {
+    whenRead(0.2, () => {
+      device.stall(vendorEndpoint | 0x80);
+      whenRead(0.5, () => void pullAndPlugIn());
+    });
+    const output = await image('usb:1209:0001', 'bulk');
+    expect(device.haltsCleared).toBeGreaterThan(0);
+    expect(output).toContain('went away: the device is gone; was it unplugged?');
+    expect(output).toContain('the imager is back');
+  });
+
+  test('CDC-ACM: a port that comes back under another name', async () => {
+    // As long as somebody holds the old node its name is taken.
+    vm.start('exec sleep 600 < /dev/ttyACM0');
+    whenRead(0.5, () => void pullAndPlugIn());
+    const output = await image("'serial:/dev/ttyACM0?baud=3000000'", 'serial');
+    expect(output).toContain('the imager is back');
+    expect(await vm.run('ls /dev/ttyACM*')).toBe('/dev/ttyACM1\n');
+  });
+
+  test('what is not there, or not allowed, says why', async () => {
+    const someone = 'setpriv --reuid=65534 --regid=65534 --clear-groups';
+    const absent = vm.start(`${lastspin} image usb:1209:0002 /vm/none.img`);
+    const refused = vm.start(`${someone} ${lastspin} image usb:1209:0001 /tmp/none.img`);
+    expect([await absent.ended, await refused.ended]).toEqual([1, 1]);
+    expect(absent.output()).toContain('1209:0002: there is none; is the imager plugged in?');
+    expect(refused.output()).toContain('TAG+="uaccess"');
+  });
+});
