@@ -269,6 +269,20 @@ describe('power', () => {
     expect(isOff(board)).toBe(true);
   });
 
+  test('a board for 5 V alone needs no 12 V', async () => {
+    const bench = await start({ sensor12: 'missing' });
+    bench.board.rail12.load.supply = 0;
+    const caller = await bench.call();
+    await bench.run(power(caller, 'on'));
+    await bench.advance(200);
+    expect(await statusOf(bench, caller)).toMatchObject({
+      powerState: powerStates['on-not-ready'],
+      rail5Millivolts: 5000,
+      rail12Millivolts: notMeasured.rail,
+    });
+    expect(bench.board.gate5.isOn).toBe(true);
+  });
+
   test('a rail that does not fall is told of, and its off-time does not begin', async () => {
     const { bench, caller, board } = await startOn();
     board.rail5.load.stuckOn = true;
