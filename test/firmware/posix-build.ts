@@ -25,12 +25,27 @@ export function scratchFolder(): string {
 }
 
 /** Path of what `make` made of `target`; throws with the compiler's words where it failed. */
-export function build(target: 'lastspin-imager' | 'judge', defines = '', optimise = '-O1'): string {
+export function build(
+  target: 'lastspin-imager' | 'judge' | 'rig',
+  {
+    defines = '',
+    sanitize = false,
+  }: { readonly defines?: string; readonly sanitize?: boolean } = {},
+): string {
   const folder = scratchFolder();
-  const options = [`OUT=${folder}`, `CFLAGS=${optimise}`, `DEFINES=${defines}`];
+  const options = [`OUT=${folder}`, 'CFLAGS=-O0 -g', `DEFINES=${defines}`];
+  if (sanitize) options.push('SANITIZE=-fsanitize=address,undefined -fno-sanitize-recover=all');
   execFileSync('make', ['-s', '-C', firmwareFolder, ...options, join(folder, target)], {
     stdio: 'pipe',
     encoding: 'utf8',
   });
   return join(folder, target);
+}
+
+/** A library for LD_PRELOAD that makes reads of a file slow, short or bad (slow-pread.c). */
+export function buildSlowPread(): string {
+  const library = join(scratchFolder(), 'slow-pread.so');
+  const source = join(import.meta.dirname, 'slow-pread.c');
+  execFileSync('cc', ['-shared', '-fPIC', '-O1', source, '-o', library, '-ldl'], { stdio: 'pipe' });
+  return library;
 }

@@ -82,8 +82,11 @@ void lastspin_throttle_set(struct lastspin_device *device,
 
 static void begin_rest(struct lastspin_device *device) {
   struct lastspin_watch *watch = &device->watch;
-  /* What a late call added to the work is taken off the rest, so that rests do not drift. */
-  const uint32_t late_ms = watch->worked_ms - watch->throttle.rest_every_ms;
+  /* What a late call added to the work is taken off the rest, so that rests do not drift. Before a read
+   * (reads.c) it is no lateness: nothing was read meanwhile. */
+  const uint32_t late_ms = lastspin_can(device, LASTSPIN_CAN_READ)
+                               ? 0
+                               : watch->worked_ms - watch->throttle.rest_every_ms;
   watch->resting = true;
   watch->rest_left_ms = lastspin_less(watch->throttle.rest_ms, late_ms);
   watch->worked_ms = 0;
