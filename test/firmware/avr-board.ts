@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import {
+  type Bootloader,
   type Chip,
   createChip,
   cyclesPerMs,
@@ -35,8 +36,7 @@ export type Celsius = Parameters<typeof thermistorVolts>[0];
 export interface AvrBoardOptions {
   /** Without it the transistors lose their gates while the chip restarts. */
   readonly holdCapacitor?: boolean;
-  /** Optiboot stands before the firmware. */
-  readonly bootloader?: boolean;
+  readonly bootloader?: Bootloader;
   readonly sensor5?: SensorState;
   readonly sensor12?: SensorState;
   readonly celsius?: Celsius;
@@ -86,7 +86,7 @@ function driveLoad(idleMilliamps: number, spinUpMilliamps: number): RailLoad {
 
 /** A board that was just plugged in. */
 export function createAvrBoard(options: AvrBoardOptions = {}): AvrBoard {
-  const { holdCapacitor = true, bootloader = false, ram = 'noise' } = options;
+  const { holdCapacitor = true, bootloader = 'none', ram = 'noise' } = options;
   const now = () => chip.cycles / cyclesPerMs;
   const gate5 = createGate(holdCapacitor);
   const gate12 = createGate(holdCapacitor);

@@ -58,8 +58,10 @@ export type PortName = 'B' | 'D';
 
 /** A slave on the bus. `undefined` from `read` or false from the others: nobody answers. */
 export interface I2cSlave {
-  /** Whether the slave holds the data line low, so that the bus stands still. */
+  /** Whether the slave holds the data line low, so that the bus stands still: from its address on, or from
+   * the stop on. */
   readonly stuck: boolean;
+  readonly stuckAtStop: boolean;
   select(write: boolean): boolean;
   write(byte: number): boolean;
   read(): number;
@@ -146,8 +148,9 @@ function connectBus(cpu: CPU, twi: AVRTWI, slaveAt: ChipOptions['slaveAt']): voi
   twi.eventHandler = {
     start: () => after(1, () => twi.completeStart()),
     stop() {
+      const isHeld = slave?.stuckAtStop;
       slave = undefined;
-      after(1, () => twi.completeStop());
+      if (!isHeld) after(1, () => twi.completeStop());
     },
     connectToSlave(address, write) {
       slave = slaveAt(address);
@@ -210,15 +213,17 @@ export interface Chip {
   hang(): void;
 }
 
+export type Bootloader = 'none' | 'optiboot' | 'old';
+
 export interface RestartOptions {
   /** SRAM after a power-on; noise unless told. `kept`: it was off too short to forget. `painted`: all
    * `paint`, so that one sees later what was never written. */
   readonly ram?: 'noise' | 'kept' | 'painted';
   /** How long reset is held, before the chip's own start-up time. */
   readonly heldMs?: number;
-  /** Optiboot stands before the program: it waits a second after the reset line, clears MCUSR and
-   * passes it in r2. */
-  readonly bootloader?: boolean;
+  /** What stands before the program and clears MCUSR. Optiboot waits a second after the reset line, and
+   * passes the flags in r2; older ones leave anything there. */
+  readonly bootloader?: Bootloader;
 }
 
 /** Made before its first power: call `restart('powerOn')`. */
@@ -274,12 +279,13 @@ export function createChip(options: ChipOptions): Chip {
     };
   }
 
-  function begin(flag: ResetFlag, { ram = 'noise', heldMs = 0, bootloader }: RestartOptions): void {
+  function begin(flag: ResetFlag, how: RestartOptions): void {
+    const { ram = 'noise', heldMs = 0, bootloader = 'none' } = how;
     const before = life.cpu;
     if (hung) program[hung.pc] = hung.opcode;
     hung = undefined;
     bitten = false;
-    const waitsMs = bootloader && flag === 'resetLine' ? 1000 : 0;
+    const waitsMs = bootloader !== 'none' && flag === 'resetLine' ? 1000 : 0;
     // Until then it runs nothing, and all pins float.
     startsAt = before.cycles + (heldMs + startUpMs + waitsMs) * cyclesPerMs;
     life = createLife(options, eeprom, before.cycles);
@@ -289,8 +295,9 @@ export function createChip(options: ChipOptions): Chip {
     cpu.data.set(before.data.subarray(ioEnd), ioEnd);
     if (flag === 'powerOn' && ram === 'noise') fillWithNoise(cpu.data, restarts + 2);
     if (flag === 'powerOn' && ram === 'painted') cpu.data.fill(paint, ioEnd);
-    cpu.data[mcusr] = bootloader ? 0 : resetFlags[flag];
-    if (bootloader) cpu.data[2] = resetFlags[flag];
+    cpu.data[mcusr] = bootloader === 'none' ? resetFlags[flag] : 0;
+    if (bootloader === 'optiboot') cpu.data[2] = resetFlags[flag];
+    if (bootloader === 'old') cpu.data[2] = 0x5a;
     // The watchdog of avr8js calls this; what else it does is for a life that is over.
     cpu.reset = () => {
       bitten = true;

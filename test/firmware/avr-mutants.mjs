@@ -135,6 +135,20 @@ const mutants = [
     'a sensor that goes',
   ],
   [
+    'a stop that does not end is waited for',
+    'avr/sensors.c',
+    '} else if (now_ms - transfer.begun_ms >= TRANSFER_MS_MAX) {\n      give_up();',
+    '} else if (false) {\n      give_up();',
+    'stuck-at-stop',
+  ],
+  [
+    'any word of a loader is believed',
+    'avr/main.c',
+    '(flags_of_loader & (uint8_t)~known) == 0',
+    'true',
+    'a loader that hides',
+  ],
+  [
     'a lost sensor keeps its last word',
     'avr/sensors.c',
     'sensors[sensor].reading.measured = false;',

@@ -147,8 +147,8 @@ export function createRail(gate: Gate, nominalMillivolts: number, load: RailLoad
   };
 }
 
-/** How a sensor is: fitted and well, not there, or holding the bus. */
-export type SensorState = 'fitted' | 'missing' | 'stuck';
+/** How a sensor is: fitted and well, not there, or holding the bus, at once or when it was asked. */
+export type SensorState = 'fitted' | 'missing' | 'stuck' | 'stuck-at-stop';
 
 export interface Sensor {
   state: SensorState;
@@ -198,19 +198,23 @@ export function createIna226(rail: Rail, now: () => number): Sensor {
     }
   }
 
+  const isThere = () => state === 'fitted' || state === 'stuck-at-stop';
   const slave: I2cSlave = {
     get stuck() {
       return state === 'stuck';
     },
+    get stuckAtStop() {
+      return state === 'stuck-at-stop';
+    },
     select(write) {
       bytesOut = 0;
       if (write) bytesIn = [];
-      return state === 'fitted';
+      return isThere();
     },
     write(byte) {
       if (bytesIn.push(byte) === 1) pointer = byte;
       if (bytesIn.length === 3 && pointer === 0) configuration = (bytesIn[1]! << 8) | bytesIn[2]!;
-      return state === 'fitted';
+      return isThere();
     },
     read: () => (bytesOut++ === 0 ? registerValue() >> 8 : registerValue() & 0xff),
   };

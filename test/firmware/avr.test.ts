@@ -148,14 +148,18 @@ describe('what it is', () => {
     expect(bench.board.chip.restarts).toBe(0);
   });
 
-  test('a sensor that goes is not measured within moments, and is found again', async () => {
+  test.each([
+    'missing',
+    'stuck',
+    'stuck-at-stop',
+  ] as const)('a sensor that goes (%s) is not measured within moments, and is found again', async (how) => {
     const { bench, caller, board } = await startOn();
     const rails = async () => {
       const { rail5Millivolts, rail12Millivolts } = await statusOf(bench, caller);
       return [rail5Millivolts, rail12Millivolts];
     };
     expect(await rails()).toEqual([5000, 12_000]);
-    board.sensor5.state = 'stuck';
+    board.sensor5.state = how;
     await bench.advance(30);
     expect(await rails()).toEqual([notMeasured.rail, 12_000]);
     board.sensor5.state = 'fitted';
@@ -459,15 +463,15 @@ describe('restarts', () => {
   });
 
   test.each([
-    { what: 'the reset line', bootloader: false },
-    { what: 'the reset line, behind Optiboot', bootloader: true },
-  ])('$what drops no rail', async ({ bootloader }) => {
+    { what: 'the reset line', bootloader: 'none' },
+    { what: 'the reset line, behind Optiboot', bootloader: 'optiboot' },
+  ] as const)('$what drops no rail', async ({ bootloader }) => {
     const { bench, caller, board } = await startOn({ bootloader });
     const { bootId } = caller.agreed;
     caller.close();
     const resetMs = board.nowMs;
     board.restart('resetLine', { heldMs: 20 });
-    await bench.advance(bootloader ? 1200 : 200);
+    await bench.advance(bootloader === 'none' ? 200 : 1200);
     const startedMs = board.chip.startedAtCycle / cyclesPerMs;
     expect(startedMs - resetMs).toBeGreaterThan(startUpMs);
     for (const gate of [board.gate5, board.gate12]) {
@@ -484,6 +488,14 @@ describe('restarts', () => {
     expect((await statusOf(bench, again)).powerState).toBe(powerStates['on-not-ready']);
     expect((await statusOf(bench, again)).powerCycles).toBe(1);
     expect(board.rail12.millivolts).toBe(12_000);
+  });
+
+  test('a loader that hides why the chip started leaves the rails off', async () => {
+    const { bench, board } = await startOn({ bootloader: 'old' });
+    board.restart('watchdog');
+    await bench.advance(200);
+    expect(isOff(board)).toBe(true);
+    expect((await bench.call(2)).agreed.bootCause).toBe(bootCauses.unknown);
   });
 
   test('without hold capacitors the rails drop, and are back 20 ms after the start', async () => {

@@ -102,9 +102,8 @@ ISR(TWI_vect) {
   }
 }
 
-/* False while the stop of the one before is still on the bus. */
-static bool transfer_begin(uint8_t address, uint8_t reg, bool is_write, uint16_t value) {
-  if (TWCR & _BV(TWSTO)) return false;
+/* Not while the stop of the one before is still on the bus. */
+static void transfer_begin(uint8_t address, uint8_t reg, bool is_write, uint16_t value) {
   transfer.address = address;
   transfer.reg = reg;
   transfer.is_write = is_write;
@@ -112,7 +111,6 @@ static bool transfer_begin(uint8_t address, uint8_t reg, bool is_write, uint16_t
   transfer.value = value;
   transfer.state = TRANSFER_RUNS;
   TWCR = (uint8_t)(GO | _BV(TWSTA));
-  return true;
 }
 
 /* A slave that was cut off in a byte holds the data line; up to nine clocks let it finish. A line is
@@ -207,7 +205,7 @@ static void step_begin(uint32_t now_ms) {
   const uint8_t step = round_of.step;
   const uint8_t address = sensor == SENSOR_5 ? ADDRESS_5 : ADDRESS_12;
   transfer.begun_ms = now_ms;
-  (void)transfer_begin(address, registers[step], step == STEP_CONFIGURE, CONFIGURATION);
+  transfer_begin(address, registers[step], step == STEP_CONFIGURE, CONFIGURATION);
 }
 
 static void round_begin(uint32_t now_ms) {
@@ -223,6 +221,14 @@ bool sensors_have(void) {
   return transfer.state == TRANSFER_DONE || transfer.state == TRANSFER_FAILED;
 }
 
+/* The bus stands still: the sensor that was spoken to is passed over. */
+static void give_up(void) {
+  bus_free();
+  transfer.state = TRANSFER_NONE;
+  sensor_failed(round_of.sensor);
+  sensor_next();
+}
+
 static void transfer_finish(uint32_t now_ms) {
   if (transfer.state == TRANSFER_DONE) {
     transfer.state = TRANSFER_NONE;
@@ -232,10 +238,7 @@ static void transfer_finish(uint32_t now_ms) {
     sensor_failed(round_of.sensor);
     sensor_next();
   } else if (transfer.state == TRANSFER_RUNS && now_ms - transfer.begun_ms >= TRANSFER_MS_MAX) {
-    bus_free();
-    transfer.state = TRANSFER_NONE;
-    sensor_failed(round_of.sensor);
-    sensor_next();
+    give_up();
   }
 }
 
@@ -246,8 +249,14 @@ static void rails_poll(uint32_t now_ms) {
   }
   transfer_finish(now_ms);
   while (round_of.running && transfer.state == TRANSFER_NONE) {
-    step_begin(now_ms);
-    if (transfer.state == TRANSFER_NONE && TWCR & _BV(TWSTO)) break;
+    /* A stop takes microseconds, and never ends on a line that is held. */
+    if (!(TWCR & _BV(TWSTO))) {
+      step_begin(now_ms);
+    } else if (now_ms - transfer.begun_ms >= TRANSFER_MS_MAX) {
+      give_up();
+    } else {
+      return;
+    }
   }
 }
 
