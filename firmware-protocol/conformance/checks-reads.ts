@@ -14,11 +14,16 @@ const outcomeName = (outcome: number) =>
 const toldOf = (result: ReadResult) =>
   result.reply === 0 ? outcomeName(result.response.outcome) : replyName(result.reply);
 
-/** A read of `count` sectors, as many as the imager takes at once and a slow line bears. */
-function countOf(bench: Bench, wanted: number): number {
-  const { readCountMax, bufferBytes } = bench.hello;
-  const sectorBytes = bench.drive()?.sectorBytes ?? 512;
-  return Math.max(1, Math.min(wanted, readCountMax, Math.floor(bufferBytes / sectorBytes)));
+/** The size of each of so many reads that are unreleased together, as many sectors as are wanted or the
+ * imager takes. */
+function countOf(bench: Bench, wanted: number, reads = 1): number {
+  const { readCountMax } = bench.hello;
+  return Math.max(1, Math.min(wanted, readCountMax, Math.floor(roomOf(bench) / reads)));
+}
+
+/** Sectors that the imager's buffer holds. */
+function roomOf(bench: Bench): number {
+  return Math.floor(bench.hello.bufferBytes / (bench.drive()?.sectorBytes ?? 512));
 }
 
 const isPieceOf = (id: number) => (m: Message) =>
@@ -52,7 +57,9 @@ async function timesKept(bench: Bench): Promise<undefined> {
   for (const slowMs of [0, 1, 1, 60_000]) {
     const lba = slowMs === 1 ? Math.max(0, sectorCount - count) : 0;
     const sentAtMs = clock.now();
-    const result = await talk.needResult(talk.read({ slowMs, count, lba, batch: talk.readId }));
+    const result = await talk.needResult(
+      talk.read({ slowMs, count, lba, batch: talk.readId, releaseBelow: talk.readId }),
+    );
     judge(result, slowMs);
     const tookMs = result.atMs - sentAtMs;
     const { elapsedMicros } = result.response;
@@ -79,8 +86,8 @@ async function deadline(bench: Bench): Promise<string | undefined> {
 
 async function inOrder(bench: Bench): Promise<undefined> {
   const { talk } = bench;
-  const reads = Math.min(4, bench.hello.requestsMax);
-  const count = countOf(bench, 64);
+  const reads = Math.min(4, bench.hello.requestsMax, roomOf(bench));
+  const count = countOf(bench, 64, reads);
   const messages = Array.from({ length: reads }, (_, id) => {
     talk.read({ count, lba: (reads - id) * count, batch: id }, id);
     return id;
@@ -111,7 +118,7 @@ async function inOrder(bench: Bench): Promise<undefined> {
 async function windowKept(bench: Bench): Promise<undefined> {
   const { talk } = bench;
   const { requestsMax } = bench.hello;
-  const reads = Math.min(requestsMax, 256);
+  const reads = Math.min(requestsMax, 256, roomOf(bench));
   for (let id = 0; id < reads; id++) {
     talk.read({ batch: id }, id);
     await talk.needResult(id);
@@ -136,7 +143,9 @@ async function sums(bench: Bench): Promise<string | undefined> {
   const { talk } = bench;
   for (const wanted of [1, 7, 64]) {
     const count = countOf(bench, wanted);
-    const id = talk.read({ count, lba: wanted, batch: talk.readId, timeoutMs: 30_000 });
+    const { readId } = talk;
+    const place = { count, lba: wanted, batch: readId, releaseBelow: readId };
+    const id = talk.read({ ...place, timeoutMs: 30_000 });
     const result = await talk.needResult(id, 40_000);
     const { dataBytes } = result.response;
     const came = `${result.data.length} bytes came of ${dataBytes}`;
@@ -169,7 +178,7 @@ async function batchesStop(bench: Bench): Promise<undefined> {
 async function slowStops(bench: Bench): Promise<string | undefined> {
   const { talk } = bench;
   const { sectorCount } = bench.drive() ?? { sectorCount: 1 };
-  const count = countOf(bench, 64);
+  const count = countOf(bench, 64, 3);
   const lba = Math.max(0, sectorCount - count);
   const first = await talk.needResult(
     talk.read({ batch: 3, slowMs: 1, stopOn: stopBits.fault, count, lba }),
@@ -210,10 +219,48 @@ async function aborts(bench: Bench): Promise<undefined> {
   must(toldOf(after) !== 'not-attempted', 'read 3 is done again', toldOf(after));
 }
 
+/** How soon the end of a wait must show. */
+const promptMs = 1500;
+
+async function abortEndsWait(bench: Bench): Promise<undefined> {
+  const { talk, clock } = bench;
+  await talk.ok('power', { action: 1, offMs: 0, standbyFirst: 0 });
+  talk.read({ timeoutMs: 30_000, batch: 0 }, 0);
+  talk.read({ timeoutMs: 30_000, batch: 1 }, 1);
+  await talk.status();
+  if (talk.wire.take(isReadAnswer()).length > 0) notSeen('the drive was ready at once');
+  const saidAtMs = clock.now();
+  const answer = await talk.ask('abort', { readIdBelow: 2 });
+  must(answer.reply === 0, 'abort is done', replyName(answer.reply));
+  const first = await talk.needResult(0);
+  const second = await talk.needResult(1);
+  const tookMs = Math.round(Math.max(first.atMs, second.atMs) - saidAtMs);
+  const came = `${toldOf(first)} and ${toldOf(second)} after ${tookMs} ms`;
+  must(tookMs <= bench.late(promptMs), 'abort ends the wait for a read under way', came);
+  if (['good', 'slow'].includes(toldOf(first))) notSeen('the drive was ready at once');
+  const fits = toldOf(first) === 'timeout' && toldOf(second) === 'not-attempted';
+  must(fits, 'the read under way becomes a timeout, the one behind it not-attempted', came);
+}
+
+async function takeoverEndsWait(bench: Bench): Promise<undefined> {
+  const { talk, clock } = bench;
+  await talk.ok('power', { action: 1, offMs: 0, standbyFirst: 0 });
+  talk.read({ timeoutMs: 30_000 }, 0);
+  await talk.status();
+  const next = await bench.fresh();
+  const saidAtMs = clock.now();
+  const result = await next.needResult(next.read({ timeoutMs: 300 }), 30_000);
+  const tookMs = Math.round(result.atMs - saidAtMs);
+  const wants = "a new session ends the wait for the last one's read";
+  must(tookMs <= bench.late(300 + promptMs), wants, `${toldOf(result)} after ${tookMs} ms`);
+  const late = next.wire.take(isReadAnswer()).length;
+  must(late === 0, 'nothing of the last session is sent any more', `${late} results`);
+}
+
 async function powerStopsReads(bench: Bench): Promise<undefined> {
   const { talk } = bench;
-  const reads = Math.min(8, bench.hello.requestsMax);
-  const count = countOf(bench, 64);
+  const reads = Math.min(8, bench.hello.requestsMax, roomOf(bench));
+  const count = countOf(bench, 64, reads);
   const messages: Uint8Array[] = [];
   for (let id = 0; id < reads; id++) {
     messages.push(
@@ -274,8 +321,9 @@ async function copiesAndUnknown(bench: Bench): Promise<undefined> {
     'a read that came before is answered with its response',
     silence(talk.wire, 5000),
   );
-  const same = (again as Response | undefined)?.reply === first.reply;
-  must(same, 'the response to a copy is the held one', hex(again?.raw ?? new Uint8Array()));
+  const came = again?.raw ?? new Uint8Array();
+  const same = Buffer.compare(came, first.raw) === 0;
+  must(same, `the response to a copy is the held one, ${hex(first.raw)}`, hex(came));
   const pieces = talk.wire.take(isPieceOf(0)).length;
   must(
     pieces === 0,
@@ -345,8 +393,8 @@ async function countsOfStatus(bench: Bench): Promise<undefined> {
 
 async function cutOff(bench: Bench): Promise<undefined> {
   const { talk, clock } = bench;
-  const count = countOf(bench, bench.hello.readCountMax);
-  const wait = Math.min(4, bench.hello.requestsMax);
+  const wait = Math.min(4, bench.hello.requestsMax, roomOf(bench));
+  const count = countOf(bench, bench.hello.readCountMax, wait);
   talk.wire.pause();
   for (let id = 0; id < wait; id++) talk.read({ count, lba: id * count, timeoutMs: 20_000 }, id);
   await clock.sleep(1500);
@@ -404,7 +452,9 @@ async function fills(bench: Bench): Promise<undefined> {
   for (const lba of [0, 256, 2048, Math.floor(sectorCount / 2), Math.max(0, sectorCount - count)]) {
     const wanted = Math.min(count, sectorCount - lba);
     if (wanted < 1) continue;
-    const { data } = await talk.needResult(talk.read({ lba, count: wanted, batch: talk.readId }));
+    const { data } = await talk.needResult(
+      talk.read({ lba, count: wanted, batch: talk.readId, releaseBelow: talk.readId }),
+    );
     for (let at = 0; at + sectorBytes <= data.length; at += sectorBytes) {
       const sector = data.subarray(at, at + sectorBytes);
       if (sector.every((byte) => byte === sector[0])) uniform++;
@@ -510,6 +560,22 @@ export const readChecks: readonly Check[] = [
     rails: 'off',
     how: 'power on and at once a read with a deadline of 400 ms',
     run: deadline,
+  },
+  {
+    clauses: ['R-7'],
+    title: 'Abort ends the wait for a read under way',
+    needs: ['read', 'power', 'drive'],
+    rails: 'off',
+    how: 'power on, two reads with deadlines of 30 s, and abort',
+    run: abortEndsWait,
+  },
+  {
+    clauses: ['H-7'],
+    title: 'A new session ends the wait for the last one',
+    needs: ['read', 'power', 'drive'],
+    rails: 'off',
+    how: 'power on, a read with a deadline of 30 s, a HELLO with another number and a read of 300 ms',
+    run: takeoverEndsWait,
   },
   {
     clauses: ['P-2', 'P-7'],

@@ -32,11 +32,11 @@ const isDown = (state: number) => state === powerStates.off || state === powerSt
 
 /** A switch-on and a switch-off behind each other: repeating the first shows whether it is done
  * again. */
-async function onThenOff(talk: Talk): Promise<number> {
+async function onThenOff(talk: Talk): Promise<{ id: number; powerState: number }> {
   const id = talk.commandId;
-  await talk.ok('power', { action: 1, offMs: 0, standbyFirst: 0 });
+  const { powerState } = await talk.ok('power', { action: 1, offMs: 0, standbyFirst: 0 });
   await talk.ok('power', { action: 0, offMs: 0, standbyFirst: 0 });
-  return id;
+  return { id, powerState };
 }
 
 /** Sends the switch-on of `onThenOff` once more; what it is answered. */
@@ -118,7 +118,7 @@ async function sessionGoesOn(bench: Bench): Promise<string | undefined> {
     await talk.needResult(talk.read({ count: 0 }));
     reads = 1;
   }
-  const id = bench.can('power') ? await onThenOff(talk) : undefined;
+  const id = bench.can('power') ? (await onThenOff(talk)).id : undefined;
   const goesOn = async (on: Talk, where: string) => {
     const hello = await welcomed(on, `HELLO with the same number ${where} is taken`);
     must(hello.readIdNext === reads, `reads go on ${where}`, `readIdNext ${hello.readIdNext}`);
@@ -221,9 +221,12 @@ async function idsSkip(bench: Bench): Promise<undefined> {
 
 async function doneOnce(bench: Bench): Promise<undefined> {
   const { talk } = bench;
-  const id = await onThenOff(talk);
+  const { id, powerState } = await onThenOff(talk);
   const answer = await repeatOn(talk, id, 2000);
   must(answer?.reply === 0, 'the response to a copy is the remembered one', told(answer, talk));
+  const again = (answer?.value as ResponseOf<'power'>).powerState;
+  const wants = `the response to a copy is the remembered one, with state ${powerState}`;
+  must(again === powerState, wants, `state ${again}`);
   await mustBeDown(bench, 'a copy of a command that was done is not done');
   for (let count = 0; count <= bench.hello.commandsMax; count++) {
     await talk.ok('power', idleRequests.power);
@@ -246,7 +249,7 @@ async function statusIsFresh(bench: Bench): Promise<string | undefined> {
   must(second > first, 'status is answered anew', `uptimeMs ${first} became ${second}`);
   if (!bench.can('power')) return 'no power: its room in the memory was not tried';
   await bench.rails('off');
-  const id = await onThenOff(talk);
+  const { id } = await onThenOff(talk);
   for (let count = 0; count < 40; count++) await talk.status();
   const answer = await repeatOn(talk, id, 2000);
   must(answer?.reply === 0, 'forty statuses take no room in the memory', told(answer, talk));
@@ -261,7 +264,8 @@ async function burst(bench: Bench): Promise<undefined> {
   const messages: Uint8Array[] = [];
   const ids = Array.from({ length: commandsMax }, () => talk.commandId++);
   for (const id of ids) messages.push(talk.encode(name, idleRequests[name] as never, { id }));
-  const reads = bench.can('read') ? requestsMax : 0;
+  const room = Math.floor(bench.hello.bufferBytes / (bench.drive()?.sectorBytes ?? 512));
+  const reads = bench.can('read') ? Math.min(requestsMax, room) : 0;
   for (let id = 0; id < reads; id++) {
     const read = { ...idleRequests.read, batch: id, count: Math.min(1, readCountMax) };
     messages.push(talk.encode('read', read, { id }));

@@ -47,6 +47,8 @@ export interface ReadResult {
   readonly reply: number;
   readonly response: ResponseOf<'read'>;
   /** What came in pieces, as far as it is in order. */
+  /** The response's bytes. */
+  readonly raw: Uint8Array;
   readonly data: Uint8Array;
   readonly pieces: readonly {
     readonly kind: 'data' | 'fill';
@@ -94,10 +96,14 @@ export interface Talk {
   quiet(matches: (message: Message) => boolean, wants: string): Promise<void>;
   /** Sends the next read; returns its id. */
   read(request?: ReadRequest, id?: number): number;
-  /** What comes of a read; undefined when for `withinMs` nothing of it comes. */
-  result(id: number, withinMs?: number): Promise<ReadResult | undefined>;
+  /** The first message that matches, with a status every second meanwhile, so that the imager does not
+   * take the laptop for silent (L-1, W-1). */
+  await(matches: (message: Message) => boolean, withinMs: number): Promise<Message | undefined>;
+  /** What comes of a read; undefined when for `withinMs` nothing of it comes. `silent`: without a word
+   * meanwhile. */
+  result(id: number, withinMs?: number, silent?: boolean): Promise<ReadResult | undefined>;
   /** ... which must come. */
-  needResult(id: number, withinMs?: number): Promise<ReadResult>;
+  needResult(id: number, withinMs?: number, silent?: boolean): Promise<ReadResult>;
 }
 
 export interface TalkOptions {
@@ -173,10 +179,10 @@ export function createTalk(options: TalkOptions): Talk {
       transmit(talk.encode(name, request, { id, ...(trailing && { trailing }) }));
       return id;
     },
-    answer: (name, id, withinMs = answerMs) => answer(state, name, id, withinMs),
+    answer: (name, id, withinMs = answerMs) => answer(wire, name, id, withinMs),
     async ask(name, request, askOptions = {}) {
       const id = talk.send(name, request, askOptions);
-      const response = await talk.answer(name, id, askOptions.withinMs);
+      const response = await answerTo(talk, name, id, askOptions.withinMs ?? answerMs);
       if (response) return response;
       throw new CheckFailed(`${name} is answered`, silence(wire, askOptions.withinMs ?? answerMs));
     },
@@ -207,9 +213,13 @@ export function createTalk(options: TalkOptions): Talk {
       transmit(encodeMessage(commands.read.code, id, commands.read.request, whole));
       return id;
     },
-    result: (id, withinMs = 15_000) => result(state, id, withinMs),
-    async needResult(id, withinMs) {
-      const came = await talk.result(id, withinMs);
+    await: (matches, withinMs) => awaitBeating(talk, matches, withinMs),
+    result: (id, withinMs = 15_000, silent = false) =>
+      result(state, id, (matches) =>
+        silent ? wire.next(matches, withinMs) : awaitBeating(talk, matches, withinMs),
+      ),
+    async needResult(id, withinMs, silent) {
+      const came = await talk.result(id, withinMs, silent);
       if (came) return came;
       throw new CheckFailed(`read ${id} is answered`, silence(wire, withinMs ?? 15_000));
     },
@@ -255,7 +265,7 @@ async function sayHello(
   // F-8: what is in the imager's receiver ends here.
   wire.write(Uint8Array.of(0));
   talk.sendRaw(encodeMessage(commands.hello.code, id, commands.hello.request, request));
-  const response = await answer(state, 'hello', id, withinMs);
+  const response = await answer(wire, 'hello', id, withinMs);
   if (response?.reply !== replyCodes.ok) return response;
   const { frameBytesMax } = response.value as ResponseOf<'hello'>;
   wire.frameBytesMax = Math.min(request.frameBytesMax, Math.max(frameBytesMax, 256));
@@ -263,18 +273,42 @@ async function sayHello(
   return response;
 }
 
+const isAnswer = (name: CommandName, id: number) => (message: Message) =>
+  message.kind === 'response' &&
+  message.code === (commands[name].code | responseBit) &&
+  message.id === id;
+
 async function answer(
-  { wire }: State,
+  wire: Wire,
   name: CommandName,
   id: number,
   withinMs: number,
 ): Promise<Response | undefined> {
-  const code = commands[name].code | responseBit;
-  const message = await wire.next(
-    (m) => m.kind === 'response' && m.code === code && m.id === id,
-    withinMs,
-  );
-  return message as Response | undefined;
+  return (await wire.next(isAnswer(name, id), withinMs)) as Response | undefined;
+}
+
+/** ... with beats, since this may take its time. */
+async function answerTo(
+  talk: Talk,
+  name: CommandName,
+  id: number,
+  withinMs: number,
+): Promise<Response | undefined> {
+  return (await awaitBeating(talk, isAnswer(name, id), withinMs)) as Response | undefined;
+}
+
+const beatMs = 1000;
+
+async function awaitBeating(
+  talk: Talk,
+  matches: (message: Message) => boolean,
+  withinMs: number,
+): Promise<Message | undefined> {
+  for (let leftMs = withinMs; ; leftMs -= beatMs) {
+    const message = await talk.wire.next(matches, Math.min(beatMs, leftMs));
+    if (message || leftMs <= beatMs || talk.wire.ended) return message;
+    talk.send('status', {});
+  }
 }
 
 // Reads
@@ -292,8 +326,11 @@ interface Assembly {
   length: number;
 }
 
-async function result(state: State, id: number, withinMs: number): Promise<ReadResult | undefined> {
-  const { wire } = state;
+async function result(
+  state: State,
+  id: number,
+  next: (matches: (message: Message) => boolean) => Promise<Message | undefined>,
+): Promise<ReadResult | undefined> {
   const asked = state.asked.get(id) ?? { count: 0, lba: 0 };
   const lengthMax = Math.min(wholeMax, asked.count * (state.sectorBytes() ?? sectorBytesMax));
   const assembly: Assembly = { parts: [], length: 0 };
@@ -303,7 +340,7 @@ async function result(state: State, id: number, withinMs: number): Promise<ReadR
       ? m.name === 'data' || m.name === 'fill'
       : m.code === (commands.read.code | responseBit));
   for (;;) {
-    const message = await wire.next(isOf, withinMs);
+    const message = await next(isOf);
     if (!message) return undefined;
     if (message.kind === 'event') addPiece(state, assembly, message, lengthMax);
     else return resultOf(state, assembly, message, asked);
@@ -352,7 +389,8 @@ function resultOf(
     end: from + bytes.length,
   }));
   const response = (message.value ?? {}) as ResponseOf<'read'>;
-  const read = { reply: message.reply, response, data, pieces, atMs: message.atMs };
+  const { reply, raw, atMs } = message;
+  const read = { reply, response, raw, data, pieces, atMs };
   if (message.reply === replyCodes.ok) judgeResult(state, message.id, read, asked);
   return read;
 }

@@ -7,6 +7,7 @@ import { framedLink } from '../../firmware-protocol/link.js';
 import { createResponder } from '../../firmware-protocol/responder.js';
 import { createSimulatedDrive } from '../../hardware-sim/drive.js';
 import { createSimulatedImager } from '../../hardware-sim/imager.js';
+import { pacedLink } from '../../hardware-sim/noisy-link.js';
 import { loadScenario } from '../../hardware-sim/scenario.js';
 import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
 import { type Clock, realClock } from '../clock.js';
@@ -79,7 +80,11 @@ function simulated(spec: string): Subject {
       tellsEnd: true,
       async open() {
         const [near, far] = duplexPair();
-        responder.attach(framedLink(far));
+        const { linkBytesPerSecond } = scenario;
+        const link = framedLink(far);
+        responder.attach(
+          linkBytesPerSecond === undefined ? link : pacedLink(link, clock, linkBytesPerSecond),
+        );
         near.on('close', () => far.destroy());
         return { stream: near, close: () => void near.destroy() };
       },

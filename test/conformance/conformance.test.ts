@@ -63,6 +63,7 @@ describe('an imager that is right passes', () => {
   test('on a serial line, which tells it of no end', async () => {
     const target = { linksMax: 1, tellsEnd: false };
     const report = reportOf(await examine(createRig({ target })));
+    if (process.env.SHOW) console.log(reportLines(report).join('\n'));
     expect(failedOf(report)).toEqual([]);
     expect(ofVerdict(report, 'not-seen')).toEqual(
       expect.arrayContaining(['F-8', 'H-8', 'R-11', 'T-5']),

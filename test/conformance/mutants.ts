@@ -49,7 +49,7 @@ const at = {
   hello: { major: 9, minor: 10, magic: 5, frameBytesMax: 11, session: 15 },
   welcome: { capabilities: 8, frameBytesMax: 12 },
   read: { batch: 5, lba: 9, count: 17, timeoutMs: 21, slowMs: 25, stopOn: 29, releaseBelow: 30 },
-  result: { outcome: 6, goodCount: 7, dataCrc: 37, lba: 41 },
+  result: { outcome: 6, goodCount: 7, elapsedMicros: 25, dataCrc: 37, lba: 41 },
   status: {
     powerState: 6,
     rail5Millivolts: 10,
@@ -522,6 +522,13 @@ const sessions: readonly Mutant[] = [
     },
   },
   {
+    clause: 'H-7',
+    does: 'lets a new session wait for the last one',
+    device: (device) => {
+      device.abort = () => {};
+    },
+  },
+  {
     clause: 'H-8',
     does: 'opens a session by itself',
     filter: () => {
@@ -611,6 +618,21 @@ const sessions: readonly Mutant[] = [
           const copy = asked.has(idOf(message));
           asked.add(idOf(message));
           return copy ? [] : [message];
+        },
+      };
+    },
+  },
+  {
+    clause: 'C-3',
+    does: 'answers a copy by what is now',
+    filter: () => {
+      const answered = new Set<number>();
+      return {
+        toLaptop(message) {
+          if (!isOk(message, 'power')) return [message];
+          const copy = answered.has(idOf(message));
+          answered.add(idOf(message));
+          return [copy ? withU8(message, 6, powerStates.cooling) : message];
         },
       };
     },
@@ -822,6 +844,13 @@ const reads: readonly Mutant[] = [
     ),
   },
   {
+    clause: 'R-7',
+    does: 'waits for the read under way to end by itself',
+    device: (device) => {
+      device.abort = () => {};
+    },
+  },
+  {
     clause: 'R-8',
     does: 'asks for no lost read',
     filter: towardsLaptop((message) => (isEvent(message, 'gap') ? undefined : message)),
@@ -874,6 +903,25 @@ const reads: readonly Mutant[] = [
             line.say(encodeMessage(events.data.code, idOf(message), events.data.body, piece));
           }
           return [message];
+        },
+      };
+    },
+  },
+  {
+    clause: 'R-9',
+    does: 'reads again what is asked for again',
+    filter: () => {
+      const answered = new Set<number>();
+      return {
+        toDevice(message) {
+          if (isRequest(message, 'hello')) answered.clear();
+          return [message];
+        },
+        toLaptop(message) {
+          if (!isOk(message, 'read')) return [message];
+          const again = answered.has(idOf(message));
+          answered.add(idOf(message));
+          return [again ? withU32(message, at.result.elapsedMicros, 4321) : message];
         },
       };
     },

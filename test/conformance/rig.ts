@@ -12,7 +12,7 @@ import { framedLink } from '../../firmware-protocol/link.js';
 import { createResponder } from '../../firmware-protocol/responder.js';
 import { createSimulatedDrive } from '../../hardware-sim/drive.js';
 import { createSimulatedImager, type SimulatedImagerOptions } from '../../hardware-sim/imager.js';
-import { defineScenario } from '../../hardware-sim/scenario.js';
+import { defineScenario, type Scenario } from '../../hardware-sim/scenario.js';
 import { createVirtualClock, type VirtualClock } from '../../hardware-sim/virtual-clock.js';
 
 /** What stands between the suite and an imager that is right. Each function gets one message (or some
@@ -45,6 +45,7 @@ export interface RigOptions {
   readonly filter?: Filter;
   readonly kind?: 'full' | 'power-only' | 'no-drive';
   readonly imager?: SimulatedImagerOptions;
+  readonly scenario?: Scenario;
   readonly device?: (device: ImagerDevice) => void;
   readonly target?: Partial<Target>;
 }
@@ -90,7 +91,7 @@ export function createRig(options: RigOptions = {}): {
 } {
   const clock = createVirtualClock();
   const { kind = 'full' } = options;
-  const imager = createSimulatedImager(createSimulatedDrive(scenario), clock, {
+  const imager = createSimulatedImager(createSimulatedDrive(options.scenario ?? scenario), clock, {
     requestsMax: 8,
     bufferBytes: 256 * 1024,
     readCountMax: 256,
