@@ -413,7 +413,8 @@ test('of the commands that were out when the imager restarted, those that move s
       expect((await laptop.call(commands.identify, {})).model).toBe('FAKE');
       expect(await reset).toMatchObject({ code: 'DEVICE_REFUSED', cause: { reply: 'busy' } });
       await aborted;
-      expect((await read).outcome).toBe('not-attempted');
+      // As the abort left it, or lost with the session.
+      expect(['timeout', 'not-attempted']).toContain((await read).outcome);
       laptop.close();
     })(),
   );
