@@ -406,6 +406,9 @@ async function switchRails(state: State, bench: Bench, wanted: 'off' | 'on'): Pr
         : onStates.includes(status.powerState) && status.powerState !== powerStates.ramping;
     if (await untilStatus(state.clock, talk, isOn, drive ? driveReadyMs : railsMs)) return;
   }
+  const { powerState: reached } = await talk.status();
+  const isUp = onStates.includes(reached) && reached !== powerStates.ramping;
+  if (wanted === 'on' && isUp) throw new NotSeen('the drive did not become ready this time');
   say(state, { clause: 'P-2', came: `the rails do not go ${wanted}` });
   throw new NotSeen(`the rails do not go ${wanted}`);
 }
