@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../../src/clock.js';
 import { LastspinError } from '../../src/errors.js';
 import { capabilityBits, commands, powerStates } from '../commands.js';
-import { describe, type EventBody, type Message, type ResponseOf } from './messages.js';
+import { describe, type Message, type ResponseOf } from './messages.js';
 import { createTalk, greeting, type Sent, type Talk } from './talk.js';
 import { CheckFailed, NotSeen, type Violation } from './verdict.js';
 import { openWire, type Wire } from './wire.js';
@@ -108,7 +108,7 @@ interface State extends BenchOptions {
   eventId: number | undefined;
 }
 
-/** What one clause broke is told once, and more of it counted. */
+/** How often a clause is told of at most, outside of its checks. */
 const violationsPerClauseMax = 3;
 
 function say(state: State, violation: Violation): void {
@@ -452,12 +452,4 @@ async function finish(state: State, bench: Bench): Promise<string | undefined> {
     state.cancelMeter();
     state.main?.wire.close();
   }
-}
-
-/** An event's body, for a message that is known to be it. */
-export function bodyOf<N extends 'gap' | 'steppedDown' | 'railFault' | 'ready' | 'overTemperature'>(
-  message: Message | undefined,
-  _name: N,
-): EventBody<N> | undefined {
-  return message?.value as EventBody<N> | undefined;
 }
