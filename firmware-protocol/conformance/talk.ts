@@ -2,7 +2,7 @@
  * asked again or put in order. */
 import { crc32 } from 'node:zlib';
 import type { Clock } from '../../src/clock.js';
-import { bytesMax, type Codec } from '../codec.js';
+import type { Codec } from '../codec.js';
 import {
   commands,
   helloMagic,
@@ -444,9 +444,4 @@ function judgeFills(state: State, id: number, read: ReadResult, sectorBytes: num
       return;
     }
   }
-}
-
-/** Longest piece of data that a message of `frameBytesMax` bytes carries. */
-export function pieceBytesMax(frameBytesMax: number): number {
-  return Math.min(frameBytesMax - 11, bytesMax);
 }

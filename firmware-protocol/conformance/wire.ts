@@ -13,7 +13,7 @@ import { hex, type Violation } from './verdict.js';
 export const ownFrameBytesMax = 0x10_0000;
 
 /** A babbling imager must not fill the memory: what nobody asked for is kept to this extent. */
-const inboxCountMax = 50_000;
+const inboxCountMax = 20_000;
 const inboxBytesMax = 128 * 1024 * 1024;
 const runBytesMax = 254;
 

@@ -12,6 +12,8 @@ import {
 } from '../../firmware-protocol/conformance/report.js';
 import { checks } from '../../firmware-protocol/conformance/run.js';
 import { judgeReadOnly } from '../../firmware-protocol/read-only.js';
+import { defineScenario } from '../../hardware-sim/scenario.js';
+import type { ScenarioInput } from '../../hardware-sim/schema.js';
 import { mutants } from './mutants.js';
 import { createRig, examine } from './rig.js';
 
@@ -68,6 +70,28 @@ describe('an imager that is right passes', () => {
     expect(ofVerdict(report, 'not-seen')).toEqual(
       expect.arrayContaining(['F-8', 'H-8', 'R-11', 'T-5']),
     );
+  });
+
+  const drives: readonly (readonly [string, Partial<ScenarioInput>])[] = [
+    ['that starts slowly', { mechanics: { spinUpMs: 9000 } }],
+    ['that is there at once', { mechanics: { spinUpMs: 0 } }],
+    [
+      'that is full of bad sectors',
+      { faults: [{ kind: 'bad', everywhere: true, perMillion: 90_000 }] },
+    ],
+    ['that does not always start', { faults: [{ kind: 'spin-up', fromPowerOn: 4, fails: 3 }] }],
+    ['that hangs', { faults: [{ kind: 'hang', lba: 40, count: 60_000, until: 'power-cycle' }] }],
+  ];
+  test.each(drives)('with a drive %s', async (_what, more) => {
+    const scenario = defineScenario({ sectorCount: 65_536, ...more });
+    const report = reportOf(await examine(createRig({ scenario })));
+    if (process.env.SHOW) console.log(reportLines(report).join('\n'));
+    expect(failedOf(report)).toEqual([]);
+  });
+
+  test('on a slow line', async () => {
+    const rig = createRig({ bytesPerSecond: 11_520 });
+    expect(failedOf(reportOf(await examine(rig)))).toEqual([]);
   });
 
   test('also through a filter that does nothing', async () => {

@@ -12,6 +12,7 @@ import { framedLink } from '../../firmware-protocol/link.js';
 import { createResponder } from '../../firmware-protocol/responder.js';
 import { createSimulatedDrive } from '../../hardware-sim/drive.js';
 import { createSimulatedImager, type SimulatedImagerOptions } from '../../hardware-sim/imager.js';
+import { pacedLink } from '../../hardware-sim/noisy-link.js';
 import { defineScenario, type Scenario } from '../../hardware-sim/scenario.js';
 import { createVirtualClock, type VirtualClock } from '../../hardware-sim/virtual-clock.js';
 
@@ -46,6 +47,8 @@ export interface RigOptions {
   readonly kind?: 'full' | 'power-only' | 'no-drive';
   readonly imager?: SimulatedImagerOptions;
   readonly scenario?: Scenario;
+  /** Speed of the line from the imager. */
+  readonly bytesPerSecond?: number;
   readonly device?: (device: ImagerDevice) => void;
   readonly target?: Partial<Target>;
 }
@@ -112,7 +115,9 @@ export function createRig(options: RigOptions = {}): {
       const [near, far] = plugged();
       const number = links++;
       const device = options.filter ? filtered(options.filter, far, clock, number) : far;
-      responder.attach(framedLink(device, { frameBytesMax: imager.frameBytesMax }));
+      const link = framedLink(device, { frameBytesMax: imager.frameBytesMax });
+      const { bytesPerSecond } = options;
+      responder.attach(bytesPerSecond ? pacedLink(link, clock, bytesPerSecond) : link);
       return { stream: near, close: () => void near.destroy() };
     },
     ...options.target,
