@@ -11,6 +11,7 @@ import { framedLink, type Link } from '../../firmware-protocol/link.js';
 import { createRandom } from '../../hardware-sim/random.js';
 import { realClock } from '../../src/clock.js';
 import { type ImagerDrive, openImager } from '../../src/drive/imager.js';
+import { openLink } from '../../src/drive/links.js';
 import { type Noise, type NoiseCounts, noisyDuplex } from './noisy-stream.js';
 import { build, buildSlowPread, lacksCompiler, scratchFolder } from './posix-build.js';
 
@@ -258,6 +259,28 @@ describe.skipIf(lacksCompiler())('the POSIX imager', () => {
     child.kill('SIGTERM');
     expect(await ended).toEqual([0, null]);
     expect(Number(readFileSync(countPath, 'utf8'))).toBe(requests);
+  });
+
+  test('pty: read through serialport, closed, and opened again by another program', async () => {
+    const sectorCount = 512;
+    const data = contents(sectorCount, 8);
+    const path = join(scratchFolder(), 'pty');
+    const child = spawn(imagerProgram, ['--pty', path, driveFile(data)], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    children.push(child);
+    await once(child.stderr, 'readable');
+    for (const session of [1, 2]) {
+      const link = await openLink(`serial:${path}`, clock);
+      const drive = await openImager(link, clock, { session, name: 'C' });
+      await drive.identify();
+      const { image } = await imageAll(drive, sectorCount);
+      expect(image.equals(data)).toBe(true);
+      await drive.close();
+    }
+    child.kill('SIGTERM');
+    await once(child, 'exit');
+    expect(existsSync(path)).toBe(false);
   });
 
   describe('power by a command', () => {
