@@ -38,9 +38,29 @@ export async function call<Req, Res>(
   if (state.end) throw closedError(state);
   try {
     return await callNow(state, command, request, options);
+  } catch (error) {
+    if (!wasRestart(error) || !repeatable.has(command.code)) throw error;
   } finally {
     startWaitingCalls(state);
   }
+  return call(state, command, request, options);
+}
+
+/** What may be asked again of an imager that restarted before it answered: it moves nothing. */
+const repeatable: ReadonlySet<number> = new Set([
+  commands.identify.code,
+  commands.status.code,
+  commands.throttle.code,
+  commands.watchdog.code,
+  commands.limits.code,
+]);
+
+/** The session was lost while a command was out. */
+class RestartError extends ReplyError {}
+
+/** Whether a command failed because the imager restarted before it answered. */
+export function wasRestart(error: unknown): boolean {
+  return error instanceof LastspinError && error.cause instanceof RestartError;
 }
 
 function closedError(state: State): LastspinError {
@@ -149,7 +169,7 @@ function callTimeout(state: State, command: string, timeoutMs: number): Lastspin
 /** The session was lost: what was out counts as not done (L-5). */
 export function rejectCalls(state: State): void {
   const reason = 'it restarted before it answered';
-  const cause = new ReplyError('busy', reason);
+  const cause = new RestartError('busy', reason);
   for (const [, pending] of [...state.calls]) {
     if (pending.code === commands.hello.code) continue;
     const message = `${state.name} did not do what it was asked: ${reason}`;

@@ -3,7 +3,7 @@
  * `read-window.ts`. */
 import type { Clock } from '../src/clock.js';
 import { LastspinError, reasonOf } from '../src/errors.js';
-import { type CallOptions, call } from './caller-calls.js';
+import { type CallOptions, call, wasRestart } from './caller-calls.js';
 import { drop, goOn, loseSession, sayHello } from './caller-link.js';
 import {
   type Agreed,
@@ -210,7 +210,11 @@ function openWindow(state: State, agreed: Agreed): ReadWindow {
 
 async function abort(state: State, window: ReadWindow): Promise<void> {
   window.abortWaiting();
-  if (window.outstanding > 0) await call(state, commands.abort, { readIdBelow: window.idNext });
+  if (window.outstanding === 0) return;
+  await call(state, commands.abort, { readIdBelow: window.idNext }).catch((error: unknown) => {
+    // A restart has ended them all.
+    if (!wasRestart(error)) throw error;
+  });
 }
 
 /** Says HELLO on `link` and opens a session. Rejects, with the link closed, with NOT_AN_IMAGER

@@ -40,6 +40,8 @@ export interface ReadQueue {
   /** Reads below the id are not attempted any more; ends the wait for one under way. Resolves when
    * none of them is under way. */
   abort(readIdBelow: number): Promise<void>;
+  /** Reads that have arrived and not begun are not attempted any more. */
+  stopWaiting(): void;
   /** Where results go from now on; undefined while there is no link. */
   sendTo(link: Link | undefined): void;
   /** Another session took over: nothing of this one is done or sent any more. */
@@ -390,6 +392,10 @@ export function createReadQueue(options: QueueOptions): ReadQueue {
       enqueue(queue, { id, refusal: new ReplyError('malformed', 'the read cannot be understood') }),
     resend: (request) => resend(queue, request),
     abort: (readIdBelow) => abort(queue, readIdBelow),
+    stopWaiting() {
+      queue.abortedBelow = Math.max(queue.abortedBelow, queue.idNext);
+      changed(queue);
+    },
     sendTo(link) {
       queue.link = link;
       changed(queue);

@@ -80,7 +80,8 @@ const resendsWaitingMax = 64;
 interface State {
   readonly device: ImagerDevice;
   readonly clock: Clock;
-  readonly lane: Lane;
+  /** The drive's commands, one after the other. */
+  lane: Lane;
   readonly handlers: Handlers;
   session: Session | undefined;
   violations: number;
@@ -185,7 +186,8 @@ function stopReads(session: Session): Promise<void> {
   return session.reads.abort(session.reads.idNext);
 }
 
-function createHandlers(state: () => State, device: ImagerDevice, lane: Lane): Handlers {
+function createHandlers(state: () => State, device: ImagerDevice): Handlers {
+  const lane: Lane = (work) => state().lane(work);
   return {
     identify(_request) {
       return lane(() => device.identify());
@@ -518,12 +520,11 @@ async function perform(
  * dropped is still there when it comes back with the same session number. Takes over
  * `device.onEvent`. */
 export function createResponder(device: ImagerDevice, clock: Clock): Responder {
-  const lane = createLane();
   const state: State = {
     device,
     clock,
-    lane,
-    handlers: createHandlers(() => state, device, lane),
+    lane: createLane(),
+    handlers: createHandlers(() => state, device),
     session: undefined,
     violations: 0,
   };
@@ -531,7 +532,7 @@ export function createResponder(device: ImagerDevice, clock: Clock): Responder {
     const { session } = state;
     if (!session) return;
     // W-2: a laptop that fell silent must find its reads stopped, not done.
-    if (event.kind === 'stepped-down') void stopReads(session);
+    if (event.kind === 'stepped-down') session.reads.stopWaiting();
     announce(session, event);
   };
   return {
@@ -550,6 +551,7 @@ export function createResponder(device: ImagerDevice, clock: Clock): Responder {
     forget() {
       state.session?.reads.retire();
       state.session = undefined;
+      state.lane = createLane();
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../src/clock.js';
+import { capabilityBits } from './commands.js';
 
 export type WatchdogStage = 1 | 2 | 3 | 4;
 
@@ -18,6 +19,18 @@ export const watchdogDefaults: WatchdogStages = {
   standbyMs: 600_000,
   offMs: 3_600_000,
 };
+
+/** The stages for which an imager of these `capabilityBits` has something to act with; the others are
+ * left out (W-1). */
+export function withCapabilities(stages: WatchdogStages, capabilities: number): WatchdogStages {
+  const only = (bit: number, afterMs: number) => ((capabilities & bit) === 0 ? 0 : afterMs);
+  return {
+    stopReadsMs: only(capabilityBits.read, stages.stopReadsMs),
+    unloadMs: only(capabilityBits.park, stages.unloadMs),
+    standbyMs: only(capabilityBits.park, stages.standbyMs),
+    offMs: only(capabilityBits.power, stages.offMs),
+  };
+}
 
 export interface Watchdog {
   configure(stages: WatchdogStages): void;

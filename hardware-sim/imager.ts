@@ -14,6 +14,7 @@ import {
   ReplyError,
 } from '../firmware-protocol/device.js';
 import { frameBytesMaxDefault } from '../firmware-protocol/link.js';
+import { powerCell } from '../firmware-protocol/power-table.js';
 import { judgeReadOnly } from '../firmware-protocol/read-only.js';
 import { createThrottle, type Throttle } from '../firmware-protocol/throttle.js';
 import {
@@ -22,6 +23,7 @@ import {
   type WatchdogStage,
   type WatchdogStages,
   watchdogDefaults,
+  withCapabilities,
 } from '../firmware-protocol/watchdog.js';
 import type { Clock } from '../src/clock.js';
 import type { DriveRead, SimulatedDrive } from './drive.js';
@@ -125,13 +127,22 @@ export function createSimulatedImager(
 ): SimulatedImager {
   const settings = { ...imagerDefaults, ...options };
   let bootedAtMs = clock.now();
-  const emit = (event: DeviceEvent) => device.onEvent(event);
+  const { capabilities } = settings;
+  // P-2: an imager without `read` does not know the drive.
+  const knowsDrive = (capabilities & capabilityBits.read) !== 0;
+  const shown = (state: PowerState) =>
+    !knowsDrive && (state === 'ready' || state === 'hung') ? 'on-not-ready' : state;
+  const emit = (event: DeviceEvent) => {
+    const ofDrive = event.kind === 'ready' || event.kind === 'hung' || event.kind === 'gone';
+    if (knowsDrive || !ofDrive) device.onEvent(event);
+  };
+  const stages = (wanted: WatchdogStages) => withCapabilities(wanted, capabilities);
   const parts: Parts = {
     drive,
     clock,
     supply: createPowerSupply(drive, clock, { interrupt: (why) => interrupt(parts, why), emit }),
     throttle: createThrottle(),
-    watchdog: createWatchdog(clock, settings.watchdog, (stage) => stepDown(parts, stage)),
+    watchdog: createWatchdog(clock, stages(settings.watchdog), (stage) => stepDown(parts, stage)),
     counters: { reads: 0, timeouts: 0, rests: 0, steppedDown: 0 },
     waits: new Set(),
     emit,
@@ -145,7 +156,7 @@ export function createSimulatedImager(
     drive,
     counters: parts.counters,
     firmware: settings.firmware,
-    capabilities: settings.capabilities,
+    capabilities,
     get bootId() {
       return bootId;
     },
@@ -161,12 +172,16 @@ export function createSimulatedImager(
     read: (request) => read(parts, request),
     abort: () => interrupt(parts, 'aborted'),
     reset: async (kind) => parts.supply.reset(kind),
-    power: (action, offMs, standbyFirst) => switchPower(parts, action, offMs, standbyFirst),
+    power: async (action, offMs, standbyFirst) =>
+      shown(await switchPower(parts, action, offMs, standbyFirst)),
     park: (kind) => park(parts, kind),
     throttle: async (limits) => parts.throttle.configure(limits, clock.now()),
-    status: () => statusOf(parts, bootedAtMs),
+    status: () => {
+      const status = statusOf(parts, bootedAtMs);
+      return { ...status, powerState: shown(status.powerState) };
+    },
     passthrough: (request) => passthrough(parts, request),
-    watchdog: async (stages) => parts.watchdog.configure(stages),
+    watchdog: async (wanted) => parts.watchdog.configure(stages(wanted)),
     limits: async (wanted) => setLimits(parts, wanted),
     heard: () => parts.watchdog.heard(),
     onEvent: () => {},
@@ -177,7 +192,7 @@ export function createSimulatedImager(
       bootedAtMs = clock.now();
       interrupt(parts, 'power-lost');
       if (lostPower) {
-        parts.watchdog.configure(settings.watchdog);
+        parts.watchdog.configure(stages(settings.watchdog));
         Object.assign(parts.heat, heatDefaults(drive));
       }
       parts.supply.restart(lostPower ? 'boot' : 'restart');
@@ -331,7 +346,10 @@ async function passthrough(
 ): Promise<DevicePassthroughResult> {
   const verdict = judgeReadOnly(request.cdb);
   if (!verdict.allowed) throw new ReplyError('refused', verdict.reason);
-  const { clock, drive } = parts;
+  const { clock, drive, supply } = parts;
+  if (powerCell(supply.state(), 'identify, passthrough') === 'noDrive') {
+    throw new ReplyError('noDrive', `the drive has no power (${supply.state()})`);
+  }
   const beganAtMs = clock.now();
   const ended = (outcome: DevicePassthroughResult['outcome'], answer?: ScsiAnswer) => ({
     outcome,

@@ -71,8 +71,8 @@ export async function plugIntoPty(path: string, serve: Serve): Promise<Plug> {
   };
 }
 
-/** Listens on `PORT`, `HOST:PORT` or `[HOST]:PORT`, on loopback unless a host is given. One client
- * at a time: a new one takes over, since the old one may be a laptop that crashed. Throws USAGE
+/** Listens on `PORT`, `HOST:PORT` or `[HOST]:PORT`, on loopback unless a host is given. Each
+ * client is a link of its own: who is served is decided by HELLO (PROTOCOL.md H-7). Throws USAGE
  * for an address that is none, FILE_FAILED when it cannot be listened on. */
 export async function plugIntoTcp(address: string, serve: Serve): Promise<Plug> {
   const match = /^(?:(?:\[([^\]]+)\]|([^:[\]]*)):)?(\d{1,5})$/.exec(address);
@@ -81,10 +81,10 @@ export async function plugIntoTcp(address: string, serve: Serve): Promise<Plug> 
     throw new LastspinError('USAGE', `'${address}' is not HOST:PORT`);
   }
   const host = match[1] ?? (match[2] || '127.0.0.1');
-  let client: Socket | undefined;
+  const clients = new Set<Socket>();
   const server = createServer({ noDelay: true }, (socket) => {
-    client?.destroy();
-    client = socket;
+    clients.add(socket);
+    socket.once('close', () => clients.delete(socket));
     // Whoever serves the stream sees its errors; this keeps one that came before from being fatal.
     socket.on('error', () => {});
     serve(socket);
@@ -100,7 +100,7 @@ export async function plugIntoTcp(address: string, serve: Serve): Promise<Plug> 
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
-        client?.destroy();
+        for (const client of clients) client.destroy();
       }),
   };
 }

@@ -7,6 +7,7 @@ const packageOf: Readonly<Record<string, string>> = {
   mke2fs: 'e2fsprogs',
   debugfs: 'e2fsprogs',
   mkfifo: 'coreutils',
+  'avr-gcc': 'gcc-avr avr-libc',
   cc: 'gcc',
 };
 
@@ -18,6 +19,20 @@ export function needsTool(tool: string): boolean {
     return false;
   } catch {
     const reason = `${tool} is not installed (apt-get install ${packageOf[tool] ?? tool})`;
+    if (process.env.REQUIRE_TOOLS === '1') throw new Error(reason);
+    console.warn(`skipped: ${reason}`);
+    return true;
+  }
+}
+
+/** The same for what a C program includes: `header`, from the Debian package `name`. */
+export function needsHeader(header: string, name: string): boolean {
+  try {
+    const input = `#include <${header}>\n`;
+    execFileSync('gcc', ['-E', '-'], { input, stdio: ['pipe', 'ignore', 'ignore'] });
+    return false;
+  } catch {
+    const reason = `${header} is not installed (apt-get install ${name})`;
     if (process.env.REQUIRE_TOOLS === '1') throw new Error(reason);
     console.warn(`skipped: ${reason}`);
     return true;

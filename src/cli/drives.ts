@@ -8,7 +8,7 @@ import { createSimulatedImager } from '../../hardware-sim/imager.js';
 import { linkPair } from '../../hardware-sim/noisy-link.js';
 import { loadScenario } from '../../hardware-sim/scenario.js';
 import { type Clock, realClock } from '../clock.js';
-import type { Drive } from '../drive/drive.js';
+import type { Drive, ParkKind } from '../drive/drive.js';
 import { openFileDrive } from '../drive/file.js';
 import { type ImagerDrive, openImager } from '../drive/imager.js';
 import { openLink } from '../drive/links.js';
@@ -67,36 +67,50 @@ export async function openDrive(spec: string, options: OpenOptions = {}): Promis
 async function openThroughLink(spec: string): Promise<OpenedDrive> {
   // A command may hold any character.
   const { name, scale } = spec.startsWith('stdio:') ? { name: spec, scale: 1 } : takeScale(spec);
+  return openedImager(await openImagerAt(name), realClock(scale));
+}
+
+/** Opens the imager at the link called `name`, and keeps it: a link that drops is opened again. Throws what
+ * `openLink` and `openImager` throw. */
+export async function openImagerAt(name: string): Promise<ImagerDrive> {
   const clock = realClock();
   const link = await openLink(name, clock);
-  let isGone = false;
-  const watched = (each: Link) => {
-    isGone = false;
-    each.onClose(() => {
-      isGone = true;
-    });
-    return each;
-  };
-  watched(link);
+  const watch = watchOf(link);
   const { reopen } = link;
-  const relink = reopen && (async () => watched(await reopen()));
+  const relink = reopen && (async () => watch.follow(await reopen()));
   const imager = await openImager(link, clock, {
     session: newSession(),
     name,
     ...(relink && { relink }),
   });
-  const onNotice = imager.onNotice?.bind(imager);
-  imager.onNotice = (handler) => {
-    onNotice?.(handler);
-    link.onNotice((line) => handler(`the imager says: ${line}`));
+  const { onNotice, park } = imager;
+  return Object.assign(imager, {
+    onNotice(handler: (notice: string) => void) {
+      onNotice?.(handler);
+      link.onNotice((line) => handler(`the imager says: ${line}`));
+    },
+    // Whoever ends a job does not wait ten minutes for a plug.
+    async park(kind?: ParkKind) {
+      if (watch.isGone()) throw new LastspinError('LINK_CLOSED', `the link to ${name} is gone`);
+      await park(kind);
+    },
+  });
+}
+
+/** Whether the last of several links, one after the other, has gone. */
+function watchOf(first: Link) {
+  let current = first;
+  let isGone = false;
+  const follow = (link: Link) => {
+    current = link;
+    isGone = false;
+    link.onClose(() => {
+      if (current === link) isGone = true;
+    });
+    return link;
   };
-  const park = imager.park.bind(imager);
-  // Whoever ends a job does not wait ten minutes for a plug.
-  imager.park = async (kind) => {
-    if (isGone) throw new LastspinError('LINK_CLOSED', `the link to ${name} is gone`);
-    await park(kind);
-  };
-  return openedImager(imager, realClock(scale));
+  follow(first);
+  return { follow, isGone: () => isGone };
 }
 
 /** Splits `scale=N` from the options of a DRIVE. */

@@ -117,6 +117,20 @@ export async function main(argv: readonly string[]): Promise<number> {
     });
 
   program
+    .command('conformance')
+    .description('does this imager keep the protocol? Every clause that can be seen from outside')
+    .argument(
+      '<IMAGER>',
+      'serial:, usb:, tcp:, stdio:COMMAND or sim:SCENARIO, without a drive that matters',
+    )
+    .option('--clause <A,B,…>', 'only these clauses or chapters, as R-8,C; repeatable', collectList)
+    .option('--force', 'go on although the rails are on')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (imager, options) => {
+      status = await (await import('./conformance.js')).conformance(imager, options);
+    });
+
+  program
     .command('agent')
     .description(
       'be the imager: serve a drive of this computer to a laptop, over a serial port or TCP',
@@ -267,7 +281,7 @@ function collect(value: string, previous: readonly string[]): string[] {
 function collectList(value: string, previous: readonly string[] = []): string[] {
   const names = value.split(',').filter((name) => name !== '');
   if (names.length > 0) return [...previous, ...names];
-  throw new InvalidArgumentError('names of presets are needed.');
+  throw new InvalidArgumentError('names are needed, comma-separated.');
 }
 
 const timeUnitsMs: Readonly<Record<string, number>> = {

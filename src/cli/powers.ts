@@ -1,13 +1,11 @@
 import { existsSync } from 'node:fs';
-import { type Clock, realClock } from '../clock.js';
-import { openImager } from '../drive/imager.js';
-import { openLink } from '../drive/links.js';
+import { realClock } from '../clock.js';
 import { isLastspinError, LastspinError } from '../errors.js';
 import type { Guard } from '../job/kind.js';
 import { execPower } from '../power/exec.js';
 import { troublePolicies } from '../power/policy.js';
 import type { Power } from '../power/power.js';
-import { newSession, type OpenedDrive, type OpenOptions, openDrive } from './drives.js';
+import { type OpenedDrive, type OpenOptions, openDrive, openImagerAt } from './drives.js';
 
 /** A switch named by `--power`. */
 interface Switch {
@@ -67,7 +65,7 @@ async function openSwitch(spec: string): Promise<Switch[]> {
   if (spec === 'none') return [];
   if (spec === 'imager') return [{ spec }];
   if (scheme === 'exec') return [{ spec, power: execPower(spec.slice('exec:'.length), clock) }];
-  if (scheme !== undefined && links.includes(scheme)) return [await openImagerSwitch(spec, clock)];
+  if (scheme !== undefined && links.includes(scheme)) return [await openImagerSwitch(spec)];
   throw new LastspinError(
     'USAGE',
     `unknown power switch '${spec}'; known are imager, serial:, tcp:, usb:, stdio:, exec:COMMAND and none`,
@@ -75,14 +73,8 @@ async function openSwitch(spec: string): Promise<Switch[]> {
 }
 
 /** An imager that switches power, beside whatever reads the drive. */
-async function openImagerSwitch(spec: string, clock: Clock): Promise<Switch> {
-  const link = await openLink(spec, clock);
-  const { reopen } = link;
-  const imager = await openImager(link, clock, {
-    session: newSession(),
-    name: spec,
-    ...(reopen && { relink: reopen }),
-  });
+async function openImagerSwitch(spec: string): Promise<Switch> {
+  const imager = await openImagerAt(spec);
   if (!imager.power) {
     await imager.close();
     throw new LastspinError('USAGE', `--power ${spec}: this imager cannot switch power`);

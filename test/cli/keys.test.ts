@@ -7,8 +7,10 @@ import { loadCheckpoint } from '../../src/image/checkpoint.js';
 import { nodeFiles } from '../../src/image/node-files.js';
 import { parseSnapshot } from '../../src/job/snapshot.js';
 import { needsTool } from '../tools.js';
-import { mainPath, start, temporaryFolder } from './cli.js';
+import { mainPath, temporaryFolder } from './cli.js';
 import { falseClaims } from './false-claims.js';
+
+const stdioImager = join(import.meta.dirname, '../drive/stdio-imager.mjs');
 
 const terminals = new Set<ChildProcess>();
 afterAll(() => {
@@ -113,13 +115,13 @@ describe.skipIf(needsTool('socat'))('keys in a terminal', () => {
     first.type('\x03');
     await first.saw(/status 130[\s\S]*ended/);
     expect(first.isRestored()).toBe(true);
-    const pty = join(folder, 'imager');
-    const simulator = start(['sim', scenario, '--pty', pty, '--scale', '5']);
-    await simulator.saw(/^serial:/m);
-    const second = inTerminal(folder, ['image', `serial:${pty}?scale=5`, join(folder, 'b.img')]);
+    // A process that died cannot come back, as a plug can.
+    const pid = join(folder, 'pid');
+    const command = `echo $$ > ${pid}; exec ${process.execPath} ${stdioImager} ${scenario}`;
+    const second = inTerminal(folder, ['image', `stdio:${command}`, join(folder, 'b.img')]);
     await second.saw(/p pause/);
-    simulator.process.kill('SIGKILL');
-    await second.saw(/LINK_(CLOSED|TIMEOUT)[\s\S]*status 1[\s\S]*ended/);
+    process.kill(Number(readFileSync(pid, 'utf8')), 'SIGKILL');
+    await second.saw(/LINK_CLOSED[\s\S]*status 1[\s\S]*ended/);
     expect(second.isRestored()).toBe(true);
   });
 });

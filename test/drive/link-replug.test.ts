@@ -9,7 +9,6 @@ import { imageDrive } from '../../src/cli/image.js';
 import { realClock } from '../../src/clock.js';
 import { falseClaims } from '../cli/false-claims.js';
 
-const scale = 20;
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
@@ -28,16 +27,14 @@ async function createBench(): Promise<Bench> {
   const folder = mkdtempSync(join(tmpdir(), 'lastspin-'));
   cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
   const scenario = join(folder, 'small.yaml');
-  writeFileSync(scenario, JSON.stringify({ seed: 3, sectorCount: 32_768 }));
+  // In life's own time, so that no stage of the watchdog comes sooner; but soon up to speed.
+  const mechanics = { spinUpMs: 100 };
+  writeFileSync(scenario, JSON.stringify({ seed: 3, sectorCount: 32_768, mechanics }));
   let serve: Serve = () => {};
-  const simulator = await serveSimulator(
-    loadScenario(scenario),
-    realClock(scale),
-    async (served) => {
-      serve = served;
-      return { address: '', close: async () => {} };
-    },
-  );
+  const simulator = await serveSimulator(loadScenario(scenario), realClock(), async (served) => {
+    serve = served;
+    return { address: '', close: async () => {} };
+  });
   cleanups.push(() => simulator.close());
   return { folder, scenario, image: join(folder, 'case.img'), simulator, serve };
 }
@@ -74,7 +71,7 @@ describe('a link that goes away in the middle of a job costs nothing', () => {
     cleanups.push(() => Promise.all(plugs.map((plug) => plug.close())));
     symlinkSync(realpathSync(join(bench.folder, 'first')), link);
     const names: string[] = [];
-    await imageWith(bench, `serial:${link}?scale=${scale}`, async () => {
+    await imageWith(bench, `serial:${link}`, async () => {
       names.push(realpathSync(link));
       // The new one is made while the old one is still there, so that its name is another.
       plugs.push(await plugIntoPty(join(bench.folder, 'second'), bench.serve));
@@ -90,7 +87,7 @@ describe('a link that goes away in the middle of a job costs nothing', () => {
     const bench = await createBench();
     let plug = await plugIntoTcp('127.0.0.1:0', bench.serve);
     cleanups.push(() => plug.close());
-    await imageWith(bench, `tcp:${plug.address}?scale=${scale}`, async () => {
+    await imageWith(bench, `tcp:${plug.address}`, async () => {
       await plug.close();
       plug = await plugIntoTcp(plug.address, bench.serve);
     });

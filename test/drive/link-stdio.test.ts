@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
@@ -21,8 +21,10 @@ function temporaryFolder(): string {
 }
 
 /** A command that writes its process id into `file` before it becomes the imager. */
-function imagerWithPid(file: string, scale: number): string {
-  return `stdio:echo $$ > '${file}'; exec ${imager} healthy ${scale}`;
+function imagerWithPid(file: string, spinUpMs: number): string {
+  const scenario = join(temporaryFolder(), 'small.yaml');
+  writeFileSync(scenario, JSON.stringify({ sectorCount: 4096, mechanics: { spinUpMs } }));
+  return `stdio:echo $$ > '${file}'; exec ${imager} '${scenario}'`;
 }
 
 async function pidIn(file: string): Promise<number> {
@@ -51,21 +53,21 @@ const read = (lba: number) => ({
 
 test('a process is an imager; what it says to people is told; it ends with the link', async () => {
   const pidFile = join(temporaryFolder(), 'pid');
-  const { drive, power, close } = await openDrive(imagerWithPid(pidFile, 50));
+  const { drive, power, close } = await openDrive(imagerWithPid(pidFile, 100));
   const notices: string[] = [];
   drive.onNotice?.((notice) => notices.push(notice));
-  expect(notices).toContain('the imager says: a simulated imager, healthy');
   await power?.set?.(true);
   const { kind, data } = await drive.read(read(0));
   expect([kind, data.length]).toEqual(['good', 4096]);
+  expect(notices).toContain('the imager says: a simulated imager');
   await close();
   await untilEnded(await pidIn(pidFile));
 });
 
 test('a process that dies is the end of the job at once, with its status and last words', async () => {
   const pidFile = join(temporaryFolder(), 'pid');
-  const { drive, power, close } = await openDrive(imagerWithPid(pidFile, 1));
-  // The drive spins up for seconds, with the read waiting for it.
+  const { drive, power, close } = await openDrive(imagerWithPid(pidFile, 60_000));
+  // The drive spins up for a minute, with the read waiting for it.
   await power?.set?.(true);
   const begun = drive.read(read(0));
   process.kill(await pidIn(pidFile), 'SIGUSR2');

@@ -1,20 +1,16 @@
-// A simulated imager on standard input and output: node stdio-imager.mjs [SCENARIO] [SCALE].
-// Needs the build, as the command line does.
+// A simulated imager on standard input and output: node stdio-imager.mjs SCENARIO. Needs the build, as
+// the command line does.
 import { Duplex } from 'node:stream';
 import { loadScenario } from '../../dist/hardware-sim/scenario.js';
 import { serveSimulator } from '../../dist/hardware-sim/simulator.js';
 import { realClock } from '../../dist/src/clock.js';
 
-const [scenario = 'healthy', scale = '50'] = process.argv.slice(2);
-process.stderr.write(`a simulated imager, ${scenario}\n`);
-const simulator = await serveSimulator(
-  loadScenario(scenario),
-  realClock(Number(scale)),
-  async (serve) => {
-    serve(Duplex.from({ readable: process.stdin, writable: process.stdout }));
-    return { address: 'stdio', close: async () => {} };
-  },
-);
+const scenario = loadScenario(process.argv[2]);
+process.stderr.write('a simulated imager\n');
+const simulator = await serveSimulator(scenario, realClock(), async (serve) => {
+  serve(Duplex.from({ readable: process.stdin, writable: process.stdout }));
+  return { address: 'stdio', close: async () => {} };
+});
 process.on('SIGUSR2', () => {
   process.stderr.write('out of memory\n', () => process.exit(7));
 });

@@ -393,17 +393,43 @@ test('an imager that restarts, link or no link, gets a new session that is set u
   }
 });
 
-test('a command that was out when the imager restarted is refused, not repeated', async () => {
+test('of the commands that were out when the imager restarted, those that move something are refused', async () => {
   const { clock, device, responder, caller } = connect();
-  device.identify = () => new Promise(() => {});
+  let identified = 0;
+  const { identify } = device;
+  device.identify = () => (identified++ === 0 ? new Promise(() => {}) : identify());
+  device.hangs.add(0);
+  device.reset = () => new Promise(() => {});
   await clock.run(
     (async () => {
       const laptop = await caller();
-      clock.after(5, () => responder.forget());
-      await expect(laptop.call(commands.identify, {})).rejects.toMatchObject({
-        code: 'DEVICE_REFUSED',
-        cause: { reply: 'busy' },
+      clock.after(5, () => {
+        responder.forget();
+        device.identify = identify;
       });
+      const read = laptop.read(readOf(0));
+      const aborted = laptop.abort();
+      const reset = laptop.call(commands.reset, { kind: 2 }).catch((error) => error);
+      expect((await laptop.call(commands.identify, {})).model).toBe('FAKE');
+      expect(await reset).toMatchObject({ code: 'DEVICE_REFUSED', cause: { reply: 'busy' } });
+      await aborted;
+      expect((await read).outcome).toBe('not-attempted');
+      laptop.close();
+    })(),
+  );
+});
+
+test('silence stops the reads that wait; one under way keeps its deadline', async () => {
+  const { clock, device, caller } = connect(undefined, { readMs: 100 });
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      const reads = [0, 8, 16].map((lba) => laptop.read(readOf(lba)));
+      await clock.sleep(20);
+      device.onEvent({ kind: 'stepped-down', stage: 1 });
+      const outcomes = (await Promise.all(reads)).map(({ outcome }) => outcome);
+      expect(outcomes).toEqual(['good', 'not-attempted', 'not-attempted']);
+      expect((await laptop.read(readOf(24))).outcome).toBe('good');
       laptop.close();
     })(),
   );

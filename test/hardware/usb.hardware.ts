@@ -22,8 +22,10 @@ let plug: UsbredirPlug;
 async function setUp(): Promise<void> {
   vm = await bootVm(['imager']);
   scenario = join(vm.folder, 'small.yaml');
-  writeFileSync(scenario, JSON.stringify({ seed: 7, sectorCount }));
-  simulator = await serveSimulator(loadScenario(scenario), realClock(4), async (serve) => {
+  // In life's own time, so that no stage of the watchdog comes sooner; but soon up to speed.
+  const mechanics = { spinUpMs: 500 };
+  writeFileSync(scenario, JSON.stringify({ seed: 7, sectorCount, mechanics }));
+  simulator = await serveSimulator(loadScenario(scenario), clock, async (serve) => {
     device = createUsbDevice(serve);
     return { address: '', close: async () => {} };
   });
@@ -65,6 +67,13 @@ async function pullAndPlugIn(): Promise<void> {
   await plug.plugIn();
 }
 
+/** The pull comes as soon as the stall was mended, while most of the drive is still to be sent. */
+async function stallAndPull(): Promise<void> {
+  device.stall(vendorEndpoint | 0x80);
+  while (device.haltsCleared === 0) await clock.sleep(1);
+  await pullAndPlugIn();
+}
+
 describe.skipIf(needsVm())('an imager on a real USB stack', () => {
   beforeAll(setUp);
   afterAll(async () => {
@@ -74,12 +83,9 @@ describe.skipIf(needsVm())('an imager on a real USB stack', () => {
   });
 
   test('vendor bulk endpoints: a stall, and a pull in the middle', async () => {
-    whenRead(0.2, () => {
-      device.stall(vendorEndpoint | 0x80);
-      whenRead(0.5, () => void pullAndPlugIn());
-    });
+    whenRead(0.2, () => void stallAndPull());
     const output = await image('usb:1209:0001', 'bulk');
-    expect(device.haltsCleared).toBeGreaterThan(0);
+    expect(device.haltsCleared).toBe(1);
     expect(output).toContain('went away: the device is gone; was it unplugged?');
     expect(output).toContain('the imager is back');
   });

@@ -255,6 +255,11 @@ void lastspin_reads_abort(struct lastspin_device *device, uint32_t below) {
   if (reads->done_below < below) lastspin_reads_cut_short(device, LASTSPIN_OUTCOME_TIMEOUT);
 }
 
+void lastspin_reads_stop_waiting(struct lastspin_device *device) {
+  struct lastspin_reads *reads = &device->reads;
+  if (reads->id_next > reads->aborted_below) reads->aborted_below = reads->id_next;
+}
+
 void lastspin_reads_stop(struct lastspin_device *device) {
   lastspin_reads_abort(device, device->reads.id_next);
 }

@@ -45,8 +45,8 @@ static void say_stage(struct lastspin_device *device, uint8_t stage) {
 
 static void take_stage(struct lastspin_device *device, uint8_t stage) {
 #if LASTSPIN_WITH_READS
-  /* W-2: a laptop that comes back finds its reads stopped, not done. */
-  lastspin_reads_stop(device);
+  /* W-2: a laptop that comes back finds its reads stopped, not done; one under way keeps its deadline. */
+  lastspin_reads_stop_waiting(device);
   if (stage == 1) lastspin_park_by_itself(device, LASTSPIN_PARK_UNLOAD);
   if (stage == 2) lastspin_park_by_itself(device, LASTSPIN_PARK_STANDBY);
 #endif
