@@ -4,6 +4,7 @@ import { cpus } from 'node:os';
 import { copy, map, start } from './copy-map-start.mjs';
 import { deadHead } from './dead-head.mjs';
 import { families, limit } from './families.mjs';
+import { fuzzFrames } from './fuzz-frames.mjs';
 import { link } from './link.mjs';
 import { realMaps } from './real-maps.mjs';
 import { strategy } from './strategy.mjs';
@@ -18,6 +19,7 @@ const benches = {
   copy,
   start,
   link,
+  'fuzz-frames': fuzzFrames,
 };
 const [wanted, ...words] = process.argv.slice(2);
 console.log(`${cpus().length} cores, ${cpus()[0].model}, Node ${process.version}`);

@@ -178,6 +178,7 @@ void lastspin_reads_receive(struct lastspin_device *device, uint32_t id,
 void lastspin_reads_abort(struct lastspin_device *device, uint32_t below);
 /* All reads that have arrived. */
 void lastspin_reads_stop(struct lastspin_device *device);
+/* Those of them that are not under way (W-2). */
 void lastspin_reads_stop_waiting(struct lastspin_device *device);
 /* The one that is under way ends so. */
 void lastspin_reads_cut_short(struct lastspin_device *device, uint8_t outcome);

@@ -6,6 +6,7 @@
  *   open L, close L         a link comes or goes
  *   rx L HEX                bytes come
  *   run MS                  time passes
+ *   room BYTES              so much a line takes in a millisecond
  *   volts A B, amps A B, heat T, line N, switch N     what is measured; `volts -` follows the rails
  *   state N                 puts the power into a state of P-2
  *   can BITS                capabilities
@@ -48,8 +49,9 @@ static bool follows = true;
 static struct lastspin_sample measured = {
     {5000, 12000}, {700, 500}, 300, LASTSPIN_ACTIVITY_QUIET, LASTSPIN_SWITCH_DONE};
 static uint32_t read_count;
+static size_t room = BYTES_MAX;
 
-size_t lastspin_port_room(uint8_t link) { return BYTES_MAX - sent_bytes[link]; }
+size_t lastspin_port_room(uint8_t link) { return room - sent_bytes[link]; }
 
 void lastspin_port_send(uint8_t link, const uint8_t *bytes, size_t count) {
   memcpy(&sent[link][sent_bytes[link]], bytes, count);
@@ -126,9 +128,9 @@ static void end_read(const char *words) {
   unsigned int good = read_count;
   unsigned int byte = 0;
   sscanf(words, "%u %u %u", &outcome, &good, &byte);
-  /* Every other sector is one byte over and over. */
+  /* Every other sector is one byte over and over; the others begin as if they were. */
   for (size_t at = 0; at < sizeof data; at++) {
-    data[at] = (uint8_t)(at / 512 % 2 == 0 ? byte : byte + at % 251);
+    data[at] = (uint8_t)(at / 512 % 2 == 0 || at % 512 < 300 ? byte : byte + at % 251);
   }
   const struct lastspin_read_result result = {
       .outcome = (uint8_t)outcome, .good_count = good, .elapsed_micros = 5000, .data = data};
@@ -256,6 +258,7 @@ static void command(const char *verb, const char *words) {
     lastspin_receive(&device, link, bytes, parse_hex(words + 2, bytes), clock_ms);
   } else if (strcmp(verb, "run") == 0) run((uint32_t)strtoul(words, NULL, 10));
   else if (strcmp(verb, "state") == 0) device.power.state = (uint8_t)atoi(words);
+  else if (strcmp(verb, "room") == 0) room = strtoul(words, NULL, 10);
   else if (strcmp(verb, "can") == 0) settings.capabilities = (uint32_t)strtoul(words, NULL, 0);
   else if (strcmp(verb, "encode") == 0) encode(bytes, parse_hex(words, bytes));
   else if (strcmp(verb, "stream") == 0) take_stream(bytes, parse_hex(words, bytes));

@@ -173,6 +173,10 @@ static void leave(void) {
 /* Whether the drive is there, opened anew. */
 static bool look(struct drive_facts *facts) {
   if (fd < 0) fd = open_read_only(path);
+  /* Where reads go through the cache the kernel must not read ahead: one read is one command. */
+#ifdef POSIX_FADV_RANDOM
+  if (fd >= 0) posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+#endif
   if (fd >= 0 && ask_facts(fd, facts)) return true;
   leave();
   return false;

@@ -37,6 +37,8 @@ static struct posix_link links[LASTSPIN_LINKS_MAX];
 static const struct options *settings;
 static int listener = -1;
 static bool input_ended;
+/* Flags of standard input and output as they were: others share them. */
+static int flags_before[2] = {-1, -1};
 
 /* ---- Bytes out ------------------------------------------------------------------------------------ */
 
@@ -271,6 +273,8 @@ void links_open(const struct options *options) {
     begin(free_link(), TTY_LINK, fd, fd);
   }
   if (!options->pty && !options->tcp && !options->tty) {
+    flags_before[0] = fcntl(STDIN_FILENO, F_GETFL);
+    flags_before[1] = fcntl(STDOUT_FILENO, F_GETFL);
     begin(free_link(), STDIO_LINK, STDIN_FILENO, STDOUT_FILENO);
   }
 }
@@ -319,5 +323,7 @@ bool links_ended(void) { return input_ended && listener < 0; }
 
 void links_close(void) {
   links_flush();
-  if (settings && settings->pty) unlink(settings->pty);
+  if (settings->pty) unlink(settings->pty);
+  if (flags_before[0] >= 0) fcntl(STDIN_FILENO, F_SETFL, flags_before[0]);
+  if (flags_before[1] >= 0) fcntl(STDOUT_FILENO, F_SETFL, flags_before[1]);
 }
