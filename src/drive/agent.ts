@@ -10,7 +10,7 @@ import {
   ReplyError,
 } from '../../firmware-protocol/device.js';
 import { frameBytesMaxDefault } from '../../firmware-protocol/link.js';
-import { nextPowerState, type PowerInput } from '../../firmware-protocol/power-table.js';
+import { nextPowerState, type PowerInput, powerCell } from '../../firmware-protocol/power-table.js';
 import { createThrottle, type Throttle } from '../../firmware-protocol/throttle.js';
 import {
   createWatchdog,
@@ -67,7 +67,9 @@ interface Parts {
   switching: number;
   cancelPoll: () => void;
   cancelHung: () => void;
-  endRest: () => void;
+  /** The read under way is not to wait any more. */
+  aborted: boolean;
+  endPause: () => void;
 }
 
 /** An imager made of `drive` and, where there is one, a switch for its power. Takes over neither: whoever
@@ -97,7 +99,8 @@ export function createAgent(
     switching: 0,
     cancelPoll: () => {},
     cancelHung: () => {},
-    endRest: () => {},
+    aborted: false,
+    endPause: () => {},
   };
   const agent: Agent = {
     firmware: options.firmware,
@@ -116,7 +119,8 @@ export function createAgent(
       return result;
     },
     abort() {
-      parts.endRest();
+      parts.aborted = true;
+      parts.endPause();
       void drive.reset('abort').catch(() => {});
     },
     reset: (kind) => reset(parts, kind),
@@ -236,9 +240,11 @@ const gone: DeviceReadResult = {
 
 async function read(parts: Parts, request: DeviceRead): Promise<DeviceReadResult> {
   const { drive, clock, throttle } = parts;
-  const { state } = parts;
-  if (state === 'off' || state === 'cooling' || state === 'tripped') return gone;
+  parts.aborted = false;
+  if (powerCell(parts.state, 'read') === 'gone' && parts.state !== 'unknown') return gone;
   await rest(parts);
+  const waited = await untilReady(parts, request.timeoutMs);
+  if (waited !== 'ready') return { ...gone, outcome: waited };
   const startedAtMs = clock.now();
   parts.isReading = true;
   try {
@@ -261,6 +267,20 @@ async function read(parts: Parts, request: DeviceRead): Promise<DeviceReadResult
   }
 }
 
+/** Waits, within the read's own deadline, for a drive whose rails rise or that spins up (P-2). A hung one is
+ * asked: only its answer tells that it is back. */
+async function untilReady(parts: Parts, timeoutMs: number): Promise<'ready' | 'timeout' | 'gone'> {
+  const { clock } = parts;
+  const deadlineMs = clock.now() + timeoutMs;
+  while (parts.state === 'ramping' || parts.state === 'on-not-ready') {
+    if (parts.state === 'on-not-ready' && (await look(parts))) break;
+    if (clock.now() >= deadlineMs) return 'timeout';
+    await pause(parts, Math.min(readyPollMs, deadlineMs - clock.now()));
+    if (parts.aborted) return 'timeout';
+  }
+  return powerCell(parts.state, 'read') === 'gone' && parts.state !== 'unknown' ? 'gone' : 'ready';
+}
+
 /** What an answer tells of the drive (P-7). */
 function noteOutcome(parts: Parts, outcome: DeviceReadResult['outcome']): void {
   if (outcome === 'gone') wasGone(parts);
@@ -276,10 +296,14 @@ async function rest(parts: Parts): Promise<void> {
     parts.emit({ kind: 'resting', restMs });
     if (drive.capabilities.park) await drive.park('unload').catch(() => {});
   }
-  if (restMs + delayMs <= 0) return;
-  await new Promise<void>((resolve) => {
-    const cancel = clock.after(restMs + delayMs, resolve);
-    parts.endRest = () => {
+  if (restMs + delayMs > 0) await pause(parts, restMs + delayMs);
+}
+
+/** Lets time pass, unless an abort ends the wait. */
+function pause(parts: Parts, delayMs: number): Promise<void> {
+  return new Promise<void>((resolve) => {
+    const cancel = parts.clock.after(delayMs, resolve);
+    parts.endPause = () => {
       cancel();
       resolve();
     };
