@@ -10,7 +10,7 @@ import { createFrameDecoder, encodeFrame, noDiscards } from '../dist/firmware-pr
 import { framedLink } from '../dist/firmware-protocol/link.js';
 import { runLinkWorld } from '../dist/hardware-sim/link-world.js';
 import { realClock } from '../dist/src/clock.js';
-import { pollBothDirections } from '../dist/src/drive/links.js';
+import { pollBothDirections } from '../dist/src/drive/links/serial.js';
 import { head, median, row, workFolder } from './tools.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));

@@ -565,6 +565,24 @@ describe.skipIf(lacksCompiler())('the C core', () => {
       expect(ran.acts).toEqual([]);
     });
 
+    test('R-9: a piece on its way keeps its bytes though its read is released', async () => {
+      const rig = await ready();
+      await rig.say('read', readOf(), { id: 0 });
+      await rig.run(0);
+      await rig.do('done 0 4 9');
+      const first = resultOf(await rig.run(0), 0);
+      await rig.do('room 50');
+      await rig.say('resend', { readId: 0, offset: 840, length: 180 });
+      await rig.run(1);
+      await rig.say('read', readOf({ releaseBelow: 1, count: 16 }), { id: 1 });
+      await rig.run(0);
+      await rig.do('done 0 16 77');
+      await rig.do('room 60000');
+      const piece = (await rig.run(0)).said.find((one) => one.name === 'data');
+      expect(piece).toMatchObject({ id: 0, value: { offset: 840 } });
+      expect(first.data.subarray(840, 1020).equals(piece!.value.bytes as Uint8Array)).toBe(true);
+    });
+
     test('R-10: status counts a result as sent only when its response is out', async () => {
       const rig = await ready();
       await rig.say('read', readOf(), { id: 0 });

@@ -203,7 +203,7 @@ static bool send_next(struct lastspin_device *device, uint8_t link) {
     return true;
   }
 #if LASTSPIN_WITH_READS
-  return lastspin_reads_send(device, &device->links[link].sender);
+  return lastspin_reads_send(device, &device->links[link]);
 #else
   return false;
 #endif

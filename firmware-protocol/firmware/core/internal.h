@@ -194,7 +194,7 @@ void lastspin_reads_step(struct lastspin_device *device);
 void lastspin_put_read(const struct lastspin_device *device, uint32_t id,
                        struct lastspin_writer *to);
 /* Begins the next piece or response; false when there is none. The last message is out. */
-bool lastspin_reads_send(struct lastspin_device *device, struct lastspin_sender *sender);
+bool lastspin_reads_send(struct lastspin_device *device, struct lastspin_link *link);
 /* The message before is out (R-10: before a status says so). */
 void lastspin_reads_sent(struct lastspin_device *device);
 #endif

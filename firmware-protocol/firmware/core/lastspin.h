@@ -225,6 +225,10 @@ struct lastspin_link {
   struct lastspin_reply replies[LASTSPIN_REPLIES_MAX];
   struct lastspin_receiver receiver;
   struct lastspin_sender sender;
+#if LASTSPIN_WITH_READS
+  /* The data of the piece that is being sent: what it came from may be released meanwhile. */
+  uint8_t piece[LASTSPIN_FRAME_BYTES_MAX];
+#endif
 };
 
 /* A control command that is remembered (C-3). */

@@ -409,7 +409,7 @@ static uint32_t plain_ahead(const uint8_t *data, uint32_t from, uint32_t end,
 }
 
 /* The piece at `from`: its length. */
-static uint32_t send_piece(struct lastspin_device *device, struct lastspin_sender *sender,
+static uint32_t send_piece(struct lastspin_device *device, struct lastspin_link *link,
                            uint32_t id, uint32_t from, uint32_t end) {
   const struct lastspin_read *read = slot_of(&device->reads, id);
   const uint8_t *data = &device->reads.arena[read->arena_at];
@@ -418,27 +418,28 @@ static uint32_t send_piece(struct lastspin_device *device, struct lastspin_sende
       from % sector_bytes == 0 ? fill_ahead(data, from, end, sector_bytes) : 0;
   if (fill_bytes > 0) {
     const struct lastspin_fill body = {from, fill_bytes, data[from]};
-    struct lastspin_writer to = lastspin_sender_begin(sender, LASTSPIN_EVENT_FILL, id);
+    struct lastspin_writer to = lastspin_sender_begin(&link->sender, LASTSPIN_EVENT_FILL, id);
     lastspin_put_fill(&to, &body);
-    lastspin_sender_finish(sender, &to, NULL, 0);
+    lastspin_sender_finish(&link->sender, &to, NULL, 0);
     return fill_bytes;
   }
   uint32_t most = device->session.frame_bytes_max - PIECE_HEADER_BYTES;
   if (most > UINT16_MAX) most = UINT16_MAX;
   const uint32_t bytes = plain_ahead(data, from, end, sector_bytes, most);
-  struct lastspin_writer to = lastspin_sender_begin(sender, LASTSPIN_EVENT_DATA, id);
+  struct lastspin_writer to = lastspin_sender_begin(&link->sender, LASTSPIN_EVENT_DATA, id);
   lastspin_put_u32(&to, from);
   lastspin_put_u16(&to, (uint16_t)bytes);
-  lastspin_sender_finish(sender, &to, &data[from], bytes);
+  memcpy(link->piece, &data[from], bytes);
+  lastspin_sender_finish(&link->sender, &to, link->piece, bytes);
   return bytes;
 }
 
-static void send_response(struct lastspin_device *device, struct lastspin_sender *sender,
+static void send_response(struct lastspin_device *device, struct lastspin_link *link,
                           uint32_t id) {
   const uint8_t code = LASTSPIN_CODE_READ | LASTSPIN_CODE_RESPONSE_BIT;
-  struct lastspin_writer to = lastspin_sender_begin(sender, code, id);
+  struct lastspin_writer to = lastspin_sender_begin(&link->sender, code, id);
   lastspin_put_read(device, id, &to);
-  lastspin_sender_finish(sender, &to, NULL, 0);
+  lastspin_sender_finish(&link->sender, &to, NULL, 0);
 }
 
 /* The oldest `resend` that waits. */
@@ -453,7 +454,7 @@ static struct lastspin_command *next_resend(struct lastspin_session *session) {
 }
 
 /* Begins or goes on with a `resend`; true when something was sent or answered. */
-static bool send_again(struct lastspin_device *device, struct lastspin_sender *sender) {
+static bool send_again(struct lastspin_device *device, struct lastspin_link *link) {
   struct lastspin_reads *reads = &device->reads;
   if (!reads->resending) {
     reads->resending = next_resend(&device->session);
@@ -470,10 +471,10 @@ static bool send_again(struct lastspin_device *device, struct lastspin_sender *s
     lastspin_answer(device, command, read ? LASTSPIN_REPLY_LIMIT : LASTSPIN_REPLY_UNKNOWN_READ,
                     read ? LASTSPIN_BECAUSE_NOT_SO_LONG : LASTSPIN_BECAUSE_NOT_HELD);
   } else if (reads->resend_at < end) {
-    reads->resend_at += send_piece(device, sender, id, reads->resend_at, (uint32_t)end);
+    reads->resend_at += send_piece(device, link, id, reads->resend_at, (uint32_t)end);
   } else {
     reads->resending = NULL;
-    send_response(device, sender, id);
+    send_response(device, link, id);
     lastspin_answer(device, command, LASTSPIN_REPLY_OK, LASTSPIN_BECAUSE_NONE);
   }
   return true;
@@ -487,16 +488,16 @@ void lastspin_reads_sent(struct lastspin_device *device) {
   reads->sent_below++;
 }
 
-bool lastspin_reads_send(struct lastspin_device *device, struct lastspin_sender *sender) {
+bool lastspin_reads_send(struct lastspin_device *device, struct lastspin_link *link) {
   struct lastspin_reads *reads = &device->reads;
-  if (send_again(device, sender)) return true;
+  if (send_again(device, link)) return true;
   const uint32_t id = reads->sent_below;
   if (id == reads->done_below) return false;
   const struct lastspin_read *read = slot_of(reads, id);
   if (reads->piece_at < read->result.data_bytes && !read->forgotten) {
-    reads->piece_at += send_piece(device, sender, id, reads->piece_at, read->result.data_bytes);
+    reads->piece_at += send_piece(device, link, id, reads->piece_at, read->result.data_bytes);
   } else {
-    send_response(device, sender, id);
+    send_response(device, link, id);
     reads->is_closing = true;
   }
   return true;
