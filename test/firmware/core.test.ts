@@ -365,6 +365,20 @@ describe.skipIf(lacksCompiler())('the C core', () => {
       expect(rails(await rig.run(30))).toHaveLength(2);
     });
 
+    test('W-3: rests that were asked for outlive a restart too', async () => {
+      const rig = await started();
+      await rig.powerOn();
+      await rig.ask('throttle', { bytesPerSecondMax: 0, restEveryMs: 1000, restMs: 500 });
+      await rig.do('boot 3');
+      await rig.do('open 0');
+      await rig.hello(2);
+      await rig.run(1100);
+      await rig.do('ready');
+      await rig.run(0);
+      await rig.say('read', readOf(), { id: 0 });
+      expect((await rig.run(0)).said).toMatchObject([{ name: 'resting', value: { restMs: 500 } }]);
+    });
+
     test('W-1: what has an answer starts the time anew', async () => {
       const rig = await started();
       await rig.powerOn();

@@ -523,6 +523,7 @@ void lastspin_save(struct lastspin_device *device) {
   record.power_cycles = device->power.cycles;
   record.off_ms = device->power.off_ms;
   memcpy(record.watchdog_ms, device->watch.stage_ms, sizeof record.watchdog_ms);
+  record.throttle = device->watch.throttle;
   record.limits = device->power.limits;
   record.power_state = device->power.state;
   record.wants_on = device->power.wants_on;

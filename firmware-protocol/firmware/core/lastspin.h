@@ -133,6 +133,7 @@ struct lastspin_record {
   uint32_t power_cycles;
   uint32_t off_ms;
   uint32_t watchdog_ms[4];
+  struct lastspin_throttle_request throttle;
   struct lastspin_limits_response limits;
   uint8_t power_state;
   bool wants_on;

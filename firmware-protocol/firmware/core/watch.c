@@ -78,6 +78,7 @@ void lastspin_throttle_set(struct lastspin_device *device,
 #endif
   if (watch->resting) lastspin_port_hold(false);
   watch->resting = false;
+  lastspin_save(device);
 }
 
 static void begin_rest(struct lastspin_device *device) {
@@ -136,6 +137,7 @@ static void watch_rests(struct lastspin_device *device) {
 void lastspin_watch_start(struct lastspin_device *device, const struct lastspin_record *saved) {
   struct lastspin_watch *watch = &device->watch;
   memcpy(watch->stage_ms, saved ? saved->watchdog_ms : hard_drive_ms, sizeof watch->stage_ms);
+  if (saved) watch->throttle = saved->throttle;
   /* W-3: a restart starts the silence anew. */
   watch->watched = saved && saved->watched;
 }
