@@ -152,6 +152,7 @@ describe('TCP', () => {
     const states: string[] = [];
     for (let client = 0; client < 2; client++) {
       const link = framedLink(await open(simulator.address));
+      // The same session: whether the simulator has seen the last link close yet does not matter.
       const welcome = await new Promise<{ bootId: number; firmware: string }>((resolve) => {
         link.onMessage((message) => resolve(helloOf(message)));
         link.send(
