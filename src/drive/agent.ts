@@ -67,6 +67,8 @@ interface Parts {
   switching: number;
   cancelPoll: () => void;
   cancelHung: () => void;
+  /** Set while the drive is being asked who it is for a read that waits. */
+  looking: Promise<boolean> | undefined;
   /** The read under way is not to wait any more. */
   aborted: boolean;
   endPause: () => void;
@@ -99,6 +101,7 @@ export function createAgent(
     switching: 0,
     cancelPoll: () => {},
     cancelHung: () => {},
+    looking: undefined,
     aborted: false,
     endPause: () => {},
   };
@@ -273,10 +276,15 @@ async function untilReady(parts: Parts, timeoutMs: number): Promise<'ready' | 't
   const { clock } = parts;
   const deadlineMs = clock.now() + timeoutMs;
   while (parts.state === 'ramping' || parts.state === 'on-not-ready') {
-    if (parts.state === 'on-not-ready' && (await look(parts))) break;
-    if (clock.now() >= deadlineMs) return 'timeout';
+    if (clock.now() >= deadlineMs || parts.aborted) return 'timeout';
+    // Who it is may take a drive that spins up longer than the read has.
+    if (parts.state === 'on-not-ready' && !parts.looking) {
+      parts.looking = look(parts).finally(() => {
+        parts.looking = undefined;
+        parts.endPause();
+      });
+    }
     await pause(parts, Math.min(readyPollMs, deadlineMs - clock.now()));
-    if (parts.aborted) return 'timeout';
   }
   return powerCell(parts.state, 'read') === 'gone' && parts.state !== 'unknown' ? 'gone' : 'ready';
 }

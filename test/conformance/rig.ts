@@ -175,7 +175,7 @@ function pass(
   },
 ): void {
   const put = (bytes: Uint8Array) => {
-    if (to.destroyed || to.write(bytes)) return;
+    if (to.destroyed || to.write(bytes) || from.isPaused()) return;
     from.pause();
     to.once('drain', () => from.resume());
   };

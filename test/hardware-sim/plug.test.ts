@@ -6,7 +6,12 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { SerialPort } from 'serialport';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { commands, helloMagic, protocolVersion } from '../../firmware-protocol/commands.js';
+import {
+  commands,
+  helloMagic,
+  protocolVersion,
+  responseBit,
+} from '../../firmware-protocol/commands.js';
 import { framedLink } from '../../firmware-protocol/link.js';
 import { decodeHeader, encodeMessage } from '../../firmware-protocol/message.js';
 import { plugIntoPty, plugIntoTcp } from '../../hardware-sim/plug.js';
@@ -153,7 +158,11 @@ describe('TCP', () => {
     for (let client = 0; client < 2; client++) {
       const link = framedLink(await open(simulator.address));
       const welcome = await new Promise<{ bootId: number; firmware: string }>((resolve) => {
-        link.onMessage((message) => resolve(helloOf(message)));
+        // Events of the drive may follow.
+        link.onMessage((message) => {
+          if (decodeHeader(message).code === (commands.hello.code | responseBit))
+            resolve(helloOf(message));
+        });
         link.send(
           encodeMessage(commands.hello.code, 1, commands.hello.request, {
             magic: helloMagic,
