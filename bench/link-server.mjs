@@ -2,7 +2,7 @@
 // Arguments: tcp|pty PATH, contents (random|zeros|alternating). Prints its address, serves until stdin ends.
 
 import { capabilityBits } from '../dist/firmware-protocol/commands.js';
-import { framedLink } from '../dist/firmware-protocol/link.js';
+import { frameBytesMaxDefault, framedLink } from '../dist/firmware-protocol/link.js';
 import { createResponder } from '../dist/firmware-protocol/responder.js';
 import { plugIntoPty, plugIntoTcp } from '../dist/hardware-sim/plug.js';
 import { createRandom } from '../dist/hardware-sim/random.js';
@@ -30,7 +30,7 @@ const device = {
   bootId: 1,
   bootCause: 'powerOn',
   commandsMax: 16,
-  frameBytesMax: 65_536,
+  frameBytesMax: frameBytesMaxDefault,
   bufferBytes: 16 * 1024 * 1024,
   requestsMax: 32,
   readCountMax,
@@ -65,10 +65,7 @@ function pour(duplex) {
 }
 
 const responder = createResponder(device, realClock());
-const serve =
-  contents === 'raw'
-    ? pour
-    : (duplex) => responder.attach(framedLink(duplex, { frameBytesMax: 65_536 }));
+const serve = contents === 'raw' ? pour : (duplex) => responder.attach(framedLink(duplex));
 const plugged = await (plug === 'tcp' ? plugIntoTcp(address, serve) : plugIntoPty(address, serve));
 process.stdout.write(`${plugged.address}\n`);
 // A line on stdin is answered with the CPU milliseconds that this end has used so far.
