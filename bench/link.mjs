@@ -1,5 +1,5 @@
 // What the link costs: payload over loopback TCP, over a pty beside raw serialport in the same run, decoding of
-// hostile bytes, and worlds with a noisy line. npm run bench -- link [seconds]
+// hostile bytes, and worlds with a noisy line. npm run bench -- link [SECONDS [tcp|pty]]
 import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';

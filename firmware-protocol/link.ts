@@ -90,7 +90,7 @@ function createOutbox(duplex: Duplex, onStuck: () => void): Outbox {
 }
 
 const longBytes = 4096;
-const sparesMax = 4;
+const sparesMax = 8;
 
 function frameRoom(message: Uint8Array): Buffer {
   return Buffer.allocUnsafeSlow(encodedBytesMax(message.length));

@@ -150,6 +150,8 @@ interface Queue extends QueueOptions {
   link: Link | undefined;
   retired: boolean;
   gapSaid: { readonly idNext: number; readonly atMs: number };
+  /** Pieces that may wait to leave behind the one that leaves. */
+  piecesAhead: number;
   /** In which each piece is put together. */
   readonly pieceRoom: Uint8Array;
   /** Resolved and emptied at every change that the two loops below may wait for. */
@@ -256,8 +258,7 @@ async function sendPieces(
 ): Promise<boolean> {
   const { data } = held;
   const pieceBytes = Math.min(queue.frameBytesMax - pieceHeaderBytes, bytesMax);
-  // One piece waits behind the one that leaves: the line does not idle, and a status does not wait long.
-  let lastLeft = Promise.resolve();
+  const underWay: Promise<void>[] = [];
   for (let offset = from; offset < end; ) {
     const piece = nextPiece(held, { offset, end, pieceBytes });
     if (piece.isFill) {
@@ -269,12 +270,23 @@ async function sendPieces(
       to.send(encodeMessageInto(queue.pieceRoom, code, id, body, { offset, bytes }));
     }
     offset += piece.length;
-    const left = to.drained();
-    await lastLeft;
-    lastLeft = left;
+    underWay.push(leaving(queue, to));
+    while (underWay.length > queue.piecesAhead) await underWay.shift();
     if (to !== queue.link) return false;
   }
   return true;
+}
+
+/** On a fast line the system takes several pieces at once; on a slow one a status must not wait behind
+ * more than two. */
+const piecesAheadMax = 6;
+const fastPieceMs = 10;
+
+/** Resolves when the piece just sent has left, and notes how long such a piece takes. */
+async function leaving(queue: Queue, to: Link): Promise<void> {
+  const sentAtMs = queue.now();
+  await to.drained();
+  queue.piecesAhead = queue.now() - sentAtMs < fastPieceMs ? piecesAheadMax : 1;
 }
 
 interface PiecesToSend {
@@ -381,6 +393,7 @@ export function createReadQueue(options: QueueOptions): ReadQueue {
     link: undefined,
     retired: false,
     gapSaid: { idNext: -1, atMs: 0 },
+    piecesAhead: 1,
     pieceRoom: new Uint8Array(options.frameBytesMax),
     changeWaiters: new Set(),
   };

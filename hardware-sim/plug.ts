@@ -215,6 +215,11 @@ function createMaster(descriptor: number) {
           writing = writeAll(bytes, duplex);
           writing.then(() => done(), done);
         },
+        // One call of the system for all that waits.
+        writev(pieces, done) {
+          writing = writeAll(Buffer.concat(pieces.map(({ chunk }) => chunk)), duplex);
+          writing.then(() => done(), done);
+        },
         destroy(error, done) {
           if (current === duplex) current = undefined;
           done(error);
