@@ -132,19 +132,23 @@ function nextZero(plain: Buffer, from: number): number {
   return at === -1 ? plain.length : at;
 }
 
-/** The message in a frame without its terminating zero, or why there is none; in `into` where that is
- * given and large enough, else in memory of its own. */
-export function decodeFrame(stuffed: Uint8Array, into?: Buffer): Uint8Array | DiscardReason {
-  if (stuffed.length === 0 || stuffed.indexOf(0) !== -1) return 'badCobs';
-  const plain =
-    into && into.length >= stuffed.length ? into.subarray(0, stuffed.length) : room(stuffed.length);
+/** The message in a frame without its terminating zero, in memory of its own; or why there is
+ * none. */
+export function decodeFrame(stuffed: Uint8Array): Uint8Array | DiscardReason {
+  if (stuffed.indexOf(0) !== -1) return 'badCobs';
+  const plain = room(stuffed.length);
   plain.set(stuffed);
-  const plainBytes = unstuff(plain);
+  return decodeInPlace(plain);
+}
+
+/** The same in the memory of the frame, which has no zero. */
+function decodeInPlace(frame: Buffer): Uint8Array | DiscardReason {
+  const plainBytes = frame.length === 0 ? undefined : unstuff(frame);
   if (plainBytes === undefined) return 'badCobs';
   if (plainBytes < decodedBytesMin) return 'tooShort';
   const messageBytes = plainBytes - crcBytes;
-  const message = new Uint8Array(plain.buffer, plain.byteOffset, messageBytes);
-  return crc32(message) === plain.readUInt32LE(messageBytes) ? message : 'badCrc';
+  const message = new Uint8Array(frame.buffer, frame.byteOffset, messageBytes);
+  return crc32(message) === frame.readUInt32LE(messageBytes) ? message : 'badCrc';
 }
 
 /** Unstuffs in place: a code becomes the zero that it stands for, and bytes only move where a full run
@@ -174,26 +178,27 @@ function unstuff(bytes: Buffer): number | undefined {
   return plainBytes;
 }
 
-/** Cuts a byte stream at its zeros and lets only frames pass that are no longer than agreed. The
- * limit acts before a byte is kept, so no peer can make the receiver grow; each byte is looked at
- * once, however the stream is split. `onFrame` gets each non-empty frame without its zero: a view
- * that is valid only during the call. */
-export function createFrameLimiter(options: {
-  /** Longest message, in bytes, that a frame may carry. */
+/** Turns a byte stream into messages: cuts it at its zeros, keeps no more of a frame than agreed, unstuffs
+ * and checks it in place. Each byte is looked at a few times, whatever the bytes and their splitting;
+ * never throws; what is not a good frame is counted in `discarded` and dropped up to the next zero (F-5 to
+ * F-7). A message is valid during the call of `onMessage` only.
+ * `frameBytesMax`: longest message in bytes; the limit acts before a byte is kept, so no peer can make the
+ * receiver grow. */
+export function createFrameDecoder(options: {
   readonly frameBytesMax: number;
-  readonly onFrame: (stuffed: Uint8Array) => void;
+  readonly onMessage: (message: Uint8Array) => void;
   readonly discarded: DiscardCounts;
 }): { push(bytes: Uint8Array): void } {
-  const stuffedBytesMax = encodedBytesMax(options.frameBytesMax) - 1;
-  const held = new Uint8Array(stuffedBytesMax);
+  const { onMessage, discarded } = options;
+  const held = Buffer.allocUnsafeSlow(encodedBytesMax(options.frameBytesMax) - 1);
   let heldBytes = 0;
   let skipping = false;
 
   function keep(bytes: Uint8Array): void {
     if (skipping) return;
-    if (heldBytes + bytes.length > stuffedBytesMax) {
+    if (heldBytes + bytes.length > held.length) {
       // F-6: counted once, and nothing of it is kept until the next zero.
-      options.discarded.tooLong++;
+      discarded.tooLong++;
       skipping = true;
       heldBytes = 0;
       return;
@@ -202,18 +207,16 @@ export function createFrameLimiter(options: {
     heldBytes += bytes.length;
   }
 
-  function finish(tail: Uint8Array): void {
-    if (heldBytes === 0 && !skipping && tail.length <= stuffedBytesMax) {
-      // The usual case, a frame within one piece of the stream, is not copied.
-      if (tail.length > 0) options.onFrame(tail);
-      return;
-    }
-    keep(tail);
+  function finish(): void {
     const frame = held.subarray(0, heldBytes);
-    const whole = !skipping;
+    const isWhole = !skipping && heldBytes > 0;
     heldBytes = 0;
     skipping = false;
-    if (whole) options.onFrame(frame);
+    if (!isWhole) return;
+    const message = decodeInPlace(frame);
+    if (typeof message === 'string') discarded[message]++;
+    // Short ones, which are kept now and then, get memory of their own.
+    else onMessage(message.length < keptBytesMax ? message.slice() : message);
   }
 
   return {
@@ -222,7 +225,8 @@ export function createFrameLimiter(options: {
       // Zeros between frames are passed by without a look at each (F-5).
       if (heldBytes === 0 && !skipping) while (bytes[from] === 0) from++;
       for (let zero = bytes.indexOf(0, from); zero !== -1; zero = bytes.indexOf(0, from)) {
-        finish(bytes.subarray(from, zero));
+        keep(bytes.subarray(from, zero));
+        finish();
         from = zero + 1;
         while (bytes[from] === 0) from++;
       }
@@ -231,26 +235,4 @@ export function createFrameLimiter(options: {
   };
 }
 
-/** Turns a byte stream into messages. Linear in its input whatever the bytes and their splitting,
- * bounded by `frameBytesMax` (longest message in bytes), never throws; what is not a good frame is
- * counted in `discarded` and dropped up to the next zero (F-5 to F-7). A message is valid during the call
- * of `onMessage` only. */
-export function createFrameDecoder(options: {
-  readonly frameBytesMax: number;
-  readonly onMessage: (message: Uint8Array) => void;
-  readonly discarded: DiscardCounts;
-}): { push(bytes: Uint8Array): void } {
-  const { onMessage, discarded } = options;
-  const scratch = Buffer.allocUnsafeSlow(encodedBytesMax(options.frameBytesMax));
-  return createFrameLimiter({
-    frameBytesMax: options.frameBytesMax,
-    discarded,
-    onFrame(stuffed) {
-      // Short ones, which are kept now and then, get memory of their own.
-      const isLong = stuffed.length >= roomClearedMax;
-      const message = decodeFrame(stuffed, isLong ? scratch : undefined);
-      if (typeof message === 'string') discarded[message]++;
-      else onMessage(message);
-    },
-  });
-}
+const keptBytesMax = 4096;

@@ -50,6 +50,9 @@ interface PendingRead {
   data: Uint8Array | undefined;
   /** What of `data` has come: ascending, apart from each other. */
   covered: readonly Span[];
+  /** CRC of the data up to `crcEnd`, as far as it came in order. */
+  crc: number;
+  crcEnd: number;
   response: WireReadResponse | undefined;
   settled: (() => void) | undefined;
   repairing: boolean;
@@ -268,11 +271,19 @@ function onPiece(
     spoil(window, read, 'data in too many pieces');
     return;
   }
+  // A copy of what is in the sum already; it must not change bytes that nobody adds up again.
+  if (end <= read.crcEnd) return;
+  if (offset < read.crcEnd) Object.assign(read, { crc: 0, crcEnd: 0 });
   if (bytesIn(covered) > bytesIn(read.covered)) window.progress++;
   // Not cleared: what is handed out has all come.
   read.data ??= Buffer.allocUnsafeSlow(read.bytes);
   put(read.data);
   read.covered = covered;
+  if (offset === read.crcEnd) {
+    // While the bytes are still near.
+    read.crc = crc32(read.data.subarray(offset, end), read.crc);
+    read.crcEnd = end;
+  }
   finishIfWhole(window, read);
 }
 
@@ -281,16 +292,22 @@ function finishIfWhole(window: Window, read: PendingRead): void {
   const { response } = read;
   if (!response || firstMissing(read.covered, response.dataBytes)) return;
   const data = new Uint8Array(read.data?.buffer ?? new ArrayBuffer(0), 0, response.dataBytes);
-  if (crc32(data) === response.dataCrc) {
+  const crc = crc32(data.subarray(read.crcEnd), read.crc);
+  if (crc === response.dataCrc) {
     read.settled = () => read.resolve(resultOf(response, data));
     settle(window);
     return;
   }
   read.crcFailures++;
   spoil(window, read, 'data that does not match its checksum');
-  read.covered = [];
+  startAnew(read);
   if (read.crcFailures >= crcFailuresMax) giveUp(window, read);
   else void repair(window, read);
+}
+
+/** Nothing of what came is believed any more. */
+function startAnew(read: PendingRead): void {
+  Object.assign(read, { covered: [], crc: 0, crcEnd: 0 });
 }
 
 function giveUp(window: Window, read: PendingRead): void {
@@ -353,7 +370,7 @@ function onResponse(window: Window, readId: number, reply: Reply<WireReadRespons
   read.response = reply.value;
   if ((read.covered.at(-1)?.end ?? 0) > dataBytes) {
     spoil(window, read, `data beyond byte ${dataBytes}`);
-    read.covered = [];
+    startAnew(read);
   }
   finishIfWhole(window, read);
   if (!read.settled) void repair(window, read);
@@ -433,6 +450,8 @@ function call(window: Window, request: CallerRead): Promise<CallerReadResult> {
       reject,
       data: undefined,
       covered: [],
+      crc: 0,
+      crcEnd: 0,
       response: undefined,
       settled: undefined,
       repairing: false,
