@@ -168,16 +168,18 @@ function change(queue: Queue): Promise<void> {
   return new Promise((resolve) => queue.changeWaiters.add(resolve));
 }
 
-function release(queue: Queue, below: number): void {
+/** Forgets results that the laptop has; false where it cannot have them (M-5). */
+function release(queue: Queue, below: number): boolean {
   if (below > queue.sentBelow) {
     queue.violation();
-    return;
+    return false;
   }
   for (; queue.releasedBelow < below; queue.releasedBelow++) {
     queue.heldBytes -= queue.held.get(queue.releasedBelow)?.data.length ?? 0;
     queue.held.delete(queue.releasedBelow);
   }
   changed(queue);
+  return true;
 }
 
 function enqueue(queue: Queue, read: QueuedRead): void {
@@ -365,7 +367,7 @@ async function abort(queue: Queue, readIdBelow: number): Promise<void> {
 }
 
 function accept(queue: Queue, id: number, request: WireRead): void {
-  release(queue, request.releaseBelow);
+  if (!release(queue, request.releaseBelow)) return;
   const { readCountMax } = queue.device;
   if (request.count > 0 && request.count <= readCountMax) {
     enqueue(queue, { id, request });

@@ -25,8 +25,10 @@ export interface CallerReadResult extends Omit<DeviceReadResult, 'outcome'> {
 
 /** Asking this often without getting anything new is a dead or a lying link, not noise. */
 const fruitlessMax = 32;
-/** Most that is asked for again at once, so that a slow line answers within `resendTimeoutMs`. */
+/** Most that is asked for again at once, so that a slow line answers within `resendTimeoutMs`; halved
+ * with each try that brought nothing, since what a line with many faults spares is short. */
 const resendBytesMax = 32_768;
+const resendBytesMin = 256;
 /** A checksum that is wrong over frames that were right is a broken imager, not noise. */
 const crcFailuresMax = 3;
 /** Islands of data that a read may be in; pieces beyond that are dropped and asked for again. */
@@ -322,11 +324,12 @@ async function repair(window: Window, read: PendingRead): Promise<void> {
   if (read.repairing) return;
   read.repairing = true;
   let fruitless = 0;
+  let mostBytes = resendBytesMax;
   while (!read.settled && !window.failure) {
     const { covered, response } = read;
     const missing = response && firstMissing(covered, response.dataBytes);
     const offset = missing?.from ?? 0;
-    const length = Math.min(resendBytesMax, missing ? missing.end - missing.from : 0);
+    const length = Math.min(mostBytes, missing ? missing.end - missing.from : 0);
     try {
       await window.resend({ readId: read.id, offset, length });
     } catch (error) {
@@ -336,6 +339,9 @@ async function repair(window: Window, read: PendingRead): Promise<void> {
     }
     const isFruitless = read.response === response && bytesIn(read.covered) === bytesIn(covered);
     fruitless = isFruitless ? fruitless + 1 : 0;
+    mostBytes = isFruitless
+      ? Math.max(resendBytesMin, mostBytes / 2)
+      : Math.min(resendBytesMax, mostBytes * 2);
     if (fruitless >= fruitlessMax) giveUp(window, read);
   }
   read.repairing = false;

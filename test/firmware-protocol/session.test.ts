@@ -460,6 +460,22 @@ test('an imager that restarts at every read ends the session', async () => {
   );
 });
 
+test('a line on which no long frame comes through still brings every read, in small pieces', async () => {
+  const { clock, device, caller } = connect((message) =>
+    message.length > 600 ? undefined : message,
+  );
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      const reads = [0, 8].map((lba) => laptop.read(readOf(lba)));
+      const results = await Promise.all(reads);
+      expect(results.map(({ data }) => data)).toEqual([sectorsAt(0, 8), sectorsAt(8, 8)]);
+      expect(device.reads.map(({ lba }) => lba)).toEqual([0, 8]);
+      laptop.close();
+    })(),
+  );
+});
+
 test('sectors of one byte travel as a fill, whatever is beside them', async () => {
   const { clock, device, line, caller } = connect();
   let bytes = 0;
