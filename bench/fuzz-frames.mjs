@@ -269,7 +269,8 @@ class Judge {
     const left = view.byteLength - offset;
     const count = left >= 2 ? view.getUint16(offset, true) : 0;
     const fits = left >= 2 + count;
-    this.noteBytes(new Uint8Array(view.buffer, view.byteOffset + offset + 2, fits ? count : 0));
+    const reason = view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
+    this.noteBytes(new Uint8Array(reason).subarray(offset + 2, fits ? offset + 2 + count : offset));
     this.end(fits);
   }
 
