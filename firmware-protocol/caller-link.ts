@@ -183,6 +183,8 @@ async function resume(state: State, now: Agreed): Promise<void> {
   notify(state, { kind: 'back' });
   // Results that went into the dropped link show in the next status.
   window.onGap(now.readIdNext);
+  // Without a read nothing tells whether another program came between, and left its own settings (W-3).
+  if (now.readIdNext === 0) await state.options.restore?.().catch(() => {});
 }
 
 /** Opens `state` for everything that may be said after HELLO. */

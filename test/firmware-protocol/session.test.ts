@@ -453,6 +453,39 @@ test('a session that cannot be set up again after a restart ends, and is closed 
   }
 });
 
+test('what another program told the imager while the link was down does not hold when it is back', async () => {
+  const { clock, device, line, responder } = connect();
+  const plug = () => {
+    const next = createLine(clock);
+    responder.attach(next.device);
+    return next.laptop;
+  };
+  const stages = (stopReadsMs: number) => ({ stopReadsMs, unloadMs: 0, standbyMs: 0, offMs: 0 });
+  let isBack = false;
+  const relink = async () => {
+    if (!isBack) throw new Error('not there');
+    return plug();
+  };
+  await clock.run(
+    (async () => {
+      const laptop: Caller = await createCaller(line.laptop, clock, {
+        session: 5,
+        relink,
+        restore: async () => void (await laptop.call(commands.watchdog, stages(77))),
+      });
+      await laptop.call(commands.watchdog, stages(77));
+      line.cut();
+      const other = await createCaller(plug(), clock, { session: 6 });
+      await other.call(commands.watchdog, stages(5));
+      other.close();
+      isBack = true;
+      await clock.sleep(5000);
+      expect(device.done).toEqual(['watchdog 77', 'watchdog 5', 'watchdog 77']);
+      laptop.close();
+    })(),
+  );
+});
+
 test('of the commands that were out when the imager restarted, those that move something are refused', async () => {
   const { clock, device, responder, caller } = connect();
   let identified = 0;
