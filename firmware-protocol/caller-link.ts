@@ -183,6 +183,8 @@ async function resume(state: State, now: Agreed): Promise<void> {
   notify(state, { kind: 'back' });
   // Results that went into the dropped link show in the next status.
   window.onGap(now.readIdNext);
+  // Without a read nothing tells whether another program came between, and left its own settings (W-3).
+  if (now.readIdNext === 0) await state.options.restore?.().catch(() => {});
 }
 
 /** Opens `state` for everything that may be said after HELLO. */
@@ -207,7 +209,10 @@ export function loseSession(state: State): void {
 async function greetAgain(state: State): Promise<void> {
   try {
     const agreed = await sayHello(state);
-    if (state.phase === 'restoring') await restore(state, agreed);
+    if (state.phase !== 'restoring') return;
+    // Reads that arrived tell that it is there: a refusal of before came late.
+    if (agreed.readIdNext > 0) await resume(state, agreed);
+    else await restore(state, agreed);
   } catch (error) {
     // A link that dropped meanwhile is being replaced, and says HELLO by itself.
     if (state.phase !== 'restoring') return;
@@ -236,9 +241,15 @@ async function restore(state: State, agreed: Agreed): Promise<void> {
   rejectCalls(state);
   window?.restart(agreed);
   goOn(state);
-  await state.options.restore?.().catch((error: unknown) => {
-    if (!isLastspinError(error, 'DEVICE_REFUSED')) throw error;
-  });
+  try {
+    await state.options.restore?.();
+  } catch (error) {
+    if (!isLastspinError(error, 'DEVICE_REFUSED')) {
+      // Nothing may be read before the imager knows what it was told (L-5).
+      end(state, isLastspinError(error) ? error : notAnImager(state));
+      return;
+    }
+  }
   window?.go();
 }
 

@@ -3,7 +3,7 @@ import { framedLink, type Link } from '../../firmware-protocol/link.js';
 import { createResponder, type Responder } from '../../firmware-protocol/responder.js';
 import { plugIntoTcp } from '../../hardware-sim/plug.js';
 import { type Clock, realClock } from '../clock.js';
-import { createAgent } from '../drive/agent.js';
+import { type Agent, createAgent } from '../drive/agent.js';
 import { openLink } from '../drive/links.js';
 import { isLastspinError, LastspinError } from '../errors.js';
 import { execPower } from '../power/exec.js';
@@ -16,10 +16,14 @@ export interface AgentOptions {
   readonly port: string;
   readonly baud: number;
   readonly power?: string;
+  /** Until the drive's rails are down after its switch, in milliseconds. */
+  readonly discharge: number;
 }
 
 /** How often a port that went away is tried again. */
 const reopenMs = 1000;
+/** How often the power of a drive is looked at whose laptop is gone. */
+const lookMs = 250;
 
 /** `lastspin agent DRIVE --port PATH`: this computer is the imager, until interrupted. One line on stderr
  * says so, once a laptop can connect. On standard input and output its end is the end. */
@@ -31,10 +35,12 @@ export async function agent(spec: string, options: AgentOptions): Promise<number
   const device = createAgent(opened.drive, power ?? opened.power, opened.clock, {
     bootId: newSession(),
     firmware: `lastspin agent ${version}`,
+    dischargeMs: options.discharge,
   });
   const responder = createResponder(device, clock);
   try {
     await serve(options, responder, clock, interrupt.signal);
+    if (options.port === '-') await untilOff(device, clock, interrupt.signal);
   } finally {
     device.close();
     interrupt.dispose();
@@ -42,6 +48,11 @@ export async function agent(spec: string, options: AgentOptions): Promise<number
     await power?.close();
   }
   return 0;
+}
+
+/** T-5: whoever powers a drive watches over it until silence has switched it off. */
+async function untilOff(device: Agent, clock: Clock, signal: AbortSignal): Promise<void> {
+  while (device.isPowering && !signal.aborted) await clock.sleep(lookMs, signal).catch(() => {});
 }
 
 function powerOf(spec: string | undefined, clock: Clock): Power | undefined {

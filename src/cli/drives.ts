@@ -40,7 +40,8 @@ export interface OpenOptions {
 /** Opens DRIVE: `serial:`, `usb:`, `tcp:`, `stdio:`, `sim:SCENARIO`, `file:PATH` or a bare path. All
  * but the last two and `stdio:` take `?scale=N`, for a simulated drive that lives N times faster than
  * a real one.
- * Throws DRIVE_UNKNOWN, DRIVE_OPEN_FAILED, NOT_AN_IMAGER, PROTOCOL_VERSION, SCENARIO_INVALID. */
+ * Throws DRIVE_UNKNOWN, DRIVE_OPEN_FAILED, NOT_AN_IMAGER, PROTOCOL_VERSION, SCENARIO_INVALID, and
+ * USAGE for an imager that only switches power. */
 export async function openDrive(spec: string, options: OpenOptions = {}): Promise<OpenedDrive> {
   const scheme = /^([a-z-]+):/.exec(spec)?.[1];
   switch (scheme) {
@@ -67,7 +68,16 @@ export async function openDrive(spec: string, options: OpenOptions = {}): Promis
 async function openThroughLink(spec: string): Promise<OpenedDrive> {
   // A command may hold any character.
   const { name, scale } = spec.startsWith('stdio:') ? { name: spec, scale: 1 } : takeScale(spec);
-  return openedImager(await openImagerAt(name), realClock(scale));
+  const imager = await openImagerAt(name);
+  if (!imager.canRead) {
+    await imager.close();
+    const what = `${name} reads no drive`;
+    throw new LastspinError(
+      'USAGE',
+      `${what}; name it with --power, and the drive's own adapter as DRIVE`,
+    );
+  }
+  return openedImager(imager, realClock(scale));
 }
 
 /** Opens the imager at the link called `name`, and keeps it: a link that drops is opened again. Throws what

@@ -1,7 +1,7 @@
 /** The device side of the protocol over a drive of this computer: what a small board with a SATA port and a
  * relay puts behind a responder to be an imager. Deadlines are the drive's own, states those of the power
  * state table, the answer to silence and the rests those that the simulator keeps too. */
-import { capabilityBits, type PowerState } from '../../firmware-protocol/commands.js';
+import { capabilityBits, notMeasured, type PowerState } from '../../firmware-protocol/commands.js';
 import {
   type DeviceIdentity,
   type DeviceRead,
@@ -29,15 +29,24 @@ export interface AgentOptions {
   readonly firmware: string;
   /** Unreleased data held for the laptop, in bytes. */
   readonly bufferBytes?: number;
+  /** How long after the switch the rails are down, since nobody measures them (P-3); 2 s unless
+   * told. */
+  readonly dischargeMs?: number;
 }
 
 export interface Agent extends ImagerDevice {
+  /** Whether its switch gives the drive power, is about to, or has not yet taken it away, and the answer to
+   * silence is still to come. */
+  readonly isPowering: boolean;
   /** Stops its timers. The power stays as it is. */
   close(): void;
 }
 
 const bufferBytesDefault = 16 * 1024 * 1024;
 const requestsMax = 32;
+const dischargeMsDefault = 2000;
+/** What could not be switched off is tried again so often. */
+const offRetryMs = 1000;
 /** How often a drive that comes up is asked whether it is there. */
 const readyPollMs = 250;
 /** A drive that is still busy this long after a deadline is called hung (P-7). */
@@ -55,6 +64,7 @@ interface Parts {
   readonly watchdog: Watchdog;
   readonly emit: ImagerDevice['onEvent'];
   readonly bootedAtMs: number;
+  readonly dischargeMs: number;
   state: PowerState;
   sectorBytes: number;
   batch: number;
@@ -62,6 +72,10 @@ interface Parts {
   powerCycles: number;
   /** Where a running off-time leads. */
   wantsOn: boolean;
+  /** A laptop was heard: from then on silence is answered (W-3). */
+  isWatched: boolean;
+  /** The switch did what it was told when the rails were last to go down. */
+  isCut: boolean;
   notReadySinceMs: number;
   /** Counts what was begun on the rail, so that an older switching does not end a newer one. */
   switching: number;
@@ -90,6 +104,7 @@ export function createAgent(
     watchdog: createWatchdog(clock, watchdogDefaults, (stage) => stepDown(parts, stage)),
     emit: (event) => agent.onEvent(event),
     bootedAtMs: clock.now(),
+    dischargeMs: options.dischargeMs ?? dischargeMsDefault,
     // P-1: nobody kept a record of what the relay was told; from here every way leads through an off-time.
     state: power ? 'unknown' : 'on-not-ready',
     sectorBytes: 512,
@@ -97,6 +112,8 @@ export function createAgent(
     isReading: false,
     powerCycles: 0,
     wantsOn: false,
+    isWatched: false,
+    isCut: false,
     notReadySinceMs: clock.now(),
     switching: 0,
     cancelPoll: () => {},
@@ -106,6 +123,12 @@ export function createAgent(
     endPause: () => {},
   };
   const agent: Agent = {
+    get isPowering() {
+      if (!power?.canHold || !parts.isWatched) return false;
+      if (parts.state === 'unknown' || parts.state === 'off') return false;
+      const isDown = parts.state === 'cooling' || parts.state === 'tripped';
+      return !isDown || parts.wantsOn || !parts.isCut;
+    },
     firmware: options.firmware,
     capabilities: capabilitiesOf(drive, power),
     bootId: options.bootId,
@@ -139,7 +162,10 @@ export function createAgent(
     passthrough: beyondMeans,
     watchdog: async (stages) => parts.watchdog.configure(stages),
     limits: beyondMeans,
-    heard: () => parts.watchdog.heard(),
+    heard() {
+      parts.isWatched = true;
+      parts.watchdog.heard();
+    },
     onEvent: () => {},
     close() {
       parts.cancelPoll();
@@ -374,25 +400,61 @@ async function carryOut(parts: Parts, offMs: number): Promise<void> {
   const mine = ++parts.switching;
   parts.cancelPoll();
   parts.cancelHung();
-  try {
-    if (parts.state === 'cooling') {
-      await power?.set(false);
-      await clock.sleep(offMs);
-      if (mine !== parts.switching) return;
-      apply(parts, 'off-time-over');
-      if (parts.wantsOn) apply(parts, 'power on');
-    }
-    if (parts.state !== 'ramping') return;
-    await power?.set(true);
+  if (parts.state === 'cooling') {
+    if (!(await cut(parts, mine))) return;
+    await clock.sleep(parts.dischargeMs + offMs);
     if (mine !== parts.switching) return;
-    apply(parts, 'rail-up');
-    parts.powerCycles++;
-    parts.notReadySinceMs = clock.now();
-    void look(parts);
-  } catch {
-    // The switch failed: its rail is where it was, which nobody knows.
-    if (mine === parts.switching) parts.state = 'unknown';
+    apply(parts, 'off-time-over');
+    if (parts.wantsOn) apply(parts, 'power on');
   }
+  if (parts.state !== 'ramping') return;
+  const isUp = await power?.set(true).then(
+    () => true,
+    () => false,
+  );
+  if (mine !== parts.switching) return;
+  if (!isUp) {
+    await failRise(parts, mine);
+    return;
+  }
+  apply(parts, 'rail-up');
+  parts.powerCycles++;
+  parts.notReadySinceMs = clock.now();
+  void look(parts);
+}
+
+/** Switches off, until the switch has done it: a drive must not keep its power because a command failed once.
+ * False where something newer was asked for meanwhile. */
+async function cut(parts: Parts, mine: number): Promise<boolean> {
+  const { power, clock } = parts;
+  parts.isCut = false;
+  while (mine === parts.switching) {
+    const isDone = await power?.set(false).then(
+      () => true,
+      () => false,
+    );
+    if (mine !== parts.switching) return false;
+    if (isDone) {
+      parts.isCut = true;
+      return true;
+    }
+    await clock.sleep(offRetryMs);
+  }
+  return false;
+}
+
+/** The switch failed: the rail is cut, and stays so until it is switched off and on (P-5). */
+async function failRise(parts: Parts, mine: number): Promise<void> {
+  apply(parts, 'rail-failed');
+  parts.wantsOn = false;
+  parts.emit({
+    kind: 'rail-fault',
+    rail: 5,
+    milliamps: notMeasured.rail,
+    millivolts: notMeasured.rail,
+    fault: 'noRise',
+  });
+  await cut(parts, mine);
 }
 
 /** A stage of the answer to a laptop that fell silent (W-1); the responder stops the reads. */

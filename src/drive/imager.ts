@@ -57,6 +57,8 @@ export interface ImagerDrive extends Drive {
   readonly power?: ImagerPower;
   /** The imager's own name and version. */
   readonly firmware: string;
+  /** It reads a drive; one that does not only switches power beside an adapter. */
+  readonly canRead: boolean;
   status(): Promise<ImagerStatus>;
   /** What the imager says unasked: hung, ready, gone, rail fault, over-temperature, stepped
    * down. */
@@ -417,6 +419,7 @@ export async function openImager(
   const canPower = (caller.agreed.capabilities & capabilityBits.power) !== 0;
   return {
     firmware: caller.agreed.firmware,
+    canRead: (caller.agreed.capabilities & capabilityBits.read) !== 0,
     ...(canPower && { power: createPower(caller, clock) }),
     get capabilities() {
       return capabilitiesOf(caller, sectorBytes);

@@ -1,9 +1,19 @@
+import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Duplex } from 'node:stream';
 import { expect, test } from 'vitest';
+import {
+  commands,
+  helloMagic,
+  protocolVersion,
+  responseBit,
+} from '../../firmware-protocol/commands.js';
+import { framedLink } from '../../firmware-protocol/link.js';
+import { encodeMessage } from '../../firmware-protocol/message.js';
 import { createRandom } from '../../hardware-sim/random.js';
 import { needsTool } from '../tools.js';
-import { run, start, startTool, temporaryFolder } from './cli.js';
+import { mainPath, run, start, startTool, temporaryFolder } from './cli.js';
 
 function makeDisk(folder: string): { disk: string; contents: Buffer } {
   const random = createRandom(4);
@@ -63,4 +73,31 @@ test.concurrent('what an agent cannot serve, or serve on, is one line', async ()
     expect(stderr.trim().split('\n')).toHaveLength(1);
     expect(stderr).toMatch(message);
   }
+});
+
+test.concurrent('an agent on standard input and output leaves no drive with power behind', async () => {
+  const folder = temporaryFolder();
+  const { disk } = makeDisk(folder);
+  const log = join(folder, 'power.log');
+  const command = `exec:echo {action} >> ${log}`;
+  const words = ['agent', disk, '--port', '-', '--power', command, '--discharge', '0'];
+  const agent = spawn(process.execPath, [mainPath, ...words], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  const ended = new Promise((resolve) => agent.once('exit', resolve));
+  const link = framedLink(Duplex.from({ readable: agent.stdout, writable: agent.stdin }));
+  const identified = new Promise<void>((resolve) => {
+    link.onMessage((message) => {
+      if (message[0] === (commands.identify.code | responseBit)) resolve();
+    });
+  });
+  const hello = { ...protocolVersion, magic: helloMagic, frameBytesMax: 1024, session: 7 };
+  const stages = { stopReadsMs: 0, unloadMs: 0, standbyMs: 0, offMs: 300 };
+  link.send(encodeMessage(commands.hello.code, 1, commands.hello.request, hello));
+  link.send(encodeMessage(commands.watchdog.code, 2, commands.watchdog.request, stages));
+  link.send(encodeMessage(commands.identify.code, 3, commands.identify.request, {}));
+  await identified;
+  link.close();
+  expect(await ended).toBe(0);
+  expect(readFileSync(log, 'utf8')).toBe('off\n');
 });

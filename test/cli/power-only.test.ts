@@ -117,3 +117,13 @@ test('a board that cannot switch power is refused as a switch', async () => {
   expect(finished.stderr).toContain(`--power ${spec}: this imager cannot switch power`);
   board.close();
 });
+
+test('a board that only switches power is refused as a drive at once', async () => {
+  const folder = temporaryFolder();
+  const { spec, board } = await startBoard(() => {});
+  Object.assign(board, { capabilities: capabilityBits.power });
+  const finished = await run(['image', spec, join(folder, 'case.img')]);
+  expect(finished.status).toBe(2);
+  expect(finished.stderr).toMatch(/reads no drive; name it with --power/);
+  board.close();
+});

@@ -16,6 +16,7 @@ function createBench(options: { readonly relay?: boolean; readonly park?: boolea
   const clock = createVirtualClock();
   const log: string[] = [];
   let present = true;
+  let failures = 0;
   let answer: (request: ReadRequest) => Promise<Partial<ReadResult>> = async () => ({});
   const drive: Drive = {
     capabilities: {
@@ -57,6 +58,7 @@ function createBench(options: { readonly relay?: boolean; readonly park?: boolea
     async set(on) {
       log.push(`${clock.now()} ${on ? 'on' : 'off'}`);
       await clock.sleep(50);
+      if (failures-- > 0) throw new LastspinError('POWER_FAILED', 'the relay does not answer');
       present = on;
     },
     close: async () => {},
@@ -74,6 +76,9 @@ function createBench(options: { readonly relay?: boolean; readonly park?: boolea
     agent,
     answerWith: (next: typeof answer) => {
       answer = next;
+    },
+    breakSwitch: (times: number) => {
+      failures = times;
     },
     setPresent: (is: boolean) => {
       present = is;
@@ -166,7 +171,30 @@ describe('an agent', () => {
     const moments = bench.log.filter((line) => / o(n|ff)$/.test(line));
     expect(moments.map((line) => line.split(' ')[1])).toEqual(['off', 'on']);
     const [offAt, onAt] = moments.map((line) => Number(line.split(' ')[0]));
-    expect(onAt! - offAt!).toBe(3050);
+    // Nobody measures the rails: 50 ms for the switch, two seconds for what is charged (P-3).
+    expect(onAt! - offAt!).toBe(5050);
+  });
+
+  test('switches off until the switch has done it, and cuts what does not come on', async () => {
+    const bench = createBench({ relay: true });
+    const events: DeviceEvent[] = [];
+    await withImager(bench, async (imager) => {
+      imager.onEvent((event) => events.push(event));
+      bench.breakSwitch(2);
+      await imager.power?.set(false);
+      await bench.clock.sleep(10_000);
+      expect(bench.log.map((line) => line.split(' ')[1])).toEqual(['off', 'off', 'off']);
+      expect((await imager.status()).powerState).toBe('off');
+      expect(bench.agent.isPowering).toBe(false);
+      bench.breakSwitch(1);
+      await expect(imager.power?.set(true)).rejects.toMatchObject({ code: 'POWER_FAILED' });
+      expect((await imager.status()).powerState).toBe('tripped');
+      expect(events).toMatchObject([{ kind: 'rail-fault', fault: 'noRise' }]);
+      await bench.clock.sleep(1000);
+      expect(bench.log.slice(3).map((line) => line.split(' ')[1])).toEqual(['on', 'off']);
+      await imager.power?.cycle(100);
+      expect(bench.agent.isPowering).toBe(true);
+    });
   });
 
   test('a read without power is gone, and never reaches the drive', async () => {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type Caller, type CallerRead, createCaller } from '../../firmware-protocol/caller.js';
 import { commands, parkKinds, powerActions, stopBits } from '../../firmware-protocol/commands.js';
-import { encodeMessage } from '../../firmware-protocol/message.js';
+import { encodeMessage, encodeRefusal } from '../../firmware-protocol/message.js';
 import { serveImager } from '../../firmware-protocol/responder.js';
 import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
 import { isLastspinError } from '../../src/errors.js';
@@ -391,6 +391,99 @@ test('an imager that restarts, link or no link, gets a new session that is set u
       );
     }
   }
+});
+
+test('a refusal from before a restart that comes late ends no session that is there', async () => {
+  const { clock, device, line, responder, caller } = connect();
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      await readAll(laptop, [0, 8]);
+      Object.assign(device, { bootId: device.bootId + 1 });
+      responder.forget();
+      await readAll(laptop, [16, 24, 32]);
+      const late = encodeRefusal(commands.status.code, 1, 'helloFirst', 'no session on this link');
+      line.device.send(late);
+      await readAll(laptop, [40, 48]);
+      expect(device.reads.map(({ lba }) => lba)).toEqual([0, 8, 16, 24, 32, 40, 48]);
+      expect(laptop.counters.restarts).toBe(1);
+      laptop.close();
+    })(),
+  );
+});
+
+test('a session that cannot be set up again after a restart ends, and is closed without a word', async () => {
+  for (const closeAtMs of [undefined, 3000]) {
+    const { clock, device, line, responder } = connect();
+    let ended: unknown;
+    const relink = async () => {
+      // The imager that comes back never answers `watchdog`.
+      const next = createLine(clock, (message) =>
+        kindOf(message) === 'watchdog' ? undefined : message,
+      );
+      responder.attach(next.device);
+      return next.laptop;
+    };
+    await clock.run(
+      (async () => {
+        const stages = { stopReadsMs: 77, unloadMs: 0, standbyMs: 0, offMs: 0 };
+        const laptop: Caller = await createCaller(line.laptop, clock, {
+          session: 5,
+          relink,
+          restore: async () => void (await laptop.call(commands.watchdog, stages)),
+        });
+        laptop.onClose((error) => {
+          ended = error;
+        });
+        Object.assign(device, { bootId: device.bootId + 1 });
+        responder.forget();
+        line.cut();
+        if (closeAtMs === undefined) {
+          await clock.sleep(30_000);
+          expect(ended).toMatchObject({ code: 'LINK_TIMEOUT' });
+        } else {
+          await clock.sleep(closeAtMs);
+          laptop.close();
+          await clock.sleep(1000);
+          expect(ended).toBeUndefined();
+        }
+        expect(device.reads).toEqual([]);
+      })(),
+    );
+  }
+});
+
+test('what another program told the imager while the link was down does not hold when it is back', async () => {
+  const { clock, device, line, responder } = connect();
+  const plug = () => {
+    const next = createLine(clock);
+    responder.attach(next.device);
+    return next.laptop;
+  };
+  const stages = (stopReadsMs: number) => ({ stopReadsMs, unloadMs: 0, standbyMs: 0, offMs: 0 });
+  let isBack = false;
+  const relink = async () => {
+    if (!isBack) throw new Error('not there');
+    return plug();
+  };
+  await clock.run(
+    (async () => {
+      const laptop: Caller = await createCaller(line.laptop, clock, {
+        session: 5,
+        relink,
+        restore: async () => void (await laptop.call(commands.watchdog, stages(77))),
+      });
+      await laptop.call(commands.watchdog, stages(77));
+      line.cut();
+      const other = await createCaller(plug(), clock, { session: 6 });
+      await other.call(commands.watchdog, stages(5));
+      other.close();
+      isBack = true;
+      await clock.sleep(5000);
+      expect(device.done).toEqual(['watchdog 77', 'watchdog 5', 'watchdog 77']);
+      laptop.close();
+    })(),
+  );
 });
 
 test('of the commands that were out when the imager restarted, those that move something are refused', async () => {
