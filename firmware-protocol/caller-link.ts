@@ -171,6 +171,7 @@ async function resume(state: State, now: Agreed): Promise<void> {
   const { agreed: before, window } = state;
   const isSame =
     before?.bootId === now.bootId &&
+    before.sessionCount === now.sessionCount &&
     before.frameBytesMax === now.frameBytesMax &&
     window !== undefined &&
     now.readIdNext >= window.resolvedBelow &&
@@ -183,8 +184,6 @@ async function resume(state: State, now: Agreed): Promise<void> {
   notify(state, { kind: 'back' });
   // Results that went into the dropped link show in the next status.
   window.onGap(now.readIdNext);
-  // Without a read nothing tells whether another program came between, and left its own settings (W-3).
-  if (now.readIdNext === 0) await state.options.restore?.().catch(() => {});
 }
 
 /** Opens `state` for everything that may be said after HELLO. */
@@ -210,9 +209,8 @@ async function greetAgain(state: State): Promise<void> {
   try {
     const agreed = await sayHello(state);
     if (state.phase !== 'restoring') return;
-    // Reads that arrived tell that it is there: a refusal of before came late.
-    if (agreed.readIdNext > 0) await resume(state, agreed);
-    else await restore(state, agreed);
+    // It may be there all the same: a refusal of before came late.
+    await resume(state, agreed);
   } catch (error) {
     // A link that dropped meanwhile is being replaced, and says HELLO by itself.
     if (state.phase !== 'restoring') return;

@@ -102,6 +102,8 @@ export const commands = {
       commandsMax: u8,
       /** What the imager started from: `bootCauses`. */
       bootCause: u8,
+      /** Sessions opened since the start, this one included: another number is another session. */
+      sessionCount: u32,
     },
   ),
   identify: command(
@@ -261,6 +263,9 @@ export const capabilityBits = {
   /** `limits` can be set. */
   limits: 1 << 13,
 } as const;
+
+/** Hottest limit that may be asked for, in degrees Celsius (S-8): no drive is made for more. */
+export const limitCelsiusMax = 85;
 
 /** What an imager started from (P-1). */
 export const bootCauses = {

@@ -84,6 +84,8 @@ interface State {
   lane: Lane;
   readonly handlers: Handlers;
   session: Session | undefined;
+  /** Opened since the start. */
+  sessionCount: number;
   violations: number;
 }
 
@@ -383,6 +385,7 @@ function answerHello(state: State, link: Link, { code, id, body }: Header): void
       firmware: device.firmware,
       commandsMax: device.commandsMax,
       bootCause: bootCauses[device.bootCause],
+      sessionCount: state.sessionCount,
     }),
   );
   session.reads.sendTo(link);
@@ -448,6 +451,7 @@ function openSession(
     }),
   };
   state.session = session;
+  state.sessionCount = (state.sessionCount + 1) >>> 0;
   return session;
 }
 
@@ -526,6 +530,7 @@ export function createResponder(device: ImagerDevice, clock: Clock): Responder {
     lane: createLane(),
     handlers: createHandlers(() => state, device),
     session: undefined,
+    sessionCount: 0,
     violations: 0,
   };
   device.onEvent = (event) => {

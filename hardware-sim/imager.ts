@@ -1,7 +1,12 @@
 /** The imager in front of the drive, as its firmware would be: it enforces deadlines, switches
  * power, throttles and steps down when the laptop falls silent. It decides nothing about what to
  * read. */
-import { type bootCauses, capabilityBits, type PowerState } from '../firmware-protocol/commands.js';
+import {
+  type bootCauses,
+  capabilityBits,
+  limitCelsiusMax,
+  type PowerState,
+} from '../firmware-protocol/commands.js';
 import {
   type DeviceEvent,
   type DeviceIdentity,
@@ -448,6 +453,9 @@ function setLimits(parts: Parts, wanted: Partial<DeviceLimits>): DeviceLimits {
     throw new ReplyError('limit', `at most ${milliampsHardMax} mA on a rail`);
   }
   const { parkCelsius, offCelsius } = { ...heatDefaults(drive), ...defined(wanted) };
+  if (Math.max(parkCelsius, offCelsius) > limitCelsiusMax) {
+    throw new ReplyError('limit', `at most ${limitCelsiusMax} degrees`);
+  }
   Object.assign(heat, { parkCelsius, offCelsius });
   const { rail5MilliampsMax, rail12MilliampsMax, blankingMs } = amps;
   supply.setLimits({ rail5MilliampsMax, rail12MilliampsMax, blankingMs });

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { Duplex } from 'node:stream';
 import { framedLink, type Link } from '../../firmware-protocol/link.js';
 import { createResponder, type Responder } from '../../firmware-protocol/responder.js';
@@ -5,7 +6,7 @@ import { plugIntoTcp } from '../../hardware-sim/plug.js';
 import { type Clock, realClock } from '../clock.js';
 import { type Agent, createAgent } from '../drive/agent.js';
 import { openLink } from '../drive/links.js';
-import { isLastspinError, LastspinError } from '../errors.js';
+import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import { execPower } from '../power/exec.js';
 import type { Power } from '../power/power.js';
 import { newSession, openDrive } from './drives.js';
@@ -18,11 +19,13 @@ export interface AgentOptions {
   readonly power?: string;
   /** Until the drive's rails are down after its switch, in milliseconds. */
   readonly discharge: number;
+  /** A file in which the power's state outlives the agent; it must not outlive the board's own power. */
+  readonly state?: string;
 }
 
 /** How often a port that went away is tried again. */
 const reopenMs = 1000;
-/** How often the power of a drive is looked at whose laptop is gone. */
+/** How often the switch is looked at while it switches off. */
 const lookMs = 250;
 
 /** `lastspin agent DRIVE --port PATH`: this computer is the imager, until interrupted. One line on stderr
@@ -31,16 +34,22 @@ export async function agent(spec: string, options: AgentOptions): Promise<number
   const clock = realClock();
   const power = powerOf(options.power, clock);
   const opened = await openDrive(spec);
-  const interrupt = onInterrupt('lastspin: the agent ends; the drive keeps its power');
+  const { state } = options;
+  const interrupt = onInterrupt(
+    `lastspin: the agent ends${state ? '; the drive keeps its power' : ''}`,
+  );
   const device = createAgent(opened.drive, power ?? opened.power, opened.clock, {
     bootId: newSession(),
     firmware: `lastspin agent ${version}`,
     dischargeMs: options.discharge,
+    ...(state !== undefined && { wasOn: wasOn(state), keep: (isOn) => keep(state, isOn) }),
   });
   const responder = createResponder(device, clock);
   try {
     await serve(options, responder, clock, interrupt.signal);
-    if (options.port === '-') await untilOff(device, clock, interrupt.signal);
+    // Nobody watches over the drive from here on, unless the next start is to find it as it is; on standard
+    // input and output nobody can come back (T-5).
+    if (state === undefined || options.port === '-') await switchOff(device, clock);
   } finally {
     device.close();
     interrupt.dispose();
@@ -50,9 +59,28 @@ export async function agent(spec: string, options: AgentOptions): Promise<number
   return 0;
 }
 
-/** T-5: whoever powers a drive watches over it until silence has switched it off. */
-async function untilOff(device: Agent, clock: Clock, signal: AbortSignal): Promise<void> {
-  while (device.isPowering && !signal.aborted) await clock.sleep(lookMs, signal).catch(() => {});
+/** Longest that a switch may take when the agent ends. */
+const switchOffMaxMs = 30_000;
+
+async function switchOff(device: Agent, clock: Clock): Promise<void> {
+  const untilMs = clock.now() + switchOffMaxMs;
+  if (device.isPowering) await device.switchOff().catch(() => {});
+  while (device.isPowering && clock.now() < untilMs) await clock.sleep(lookMs);
+  if (device.isPowering) say('the switch did not do what it was told: look after the drive');
+}
+
+function wasOn(path: string): boolean {
+  return existsSync(path) && readFileSync(path, 'utf8').trim() === 'on';
+}
+
+/** Replaces the record in one step. */
+function keep(path: string, isOn: boolean): void {
+  try {
+    writeFileSync(`${path}.new`, isOn ? 'on\n' : 'off\n');
+    renameSync(`${path}.new`, path);
+  } catch (error) {
+    say(`cannot keep the state in ${path}: ${reasonOf(error)}`);
+  }
 }
 
 function powerOf(spec: string | undefined, clock: Clock): Power | undefined {

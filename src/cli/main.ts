@@ -143,6 +143,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--baud <N>', 'of a serial device', whole(12_000_000), 115_200)
     .option('--power <POWER>', "the drive's switch: exec:COMMAND with {action}")
     .option('--discharge <MS>', "until the drive's rails are down after that", whole(60_000), 2000)
+    .option(
+      '--state <FILE>',
+      'keeps the power as it is over a restart of the agent; where it is lost with the power: /run/lastspin',
+    )
     .action(async (drive, options) => {
       status = await (await import('./agent.js')).agent(drive, options);
     });

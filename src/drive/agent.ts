@@ -32,9 +32,16 @@ export interface AgentOptions {
   /** How long after the switch the rails are down, since nobody measures them (P-3); 2 s unless
    * told. */
   readonly dischargeMs?: number;
+  /** What an earlier start left on record: true where the drive was powered. Without a record the power is
+   * cut first (P-1). */
+  readonly wasOn?: boolean | undefined;
+  /** Told what the record is to say, before a cut and after a rise. */
+  readonly keep?: (isOn: boolean) => void;
 }
 
 export interface Agent extends ImagerDevice {
+  /** Parks the drive where it can, and begins to cut its power; `isPowering` tells when that is done. */
+  switchOff(): Promise<void>;
   /** Whether its switch gives the drive power, is about to, or has not yet taken it away, and the answer to
    * silence is still to come. */
   readonly isPowering: boolean;
@@ -51,8 +58,6 @@ const offRetryMs = 1000;
 const readyPollMs = 250;
 /** A drive that is still busy this long after a deadline is called hung (P-7). */
 const hungAfterMs = 2000;
-/** The off-time of a rail whose state nobody knew: a hard drive's. */
-const unknownOffMs = 10_000;
 /** What Linux makes ENODATA of (sd, `blk_errors`): medium error, unrecovered read error. */
 const senseOfMediumError = { key: 0x03, asc: 0x11, ascq: 0x00 };
 
@@ -65,6 +70,7 @@ interface Parts {
   readonly emit: ImagerDevice['onEvent'];
   readonly bootedAtMs: number;
   readonly dischargeMs: number;
+  readonly keep: (isOn: boolean) => void;
   state: PowerState;
   sectorBytes: number;
   batch: number;
@@ -72,8 +78,6 @@ interface Parts {
   powerCycles: number;
   /** Where a running off-time leads. */
   wantsOn: boolean;
-  /** A laptop was heard: from then on silence is answered (W-3). */
-  isWatched: boolean;
   /** The switch did what it was told when the rails were last to go down. */
   isCut: boolean;
   notReadySinceMs: number;
@@ -105,14 +109,14 @@ export function createAgent(
     emit: (event) => agent.onEvent(event),
     bootedAtMs: clock.now(),
     dischargeMs: options.dischargeMs ?? dischargeMsDefault,
-    // P-1: nobody kept a record of what the relay was told; from here every way leads through an off-time.
-    state: power ? 'unknown' : 'on-not-ready',
+    keep: options.keep ?? (() => {}),
+    // P-1: as the record says; off where there is none.
+    state: power?.canHold && !options.wasOn ? 'cooling' : 'on-not-ready',
     sectorBytes: 512,
     batch: 0,
     isReading: false,
     powerCycles: 0,
     wantsOn: false,
-    isWatched: false,
     isCut: false,
     notReadySinceMs: clock.now(),
     switching: 0,
@@ -124,8 +128,7 @@ export function createAgent(
   };
   const agent: Agent = {
     get isPowering() {
-      if (!power?.canHold || !parts.isWatched) return false;
-      if (parts.state === 'unknown' || parts.state === 'off') return false;
+      if (!power?.canHold || parts.state === 'off') return false;
       const isDown = parts.state === 'cooling' || parts.state === 'tripped';
       return !isDown || parts.wantsOn || !parts.isCut;
     },
@@ -162,18 +165,19 @@ export function createAgent(
     passthrough: beyondMeans,
     watchdog: async (stages) => parts.watchdog.configure(stages),
     limits: beyondMeans,
-    heard() {
-      parts.isWatched = true;
-      parts.watchdog.heard();
-    },
+    heard: () => parts.watchdog.heard(),
     onEvent: () => {},
+    async switchOff() {
+      if (power?.canHold) await switchPower(parts, 'off', 0, true);
+    },
     close() {
       parts.cancelPoll();
       parts.cancelHung();
       parts.watchdog.close();
     },
   };
-  void look(parts);
+  if (parts.state === 'cooling') void carryOut(parts, 0);
+  else void look(parts);
   return agent;
 }
 
@@ -227,8 +231,7 @@ async function look(parts: Parts): Promise<boolean> {
 function wasReady(parts: Parts): void {
   parts.cancelHung();
   // A drive that answers has power, whatever was known of its rail.
-  const isNews = parts.state === 'unknown' || apply(parts, 'drive-ready');
-  if (!isNews) return;
+  if (!apply(parts, 'drive-ready')) return;
   parts.state = 'ready';
   parts.emit({ kind: 'ready', afterMs: parts.clock.now() - parts.notReadySinceMs });
 }
@@ -250,7 +253,7 @@ function wasGone(parts: Parts): void {
 }
 
 async function identify(parts: Parts): Promise<DeviceIdentity> {
-  if (parts.state !== 'unknown') nextPowerState(parts.state, 'identify, passthrough');
+  nextPowerState(parts.state, 'identify, passthrough');
   const identity = await parts.drive.identify().catch(() => undefined);
   if (!identity) throw new ReplyError('noDrive', `the drive does not answer (${parts.state})`);
   parts.sectorBytes = identity.sectorBytes;
@@ -270,7 +273,7 @@ const gone: DeviceReadResult = {
 async function read(parts: Parts, request: DeviceRead): Promise<DeviceReadResult> {
   const { drive, clock, throttle } = parts;
   parts.aborted = false;
-  if (powerCell(parts.state, 'read') === 'gone' && parts.state !== 'unknown') return gone;
+  if (powerCell(parts.state, 'read') === 'gone') return gone;
   await rest(parts);
   const waited = await untilReady(parts, request.timeoutMs);
   if (waited !== 'ready') return { ...gone, outcome: waited };
@@ -312,7 +315,7 @@ async function untilReady(parts: Parts, timeoutMs: number): Promise<'ready' | 't
     }
     await pause(parts, Math.min(readyPollMs, deadlineMs - clock.now()));
   }
-  return powerCell(parts.state, 'read') === 'gone' && parts.state !== 'unknown' ? 'gone' : 'ready';
+  return powerCell(parts.state, 'read') === 'gone' ? 'gone' : 'ready';
 }
 
 /** What an answer tells of the drive (P-7). */
@@ -383,13 +386,12 @@ async function switchPower(
   const { drive } = parts;
   const isAnswering = parts.state === 'ready' && drive.capabilities.park;
   if (standbyFirst && isAnswering && action !== 'on') await drive.park('standby').catch(() => {});
-  const wasUnknown = parts.state === 'unknown';
   const wasCooling = parts.state === 'cooling';
   const entered = apply(parts, `power ${action}`);
   if (entered || wasCooling) parts.wantsOn = action !== 'off';
   // P-2: in `cooling`, `on` is remembered; `off` and `cycle` replace what was.
   if (entered || (wasCooling && action !== 'on')) {
-    void carryOut(parts, wasUnknown ? Math.max(offMs, unknownOffMs) : offMs);
+    void carryOut(parts, offMs);
   }
   return parts.state;
 }
@@ -418,6 +420,7 @@ async function carryOut(parts: Parts, offMs: number): Promise<void> {
     return;
   }
   apply(parts, 'rail-up');
+  parts.keep(true);
   parts.powerCycles++;
   parts.notReadySinceMs = clock.now();
   void look(parts);
@@ -428,6 +431,7 @@ async function carryOut(parts: Parts, offMs: number): Promise<void> {
 async function cut(parts: Parts, mine: number): Promise<boolean> {
   const { power, clock } = parts;
   parts.isCut = false;
+  parts.keep(false);
   while (mine === parts.switching) {
     const isDone = await power?.set(false).then(
       () => true,

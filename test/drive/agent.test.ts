@@ -12,7 +12,9 @@ import type { Power } from '../../src/power/power.js';
 const sectorBytes = 512;
 
 /** A drive of this computer whose every answer a test may change, and a relay that only notes. */
-function createBench(options: { readonly relay?: boolean; readonly park?: boolean } = {}) {
+function createBench(
+  options: { readonly relay?: boolean; readonly park?: boolean; readonly wasOn?: boolean } = {},
+) {
   const clock = createVirtualClock();
   const log: string[] = [];
   let present = true;
@@ -66,6 +68,8 @@ function createBench(options: { readonly relay?: boolean; readonly park?: boolea
   const agent = createAgent(drive, options.relay ? relay : undefined, clock, {
     bootId: 3,
     firmware: 'agent',
+    wasOn: options.wasOn ?? true,
+    keep: (isOn) => log.push(`keep ${isOn}`),
   });
   const responder = createResponder(agent, clock);
   const [near, far] = linkPair(clock, {});
@@ -183,7 +187,8 @@ describe('an agent', () => {
       bench.breakSwitch(2);
       await imager.power?.set(false);
       await bench.clock.sleep(10_000);
-      expect(bench.log.map((line) => line.split(' ')[1])).toEqual(['off', 'off', 'off']);
+      const switched = () => bench.log.filter((line) => / o(n|ff)$/.test(line));
+      expect(switched().map((line) => line.split(' ')[1])).toEqual(['off', 'off', 'off']);
       expect((await imager.status()).powerState).toBe('off');
       expect(bench.agent.isPowering).toBe(false);
       bench.breakSwitch(1);
@@ -191,10 +196,42 @@ describe('an agent', () => {
       expect((await imager.status()).powerState).toBe('tripped');
       expect(events).toMatchObject([{ kind: 'rail-fault', fault: 'noRise' }]);
       await bench.clock.sleep(1000);
-      expect(bench.log.slice(3).map((line) => line.split(' ')[1])).toEqual(['on', 'off']);
+      const later = switched().slice(3);
+      expect(later.map((line) => line.split(' ')[1])).toEqual(['on', 'off']);
       await imager.power?.cycle(100);
       expect(bench.agent.isPowering).toBe(true);
     });
+  });
+
+  test('starts with the power off, unless a record says that it was on', async () => {
+    const fresh = createBench({ relay: true, wasOn: false });
+    await withImager(fresh, async (imager) => {
+      expect((await imager.read(request(0))).kind).toBe('gone');
+      await fresh.clock.sleep(3000);
+      expect((await imager.status()).powerState).toBe('off');
+    }).catch((error: unknown) => {
+      throw error;
+    });
+    expect(fresh.log).toEqual(['keep false', '0 off']);
+    const kept = createBench({ relay: true });
+    await withImager(kept, async (imager) => {
+      expect((await imager.read(request(0))).kind).toBe('good');
+    });
+    expect(kept.log).toEqual(['read 0+8 in 2000']);
+  });
+
+  test('is asked to switch off: parks, cuts, and tells when that is done', async () => {
+    const bench = createBench({ relay: true });
+    await withImager(bench, async () => {
+      expect(bench.agent.isPowering).toBe(true);
+      await bench.agent.switchOff();
+      while (bench.agent.isPowering) await bench.clock.sleep(10);
+    });
+    expect(bench.log.map((line) => line.replace(/^\d+ /, ''))).toEqual([
+      'park standby',
+      'keep false',
+      'off',
+    ]);
   });
 
   test('a read without power is gone, and never reaches the drive', async () => {
@@ -244,7 +281,7 @@ describe('an agent', () => {
         agent.close();
       })(),
     );
-    expect(log.filter((line) => !line.startsWith('read'))).toEqual([
+    expect(log.filter((line) => !/^(read|keep)/.test(line))).toEqual([
       'park unload',
       'park standby',
       expect.stringMatching(/^40\d\d off$/),

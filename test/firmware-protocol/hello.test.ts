@@ -23,6 +23,7 @@ const ok = {
   firmware: '',
   commandsMax: 16,
   bootCause: 1,
+  sessionCount: 1,
 };
 
 /** What opening ends with when the other end answers each message with `answer`. */

@@ -95,6 +95,7 @@ static void put_hello(const struct lastspin_device *device, struct lastspin_writ
       .firmware = {(const uint8_t *)settings->firmware, (uint16_t)strlen(settings->firmware)},
       .commands_max = LASTSPIN_COMMANDS_MAX,
       .boot_cause = device->boot_cause,
+      .session_count = device->session_count,
   };
   lastspin_put_hello_response(to, &response);
 }
@@ -257,6 +258,7 @@ static void open_session(struct lastspin_device *device, uint8_t link,
     device->links[session->link].reply_count = 0;
   }
   if (is_new) {
+    device->session_count++;
     forget_session(device);
     session->exists = true;
     session->number = request->session;

@@ -44,6 +44,9 @@ bool lastspin_sender_pump(struct lastspin_sender *sender, uint8_t link);
 
 /* ---- Device (device.c) ------------------------------------------------------------------------ */
 
+/* Hottest limit that may be asked for, in tenths of a degree (S-8). */
+#define LASTSPIN_TEMPERATURE_MAX 850
+
 /* Why something was refused (M-4). */
 #define LASTSPIN_REASONS(REASON) \
   REASON(NONE, "") \
@@ -60,6 +63,7 @@ bool lastspin_sender_pump(struct lastspin_sender *sender, uint8_t link);
   REASON(HOT, "the drive is too hot") \
   REASON(NO_POWER, "the drive has no power") \
   REASON(MILLIAMPS, "more than this imager can take") \
+  REASON(CELSIUS, "more than 85 degrees") \
   REASON(NO_ANSWER, "the drive does not answer") \
   REASON(HANGS, "the drive is busy") \
   REASON(NOT_HELD, "that read is not held") \

@@ -186,7 +186,10 @@ void lastspin_cut_now(struct lastspin_device *device) {
   if (!cut.pending) return;
   device->lane.cut.pending = false;
   uint8_t reason = LASTSPIN_BECAUSE_NONE;
-  const uint8_t reply = lastspin_power_switch(device, cut.action, cut.off_ms, &reason);
+  /* A trip that came first stands: a cycle would bring the drive back by itself (P-2). */
+  const bool is_tripped = device->power.state == LASTSPIN_STATE_TRIPPED;
+  const uint8_t action = is_tripped ? LASTSPIN_POWER_OFF : cut.action;
+  const uint8_t reply = lastspin_power_switch(device, action, cut.off_ms, &reason);
   if (!cut.command) return;
   cut.command->answer[0] = device->power.state;
   cut.command->answer_bytes = 1;

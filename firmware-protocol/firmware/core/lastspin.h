@@ -323,6 +323,8 @@ struct lastspin_device {
   struct lastspin_sample sample;
   struct lastspin_power power;
   struct lastspin_watch watch;
+  /* Opened since the start (H-6). */
+  uint32_t session_count;
   struct lastspin_session session;
   struct lastspin_link links[LASTSPIN_LINKS_MAX];
 #if LASTSPIN_WITH_READS

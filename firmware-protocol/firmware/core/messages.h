@@ -204,6 +204,7 @@ struct lastspin_hello_response {
   struct lastspin_bytes firmware;
   uint8_t commands_max;
   uint8_t boot_cause;
+  uint32_t session_count;
 };
 
 static inline bool lastspin_take_hello_response(
@@ -220,6 +221,7 @@ static inline bool lastspin_take_hello_response(
   value->firmware = lastspin_take_bytes(from);
   value->commands_max = lastspin_take_u8(from);
   value->boot_cause = lastspin_take_u8(from);
+  value->session_count = lastspin_take_u32(from);
   return !from->failed;
 }
 
@@ -237,6 +239,7 @@ static inline bool lastspin_put_hello_response(
   lastspin_put_bytes(to, value->firmware);
   lastspin_put_u8(to, value->commands_max);
   lastspin_put_u8(to, value->boot_cause);
+  lastspin_put_u32(to, value->session_count);
   return !to->failed;
 }
 

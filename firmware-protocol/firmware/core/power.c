@@ -263,6 +263,11 @@ uint8_t lastspin_power_limits(struct lastspin_device *device,
       asked->rail12_milliamps_max > settings->milliamps_max[LASTSPIN_12V]) {
     return LASTSPIN_REPLY_LIMIT;
   }
+  *reason = LASTSPIN_BECAUSE_CELSIUS;
+  if (asked->park_temperature > LASTSPIN_TEMPERATURE_MAX ||
+      asked->off_temperature > LASTSPIN_TEMPERATURE_MAX) {
+    return LASTSPIN_REPLY_LIMIT;
+  }
   if (asked->rail5_milliamps_max) limits.rail5_milliamps_max = asked->rail5_milliamps_max;
   if (asked->rail12_milliamps_max) limits.rail12_milliamps_max = asked->rail12_milliamps_max;
   if (asked->blanking_ms) limits.blanking_ms = asked->blanking_ms;

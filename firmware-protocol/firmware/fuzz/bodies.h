@@ -28,6 +28,7 @@ static bool judge_hello_response(struct lastspin_cursor *from, struct lastspin_w
   note_bytes(value.firmware);
   note_u8(value.commands_max);
   note_u8(value.boot_cause);
+  note_u32(value.session_count);
   return lastspin_put_hello_response(to, &value);
 }
 
@@ -277,7 +278,7 @@ struct body {
 
 static const struct body bodies[] = {
     {0x1, "41144", judge_hello_request},
-    {0x81, "114442444b11", judge_hello_response},
+    {0x81, "114442444b114", judge_hello_response},
     {0x2, "", judge_nothing},
     {0x82, "bbb844b", judge_identify_response},
     {0x3, "4844414", judge_read_request},

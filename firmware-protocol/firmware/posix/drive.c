@@ -229,6 +229,10 @@ static uint8_t outcome_of_error(int error) {
     case EBADF:
       return LASTSPIN_OUTCOME_GONE;
     case ETIMEDOUT:
+    /* The board's own trouble is not the drive's. */
+    case ENOMEM:
+    case EINTR:
+    case EAGAIN:
       return LASTSPIN_OUTCOME_TIMEOUT;
     default:
       return LASTSPIN_OUTCOME_FAULT;

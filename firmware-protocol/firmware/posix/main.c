@@ -216,11 +216,6 @@ static void serve_once(void) {
   links_flush();
 }
 
-/* T-5: the end of its only input ends it, but not before silence has switched off what it powers. */
-static bool may_end(void) {
-  return links_ended() && (device.power.rails == 0 || !settings.rails);
-}
-
 static void write_count(const char *to) {
   FILE *file = fopen(to, "we");
   if (!file) return;
@@ -236,9 +231,11 @@ int main(int count, char **words) {
   describe(&options);
   start(&options);
   links_open(&options);
-  while (!must_end && !may_end()) serve_once();
-  /* Nobody watches over the drive from here on, unless a restart is to find it as it is. */
-  if (options.power && !options.state) lastspin_port_set_rails(0);
+  while (!must_end && !links_ended()) serve_once();
+  /* Nobody watches over the drive from here on, unless a restart is to find it as it is. After the end of its
+     only input nobody can come back (T-5). */
+  if (options.power && (!options.state || links_ended())) lastspin_port_set_rails(0);
+  if (options.state && links_ended()) unlink(options.state);
   switch_finish();
   links_close();
   if (options.count) write_count(options.count);
