@@ -11,7 +11,8 @@ $b mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work
 for kernel in dev proc sys; do $b mount --move /$kernel /root/$kernel; done
 $b mkdir -p /root/vm /root/dev/shm /root/dev/pts
 $b mount -t 9p -o "$share,cache=none" shared /root/vm
-for memory in run tmp dev/shm; do $b mount -t tmpfs tmpfs /root/$memory; done
+# Not over /tmp, where the project may lie; the layer in memory serves.
+for memory in run dev/shm; do $b mount -t tmpfs tmpfs /root/$memory; done
 $b mount -t devpts devpts /root/dev/pts
 exec $b chroot /root /bin/sh -c '
   export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
