@@ -107,7 +107,7 @@ function takeParts(tree: string, kernel: string): void {
 /** The first file system: busybox, the modules, and the first program. */
 function makeInitrd(kernel: string, folder: string): string {
   const tree = join(folder, 'initrd');
-  for (const name of ['bin', 'dev', 'proc', 'sys', 'root', 'lower', 'upper']) {
+  for (const name of ['bin', 'dev', 'proc', 'sys', 'system', 'lower', 'upper']) {
     mkdirSync(join(tree, name), { recursive: true });
   }
   cpSync('/bin/busybox', join(tree, 'bin/busybox'));
