@@ -65,7 +65,7 @@ export interface Talk {
   commandId: number;
   /** The id of the next read. */
   readId: number;
-  /** A HELLO of this session, and its answer. `change` are other values of its fields. */
+  /** A HELLO with the number above, and its answer. `change` are other values of its fields. */
   sayHello(change?: Partial<RequestOf<'hello'>>, withinMs?: number): Promise<Response | undefined>;
   /** Sends a request; returns its id. */
   send<N extends CommandName>(name: N, request: RequestOf<N>, options?: AskOptions): number;
@@ -142,7 +142,7 @@ const readDefaults: RequestOf<'read'> = {
 };
 
 interface State extends TalkOptions {
-  /** Of this session's reads, by id. */
+  /** What each read asked for, by its id. */
   readonly asked: Map<number, { readonly count: number; readonly lba: number }>;
   helloId: number;
 }
