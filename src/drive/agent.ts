@@ -42,8 +42,7 @@ export interface AgentOptions {
 export interface Agent extends ImagerDevice {
   /** Parks the drive where it can, and begins to cut its power; `isPowering` tells when that is done. */
   switchOff(): Promise<void>;
-  /** Whether its switch gives the drive power, is about to, or has not yet taken it away, and the answer to
-   * silence is still to come. */
+  /** Whether its switch gives the drive power, is about to, or has not yet taken it away. */
   readonly isPowering: boolean;
   /** Stops its timers. The power stays as it is. */
   close(): void;
@@ -212,8 +211,7 @@ function apply(parts: Parts, input: PowerInput): boolean {
 
 /** Sees once whether the drive is there, and goes on looking while it is powered and is not. */
 async function look(parts: Parts): Promise<boolean> {
-  const { drive, clock } = parts;
-  const { switching } = parts;
+  const { drive, switching } = parts;
   parts.cancelPoll();
   const identity = await drive.identify().catch(() => undefined);
   if (switching !== parts.switching) return false;
@@ -222,17 +220,22 @@ async function look(parts: Parts): Promise<boolean> {
     wasReady(parts);
     return true;
   }
-  parts.cancelPoll = clock.after(readyPollMs, () => {
-    if (parts.state === 'on-not-ready' && !parts.isReading) void look(parts);
-  });
+  lookLater(parts);
   return false;
+}
+
+/** The drive takes one command at a time: it is not asked who it is during a read. */
+function lookLater(parts: Parts): void {
+  parts.cancelPoll = parts.clock.after(readyPollMs, () => {
+    if (parts.state !== 'on-not-ready') return;
+    if (parts.isReading) lookLater(parts);
+    else void look(parts);
+  });
 }
 
 function wasReady(parts: Parts): void {
   parts.cancelHung();
-  // A drive that answers has power, whatever was known of its rail.
   if (!apply(parts, 'drive-ready')) return;
-  parts.state = 'ready';
   parts.emit({ kind: 'ready', afterMs: parts.clock.now() - parts.notReadySinceMs });
 }
 
