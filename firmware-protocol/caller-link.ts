@@ -226,7 +226,8 @@ async function restore(state: State, agreed: Agreed): Promise<void> {
   state.phase = 'restoring';
   const returned = window?.returned ?? 0;
   const canRead = (agreed.capabilities & capabilityBits.read) !== 0;
-  const isFruitless = canRead && returned === state.readsBackAtRestart;
+  const wasReading = canRead && window !== undefined && window.outstanding > 0;
+  const isFruitless = wasReading && returned === state.readsBackAtRestart;
   state.fruitlessRestarts = isFruitless ? state.fruitlessRestarts + 1 : 0;
   state.readsBackAtRestart = returned;
   if (state.fruitlessRestarts >= fruitlessRestartsMax) {

@@ -1,5 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SerialPortMock } from 'serialport';
 import { afterEach, expect, test } from 'vitest';
@@ -20,6 +19,7 @@ import {
   type SeenPort,
   seenPort,
 } from '../../src/drive/links/serial-ports.js';
+import { temporaryFolder } from '../cli/cli.js';
 
 /** serialport's own copy of @serialport/binding-mock: the package is there once as ESM and once as
  * CommonJS, each with its own ports. */
@@ -29,12 +29,6 @@ const cleanups: (() => void)[] = [];
 afterEach(() => {
   for (const cleanup of cleanups.splice(0)) cleanup();
 });
-
-function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'lastspin-'));
-  cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 function linkOver(port: SerialStream, clock: Clock, nodePath: string): Link {
   const wire = serialWire(port, { nodePath, clock });
@@ -103,7 +97,7 @@ test.each([
   'Error: Invalid argument',
 ])('a port without modem lines (%s) is there as long as its node is', async (why) => {
   const clock = createVirtualClock();
-  const folder = mkdtempSync(join(tmpdir(), 'lastspin-'));
+  const folder = temporaryFolder();
   const port = await openMock('/dev/pty');
   port.get = (callback) => callback(new Error(`${why}, cannot get`), undefined as never);
   const link = linkOver(port, clock, folder);

@@ -1,24 +1,13 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { openDrive } from '../../src/cli/drives.js';
 import { realClock } from '../../src/clock.js';
 import { openLink } from '../../src/drive/links.js';
+import { temporaryFolder } from '../cli/cli.js';
 
 const clock = realClock();
 const imager = `'${process.execPath}' '${join(import.meta.dirname, 'stdio-imager.mjs')}'`;
-
-const cleanups: (() => void)[] = [];
-afterEach(() => {
-  for (const cleanup of cleanups.splice(0)) cleanup();
-});
-
-function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'lastspin-'));
-  cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 /** A command that writes its process id into `file` before it becomes the imager. */
 function imagerWithPid(file: string, spinUpMs: number): string {

@@ -553,6 +553,22 @@ test('an imager that restarts at every read ends the session', async () => {
   );
 });
 
+test('an imager that restarts while nothing is read goes on being served', async () => {
+  const { clock, responder, caller } = connect();
+  await clock.run(
+    (async () => {
+      const laptop = await caller();
+      for (let restart = 0; restart < 5; restart++) {
+        responder.forget();
+        await clock.sleep(5000);
+      }
+      expect(laptop.counters.restarts).toBe(5);
+      expect((await laptop.read(readOf(0))).outcome).toBe('good');
+      laptop.close();
+    })(),
+  );
+});
+
 test('a line on which no long frame comes through still brings every read, in small pieces', async () => {
   const { clock, device, caller } = connect((message) =>
     message.length > 600 ? undefined : message,
