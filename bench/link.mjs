@@ -10,7 +10,7 @@ import { createFrameDecoder, encodeFrame, noDiscards } from '../dist/firmware-pr
 import { framedLink } from '../dist/firmware-protocol/link.js';
 import { runLinkWorld } from '../dist/hardware-sim/link-world.js';
 import { realClock } from '../dist/src/clock.js';
-import { pollBothDirections } from '../dist/src/drive/links/serial.js';
+import { pollBothDirections, readOnTheSpot } from '../dist/src/drive/links/serial.js';
 import { head, median, row, workFolder } from './tools.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -95,7 +95,7 @@ async function overTcp(contents, seconds, count) {
   return result;
 }
 
-async function openPort(path) {
+async function openPort(path, mend = () => {}) {
   const port = new SerialPort({
     path,
     baudRate: 3_000_000,
@@ -104,6 +104,7 @@ async function openPort(path) {
   });
   await new Promise((resolve, reject) => port.open((error) => (error ? reject(error) : resolve())));
   pollBothDirections(port.port);
+  mend(port.port);
   return port;
 }
 
@@ -126,7 +127,7 @@ async function rawOverPty(path, seconds) {
 
 async function framedOverPty(path, seconds, count) {
   const server = await startServer('pty', path, 'random');
-  const port = await openPort(path);
+  const port = await openPort(path, readOnTheSpot);
   const result = await readFor(server, port, seconds, count);
   await server.stop();
   return result;

@@ -1,4 +1,12 @@
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { SerialPortMock } from 'serialport';
 import { afterEach, expect, test } from 'vitest';
@@ -9,6 +17,7 @@ import type { Clock } from '../../src/clock.js';
 import { openImager } from '../../src/drive/imager.js';
 import {
   pollBothDirections,
+  readOnTheSpot,
   type SerialStream,
   serialTransport,
   serialWire,
@@ -126,6 +135,62 @@ test('waiting to read does not make serialport forget that it waits to write', (
   poller.poll(2);
   expect(asked).toEqual([2, 3, 3]);
   pollBothDirections(undefined); // a binding without a poller (Windows, the mock) is left alone
+});
+
+/** A port as serialport's Linux binding has it, over one end of a pipe, and what its reader is given. */
+function pollablePort(fd: number | null) {
+  const waiting: ((error: Error | null) => void)[] = [];
+  const port = {
+    fd,
+    poller: {
+      once: (_: 'readable', callback: (error: Error | null) => void) => waiting.push(callback),
+    },
+    read: (_buffer: Buffer, _offset: number, _length: number) =>
+      Promise.reject<{ bytesRead: number }>(new Error('by the thread pool')),
+  };
+  readOnTheSpot(port);
+  const wake = async (error: Error | null = null) => {
+    for (const callback of waiting.splice(0)) callback(error);
+    await Promise.resolve();
+    await Promise.resolve();
+  };
+  return { port, wake, isWaiting: () => waiting.length > 0 };
+}
+
+test('a port is read when the kernel says so, and what hung up or was closed ends the read', async () => {
+  const file = join(temporaryFolder(), 'wire');
+  writeFileSync(file, 'abc');
+  const fd = openSync(file, 'r');
+  cleanups.push(() => closeSync(fd));
+  const { port, wake, isWaiting } = pollablePort(fd);
+  const buffer = Buffer.alloc(8, '.');
+  const first = port.read(buffer, 2, 6);
+  expect(isWaiting()).toBe(true);
+  await wake();
+  expect((await first).bytesRead).toBe(3);
+  expect(String(buffer)).toBe('..abc...');
+  const atEnd = expect(port.read(buffer, 0, 8)).rejects.toThrow('hung up');
+  await wake();
+  await atEnd;
+  const canceled = expect(port.read(buffer, 0, 8)).rejects.toThrow('Canceled');
+  await wake(new Error('Canceled'));
+  await canceled;
+  port.fd = null;
+  const closed = expect(port.read(buffer, 0, 8)).rejects.toMatchObject({ canceled: true });
+  await wake();
+  await closed;
+});
+
+test('a port that has nothing after all is waited for again', async () => {
+  // A pseudo-terminal's own end, opened without waiting, has nothing to read: EAGAIN.
+  const fd = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOCTTY);
+  cleanups.push(() => closeSync(fd));
+  const { port, wake, isWaiting } = pollablePort(fd);
+  const read = port.read(Buffer.alloc(8), 0, 8);
+  read.catch(() => {});
+  await wake();
+  await wake();
+  expect(isWaiting()).toBe(true);
 });
 
 // Which port is the one from before

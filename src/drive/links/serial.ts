@@ -1,5 +1,5 @@
 /** Serial ports: CDC-ACM, FTDI and the like, on-board UARTs, ptys (PROTOCOL.md T-2, L-4). */
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, readSync, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../../clock.js';
@@ -53,7 +53,9 @@ export function serialTransport(
         throw openFailure(at, error);
       });
       opened = known;
-      pollBothDirections((port as { readonly port?: unknown }).port);
+      const { port: binding } = port as { readonly port?: unknown };
+      pollBothDirections(binding);
+      readOnTheSpot(binding);
       return serialWire(port, { nodePath: realPath(at) ?? at, clock });
     },
   };
@@ -92,12 +94,22 @@ async function openPort(path: string, baudRate: number): Promise<SerialStream> {
   return port;
 }
 
-/** The part of serialport's Linux and macOS binding that is mended below. */
+/** The parts of serialport's Linux and macOS binding that are mended below. */
 interface PollingBinding {
   readonly poller?: {
     poll(events: number): void;
     listenerCount(event: 'readable' | 'writable'): number;
   };
+}
+interface ReadingBinding {
+  /** Null once the port is closed. */
+  readonly fd?: number | null;
+  readonly poller?: { once(event: 'readable', callback: (error: Error | null) => void): unknown };
+  read(
+    buffer: Buffer,
+    offset: number,
+    length: number,
+  ): Promise<{ buffer: Buffer; bytesRead: number }>;
 }
 const pollReadable = 1;
 const pollWritable = 2;
@@ -115,6 +127,46 @@ export function pollBothDirections(binding: unknown): void {
     const forWrite = poller.listenerCount('writable') > 0 ? pollWritable : 0;
     poll(events | forRead | forWrite);
   };
+}
+
+/** bindings-cpp 13 reads by a turn through the thread pool, which costs several times the read itself
+ * (docs/benchmarks.md), though its ports never make a reader wait; and it reads on without end where
+ * a port that hung up gives nothing. So a port that can be polled is read when the kernel says that
+ * it has something, on the spot, and nothing is the end. Each read waits for the kernel first: a line
+ * that always has more does not keep timers and writes from their turn. */
+export function readOnTheSpot(binding: unknown): void {
+  const port = binding as ReadingBinding | undefined;
+  const poller = port?.poller;
+  if (typeof port?.fd !== 'number' || typeof poller?.once !== 'function') return;
+  const readable = () =>
+    new Promise<void>((resolve, reject) => {
+      poller.once('readable', (error) => (error ? reject(error) : resolve()));
+    });
+  port.read = async (buffer, offset, length) => {
+    for (;;) {
+      await readable();
+      const bytesRead = readNow(port.fd ?? null, buffer, offset, length);
+      if (bytesRead === 0) throw new Error('the port hung up; was it unplugged?');
+      if (bytesRead !== undefined) return { buffer, bytesRead };
+    }
+  };
+}
+
+/** Undefined: there was nothing to read after all. */
+function readNow(
+  fd: number | null,
+  buffer: Buffer,
+  offset: number,
+  length: number,
+): number | undefined {
+  if (fd === null) throw Object.assign(new Error('the port is closed'), { canceled: true });
+  try {
+    return readSync(fd, buffer, offset, length, null);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EAGAIN' || code === 'EINTR') return undefined;
+    throw error;
+  }
 }
 
 /** A wire over an open serial port. serialport sometimes never tells of an unplug while data flows,
