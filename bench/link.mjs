@@ -221,7 +221,7 @@ function decodeTable() {
 }
 
 function decodeMs(stream, pieceBytes) {
-  const runs = [1, 2, 3].map(() => {
+  const runs = [1, 2, 3, 4, 5].map(() => {
     const decoder = createFrameDecoder({
       frameBytesMax: 65_536,
       onMessage() {},

@@ -317,6 +317,24 @@ describe.skipIf(lacksCompiler())('the C core', () => {
       await rig.say('power', { ...off, standbyFirst: 1 });
       expect(rails(await rig.run(3000))[0]).toEqual([2000, 1]);
     });
+
+    test('P-2, P-4: a trip while a cycle waits for the heads leaves the drive off', async () => {
+      const rig = await started();
+      await rig.powerOn();
+      const cycle = { action: powerActions.cycle, offMs: 1000, standbyFirst: 1 };
+      const id = await rig.say('power', cycle);
+      await rig.run(100);
+      await rig.do('amps 700 4100');
+      const tripped = await rig.run(500);
+      expect(rails(tripped)).toEqual([[0, 0]]);
+      await rig.do('amps 0 0');
+      await rig.do('parked 1');
+      const later = await rig.run(10_000);
+      expect(rails(later).filter(([, up]) => up !== 0)).toEqual([]);
+      const answers = [...tripped.said, ...later.said].filter((one) => one.name === 'power');
+      expect(answers).toMatchObject([{ id, reply: 'ok' }]);
+      expect((await rig.status()).powerState).toBe(powerStates.off);
+    });
   });
 
   describe('a silent laptop (W)', () => {
