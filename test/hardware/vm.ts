@@ -12,6 +12,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { realClock } from '../../src/clock.js';
@@ -28,7 +29,23 @@ const tools: Readonly<Record<string, string>> = {
   modprobe: 'kmod',
   '/lib/systemd/systemd-udevd': 'udev',
 };
+/** Loaded before the first command. */
 const modules = ['virtio_pci', '9pnet_virtio', '9p', 'overlay', 'xhci_pci', 'cdc-acm'];
+/** Loaded when a test asks for them. */
+const modulesOnDemand = [
+  ...[
+    'sd_mod',
+    'sg',
+    'usb-storage',
+    'uas',
+    'ahci',
+    'scsi_debug',
+    'ftdi_sio',
+    'vhci-hcd',
+    'nls_ascii',
+  ],
+  ...['loop', 'md-mod', 'raid1', 'dm-mod', 'ext4', 'hid-generic', 'usbhid'],
+];
 const pollMs = 50;
 
 /** Whether there can be no virtual machine here; then it says why, in a line. */
@@ -68,7 +85,8 @@ function run(command: string, args: readonly string[], cwd = '/'): string {
 /** A folder with Debian's kernel as `vmlinuz`, and the modules that the guest needs in the order of
  * their needs. Nothing is installed. */
 function kernelFolder(): string {
-  const folder = join(cache, 'kernel');
+  // Another list of modules is another folder.
+  const folder = join(cache, `kernel-${modules.length}-${modulesOnDemand.join('-')}`);
   if (existsSync(folder)) return folder;
   mkdirSync(cache, { recursive: true });
   const work = mkdtempSync(join(cache, 'unpacking-'));
@@ -93,15 +111,18 @@ function takeParts(tree: string, kernel: string): void {
   run('depmod', ['-b', tree, version]);
   mkdirSync(join(kernel, 'modules'), { recursive: true });
   cpSync(join(tree, 'boot', `vmlinuz-${version}`), join(kernel, 'vmlinuz'));
-  const order = new Set<string>();
-  for (const module of modules) {
+  const filesOf = (module: string) => {
     const depends = ['-d', tree, '-S', version, '--show-depends', module];
-    for (const [, path = ''] of run('modprobe', depends).matchAll(/^insmod (\S+)/gm)) {
-      order.add(basename(path));
-      cpSync(path, join(kernel, 'modules', basename(path)));
-    }
+    const paths = [...run('modprobe', depends).matchAll(/^insmod (\S+)/gm)].map(
+      ([, path = '']) => path,
+    );
+    for (const path of paths) cpSync(path, join(kernel, 'modules', basename(path)));
+    return paths.map((path) => basename(path));
+  };
+  writeFileSync(join(kernel, 'modules/order'), [...new Set(modules.flatMap(filesOf))].join('\n'));
+  for (const module of modulesOnDemand) {
+    writeFileSync(join(kernel, `modules/${module}.order`), filesOf(module).join('\n'));
   }
-  writeFileSync(join(kernel, 'modules/order'), [...order].join('\n'));
 }
 
 /** The first file system: busybox, the modules, and the first program. */
@@ -133,11 +154,20 @@ export interface Vm {
   start(command: string): GuestCommand;
   /** Runs a command to its end, and returns what it printed. Throws when it fails. */
   run(command: string): Promise<string>;
+  /** Loads a kernel module of `modulesOnDemand` and what it needs; `options` as for modprobe. */
+  load(module: string, options?: string): Promise<void>;
+  /** A command of QEMU's monitor (`device_del x`), and what it printed: it pulls and pushes plugs. */
+  monitor(command: string): Promise<string>;
   stop(): Promise<void>;
 }
 
-/** Boots, with a USB port for each of `devices`. Resolves when commands are taken. */
-export async function bootVm(devices: readonly string[]): Promise<Vm> {
+/** Boots, with a USB port for each of `devices`, played over usbredir, and whatever `more` gives QEMU: each an
+ * argument, with `$FOLDER` for a folder of the host's that ends with the machine. Resolves when commands
+ * are taken. */
+export async function bootVm(
+  devices: readonly string[],
+  more: readonly string[] = [],
+): Promise<Vm> {
   const folder = mkdtempSync(join(tmpdir(), 'lastspin-vm-'));
   const shared = join(folder, 'shared');
   mkdirSync(shared);
@@ -159,14 +189,33 @@ export async function bootVm(devices: readonly string[]): Promise<Vm> {
       ...sharing('host', '/', ',readonly=on,multidevs=remap'),
       ...sharing('shared', shared, ''),
       ...['-device', 'qemu-xhci,id=xhci', ...usb],
+      ...['-monitor', `unix:${join(folder, 'monitor.sock')},server=on,wait=off`],
+      ...more.map((argument) => argument.replaceAll('$FOLDER', folder)),
     ],
     { stdio: ['ignore', 'ignore', 'inherit'] },
   );
   // A run that is ended leaves no machine behind.
   process.once('exit', () => qemu.kill('SIGKILL'));
-  const vm = createVm(qemu, folder, shared, socketOf);
+  const vm = createVm(qemu, { folder, shared, kernel }, socketOf);
   await vm.run('true');
   return vm;
+}
+
+/** QEMU's monitor prints a prompt when a command has ended. */
+async function askMonitor(path: string, command: string): Promise<string> {
+  const socket = connect(path);
+  try {
+    let text = '';
+    for await (const piece of socket.setEncoding('utf8')) {
+      text += piece;
+      const prompts = text.split('(qemu) ').length - 1;
+      if (prompts === 1 && text.endsWith('(qemu) ')) socket.write(`${command}\n`);
+      if (prompts > 1 && text.endsWith('(qemu) ')) break;
+    }
+    return text;
+  } finally {
+    socket.destroy();
+  }
 }
 
 function sharing(tag: string, path: string, more: string): string[] {
@@ -176,8 +225,11 @@ function sharing(tag: string, path: string, more: string): string[] {
 
 function createVm(
   qemu: ChildProcess,
-  folder: string,
-  shared: string,
+  {
+    folder,
+    shared,
+    kernel,
+  }: { readonly folder: string; readonly shared: string; readonly kernel: string },
   socketOf: (name: string) => string,
 ): Vm {
   let commandCount = 0;
@@ -207,16 +259,29 @@ function createVm(
     return { ended: ending, output: () => textOf(`${path}.output`) };
   }
 
+  async function runToEnd(command: string): Promise<string> {
+    const started = start(command);
+    const status = await started.ended;
+    if (status !== 0) throw new Error(`${command}: status ${status}: ${started.output()}`);
+    return started.output();
+  }
+
   return {
     folder: shared,
     socketOf,
     start,
-    async run(command) {
-      const started = start(command);
-      const status = await started.ended;
-      if (status !== 0) throw new Error(`${command}: status ${status}: ${started.output()}`);
-      return started.output();
+    run: runToEnd,
+    async load(module, options = '') {
+      // What is there already is no failure; but the module itself must be.
+      const names = textOf(join(kernel, `modules/${module}.order`)).split('\n');
+      const name = module.replaceAll('-', '_');
+      const lines = names.map((file, at) => {
+        const own = at === names.length - 1 ? options : '';
+        return `insmod '${join(kernel, 'modules', file)}' ${own} 2>/dev/null`;
+      });
+      await runToEnd(`${lines.join('; ')}; [ -e /sys/module/${name} ]`);
     },
+    monitor: (command) => askMonitor(join(folder, 'monitor.sock'), command),
     async stop() {
       qemu.kill('SIGKILL');
       await gone;
