@@ -9,6 +9,7 @@ const root = join(import.meta.dirname, '..');
 const allowed: Record<string, readonly string[]> = {
   'src/errors.ts': [],
   'src/clock.ts': [],
+  'src/segment-hasher.ts': [],
   'src/yaml-input.ts': ['src/errors.ts'],
   'src/preset-files.ts': ['src/plan', 'src/errors.ts', 'src/yaml-input.ts'],
   'src/head-map-files.ts': ['src/plan', 'src/errors.ts', 'src/yaml-input.ts'],
@@ -21,6 +22,7 @@ const allowed: Record<string, readonly string[]> = {
     'firmware-protocol',
     'src/errors.ts',
     'src/clock.ts',
+    'src/segment-hasher.ts',
   ],
   'src/power': [
     'src/power/power.ts',
@@ -30,7 +32,7 @@ const allowed: Record<string, readonly string[]> = {
     'src/clock.ts',
   ],
   'src/power/power.ts': [],
-  'src/image': ['src/map', 'src/errors.ts'],
+  'src/image': ['src/map', 'src/errors.ts', 'src/segment-hasher.ts'],
   'src/job': [
     'src/map',
     'src/plan',
@@ -40,6 +42,7 @@ const allowed: Record<string, readonly string[]> = {
     'src/image',
     'src/errors.ts',
     'src/clock.ts',
+    'src/segment-hasher.ts',
   ],
   'src/show': ['*'],
   'src/index.ts': ['*'],
@@ -65,6 +68,7 @@ const ambient: { readonly pattern: RegExp; readonly files: readonly string[] }[]
       'src/head-map-files.ts',
       'src/drive/file.ts',
       'src/drive/file-reader.ts',
+      'src/drive/file-source.ts',
       'src/drive/links',
       'hardware-sim/scenario.ts',
       'hardware-sim/media.ts',

@@ -1,3 +1,5 @@
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { realClock } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
@@ -5,7 +7,7 @@ import { loadHeadMap } from '../head-map-files.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { bringUp } from '../job/bring-up.js';
-import { casePaths, findCase, openCase, physicalCountOf } from '../job/case.js';
+import { type Case, casePaths, findCase, openCase, physicalCountOf } from '../job/case.js';
 import { createControl, type JobControl } from '../job/control.js';
 import { runJob } from '../job/job.js';
 import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
@@ -47,6 +49,8 @@ export interface ImageOptions extends DomainOptions {
   readonly compare?: number;
   /** Looks for no made-up data. */
   readonly trustData?: boolean;
+  /** False: nothing is hashed. */
+  readonly hash?: boolean;
 }
 
 const exitUnread = 4;
@@ -155,6 +159,7 @@ async function imageOpened(
       ...(heads !== undefined && { heads }),
       ...physicalCountFor(identity, options),
       force,
+      hashed: options.hash !== false,
       sameDrive: options.sameDrive ?? false,
       version,
       clock,
@@ -166,6 +171,7 @@ async function imageOpened(
     const isDirect = opened.guard !== undefined && identity.kind !== undefined;
     const detector = detectorFor(kind, identity, isDirect, state.mediaRate);
     const startedAtMs = clock.now();
+    if (!detector || options.trustData) await storeDirectly(drive, rescue, paths.image);
     const control = createControl();
     const releaseKeys = takeKeys(control, identity, state, interrupt, progress);
     try {
@@ -189,6 +195,8 @@ async function imageOpened(
         interrupt.signal,
       );
       if (drive.capabilities.park) await drive.park().catch(() => {});
+      await drive.flushSegments?.();
+      await rescue.listHashes(end.how === 'finished');
       return imageResult(end, state, identity, kind, paths, clock.now() - startedAtMs);
     } finally {
       releaseKeys();
@@ -197,6 +205,18 @@ async function imageOpened(
   } finally {
     await lock.release();
   }
+}
+
+/** Lets the path to the drive write the image where it can: data that nobody here looks at need not pass through. */
+async function storeDirectly(drive: Drive, rescue: Case, path: string): Promise<void> {
+  const { dev: device, ino: inode } = statSync(path, { bigint: true });
+  await drive.storeInto?.({
+    path: resolve(path),
+    device,
+    inode,
+    segmentBytes: rescue.hashes?.segmentBytes ?? 0,
+    onSegment: (hash) => rescue.hashes?.takeHash(hash),
+  });
 }
 
 /** Keys change the job where somebody sits before it. */
@@ -254,6 +274,7 @@ function driveFactsOf(
     sectorCount,
     sectorBytes,
     readCountMax: drive.capabilities.readCountMax,
+    ...(drive.capabilities.readCountBest && { readCountBest: drive.capabilities.readCountBest }),
     physicalCount: physicalCountFor(identity, options).physicalCount ?? physicalCountOf(identity),
     kind,
     ...(options.retries !== undefined && { retries: options.retries }),

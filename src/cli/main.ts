@@ -96,6 +96,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       whole(100),
     )
     .option('--trust-data', 'go on although the drive seems to make data up')
+    .option('--no-hash', 'no hashes of segments (IMAGE.hashes.csv)')
     .option('--json', 'print one JSON object as the result')
     .option('--strict', 'exit with 4 when sectors of the domain remain unread')
     .option('--force', 'take an existing image that has no map; go on with little disk space')

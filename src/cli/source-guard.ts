@@ -7,8 +7,9 @@ import type { CasePaths } from '../job/case.js';
  * source, or would be written into a file system that is on it. */
 export function refuseToTouchSource(source: string, paths: CasePaths): void {
   const found = statSync(source);
-  const { image, map, journal, lock, versions } = paths;
-  for (const path of [image, map, journal, lock, versions, `${map}.tmp`, `${journal}.tmp`]) {
+  const { image, map, journal, lock, versions, hashes } = paths;
+  const temporary = [map, journal, hashes].map((path) => `${path}.tmp`);
+  for (const path of [image, map, journal, lock, versions, hashes, ...temporary]) {
     const target = statSync(path, { throwIfNoEntry: false });
     if (target && isSame(found, target)) {
       throw new LastspinError('USAGE', `${path} is the drive itself; give another image path`);

@@ -1,4 +1,5 @@
 import type { Extent } from '../map/extent.js';
+import type { SegmentHash } from '../segment-hasher.js';
 import type { KindHint } from './kind.js';
 
 /** What a drive says of itself. Checked again after every reset and power cycle. */
@@ -32,6 +33,8 @@ export interface ReadRequest {
   readonly stopOn: StopOn;
   /** Requests of one batch share a stop: the first stop ends the batch. */
   readonly batch: number;
+  /** The whole read is wanted in the image: a drive that stores (`storeInto`) may put it there. */
+  readonly isStored?: boolean;
 }
 
 /** Sense data of SPC-4 clause 4.5, reduced to its three codes. */
@@ -65,6 +68,20 @@ export interface ReadResult {
   /** The drive's own time for the command. */
   readonly elapsedMs: number;
   readonly fault?: Fault;
+  /** The drive's path has put all of it into the image itself: `data` is empty. */
+  readonly isStored?: boolean;
+}
+
+/** Where a drive's path may put what it reads by itself. */
+export interface StoreTarget {
+  /** The image, open elsewhere and of its full size; device and inode say that it is the same file. */
+  readonly path: string;
+  readonly device: bigint;
+  readonly inode: bigint;
+  /** Bytes of a segment to hash, whole sectors; 0 = no hashes. */
+  readonly segmentBytes: number;
+  /** Told of each segment that was read in order from end to end. */
+  readonly onSegment: (hash: SegmentHash) => void;
 }
 
 /** What a drive does by itself: read on into its buffer, and try again what failed. */
@@ -85,6 +102,8 @@ export interface DriveCapabilities {
   readonly park: boolean;
   /** Most sectors of one request. */
   readonly readCountMax: number;
+  /** Copying gains from reads this long, and nothing is strained by them; absent: as the preset says. */
+  readonly readCountBest?: number;
   /** Most requests under way at once. */
   readonly inFlightMax: number;
   /** Most bytes that requests under way may ask for together. */
@@ -106,6 +125,11 @@ export interface Drive {
   /** Sets what the drive does by itself, where the path has commands for that; they are volatile. Undefined
    * when that was done, else why not, in a few words. Throws on a broken link. */
   tune?(settings: DriveSettings): Promise<string | undefined>;
+  /** Where the path to the drive can write a file by itself: reads that ask for it go there without passing
+   * through this program. Says whether they will. Nothing is durable until the image is synced. */
+  storeInto?(target: StoreTarget): Promise<boolean>;
+  /** Resolves when every segment that was read in order is told of. */
+  flushSegments?(): Promise<void>;
   /** Heads off the platters; `standby`, unless told, lets the spindle down as well (STANDBY IMMEDIATE), `unload`
    * keeps it turning (IDLE IMMEDIATE). */
   park(kind?: ParkKind): Promise<void>;

@@ -6,7 +6,7 @@ import type { ChildProcess } from 'node:child_process';
 import type { Clock } from '../clock.js';
 import { LastspinError } from '../errors.js';
 import { connectReader, type ReaderProcess, type Reply } from './file-process.js';
-import { helloId, type RequestRecord } from './file-records.js';
+import { helloId, type Operation, type RequestRecord, type StoreOrder } from './file-records.js';
 
 /** How an operation ended: as the process said, or without it. */
 export type Answer =
@@ -18,6 +18,8 @@ export interface OperationLine {
   /** Answers come in the order of the calls. Rejects with LINK_CLOSED when the process ends by
    * itself. */
   ask(request: Omit<RequestRecord, 'id'>, timeoutMs: number): Promise<Answer>;
+  /** Tells the process, and every one that takes its place, where reads are to be put. Answers as `ask`. */
+  store(order: StoreOrder): Promise<Answer>;
   /** Reads that have no answer yet become `not-attempted`, at once. */
   abortReads(): void;
   close(): void;
@@ -37,6 +39,8 @@ const idMax = 2 ** 32 - 1;
 
 interface Entry {
   readonly request: RequestRecord;
+  /** What goes behind the request. */
+  readonly payload?: Uint8Array;
   readonly timeoutMs: number;
   readonly resolve: (answer: Answer) => void;
   readonly reject: (error: Error) => void;
@@ -52,6 +56,8 @@ interface Line {
   readonly deadline: ReturnType<typeof createDeadline>;
   /** The last batch that a stop ended. */
   stoppedBatch: number | undefined;
+  /** What a new process is told first. */
+  storing: { readonly request: RequestRecord; readonly payload: Uint8Array } | undefined;
 }
 
 /** A line whose processes `spawn` starts. Time for deadlines is `clock`'s. */
@@ -61,26 +67,41 @@ export function createOperationLine(spawn: () => ChildProcess, clock: Clock): Op
     readers: createReaders(spawn),
     deadline: createDeadline(clock),
     stoppedBatch: undefined,
+    storing: undefined,
   };
   const { entries, readers } = line;
   let idLast = helloId;
 
+  function ask(
+    asked: Omit<RequestRecord, 'id'>,
+    timeoutMs: number,
+    payload?: Uint8Array,
+  ): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      idLast = (idLast % idMax) + 1;
+      const request = { ...asked, id: idLast };
+      const entry: Entry = { request, timeoutMs, resolve, reject, ...(payload && { payload }) };
+      entries.push(entry);
+      if (request.operation === 'read' && request.batch === line.stoppedBatch) {
+        entry.answer = { kind: 'not-attempted' };
+        return advance(line);
+      }
+      if (!readers.isRunning()) return startAnew(line);
+      readers.send(request, payload);
+      readers.setInUse(true);
+      if (entries.length === 1) arm(line);
+    });
+  }
+
   return {
-    ask: (asked, timeoutMs) =>
-      new Promise((resolve, reject) => {
-        idLast = (idLast % idMax) + 1;
-        const request = { ...asked, id: idLast };
-        const entry: Entry = { request, timeoutMs, resolve, reject };
-        entries.push(entry);
-        if (request.operation === 'read' && request.batch === line.stoppedBatch) {
-          entry.answer = { kind: 'not-attempted' };
-          return advance(line);
-        }
-        if (!readers.isRunning()) return startAnew(line);
-        readers.send(request);
-        readers.setInUse(true);
-        if (entries.length === 1) arm(line);
-      }),
+    ask,
+    async store(order) {
+      const payload = Buffer.from(JSON.stringify(order));
+      const request = { ...plainRequest('store'), countBytes: payload.length };
+      const answer = await ask(request, openTimeoutMs, payload);
+      line.storing = { request: { ...request, id: helloId }, payload };
+      return answer;
+    },
     abortReads() {
       if (!entries.some(({ request, answer }) => request.operation === 'read' && !answer)) return;
       readers.abandon();
@@ -93,6 +114,18 @@ export function createOperationLine(spawn: () => ChildProcess, clock: Clock): Op
       answerAll(entries, { kind: 'not-attempted' });
       advance(line);
     },
+  };
+}
+
+/** A request that is no read. */
+export function plainRequest(operation: Exclude<Operation, 'read'>): Omit<RequestRecord, 'id'> {
+  return {
+    operation,
+    offsetBytes: 0,
+    countBytes: 0,
+    slowMs: 0,
+    batch: 0,
+    stopOn: { fault: false, slow: false, timeout: false },
   };
 }
 
@@ -157,8 +190,9 @@ function startAnew(line: Line): void {
     return;
   }
   if (refusal) answerAll(entries, refusal);
+  else if (line.storing) readers.send(line.storing.request, line.storing.payload);
   advance(line);
-  for (const { answer, request } of entries) if (!answer) readers.send(request);
+  for (const { answer, request, payload } of entries) if (!answer) readers.send(request, payload);
   arm(line);
 }
 
@@ -194,7 +228,7 @@ function createReaders(spawn: () => ChildProcess) {
   return {
     isRunning: () => running !== undefined,
     hasOpened: () => hasOpened,
-    send: (request: RequestRecord) => running?.send(request),
+    send: (request: RequestRecord, payload?: Uint8Array) => running?.send(request, payload),
     setInUse: (inUse: boolean) => running?.setInUse(inUse),
     /** Starts a process. Returns why not: `gone` beyond the bound, or an error. */
     start(events: {

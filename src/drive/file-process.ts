@@ -33,7 +33,8 @@ export interface ReaderEvents {
 }
 
 export interface ReaderProcess {
-  send(request: RequestRecord): void;
+  /** `payload` goes behind the request's record. */
+  send(request: RequestRecord, payload?: Uint8Array): void;
   /** While in use, the process keeps this program running; otherwise it does not. */
   setInUse(inUse: boolean): void;
   /** Kills it and forgets it at once: no event follows. `onExit` is called when it has really gone,
@@ -80,7 +81,10 @@ export function connectReader(child: ChildProcess, events: ReaderEvents): Reader
   setInUse(false);
 
   return {
-    send: (request) => void requests.write(encodeRequest(request)),
+    send(request, payload) {
+      requests.write(encodeRequest(request));
+      if (payload) requests.write(payload);
+    },
     setInUse,
     abandon(onExit) {
       abandoned = true;
@@ -113,6 +117,11 @@ function createReplyParser(events: Pick<ReaderEvents, 'header' | 'reply'>) {
         data = Buffer.allocUnsafeSlow(header.dataBytes);
         dataFilled = 0;
         events.header(header);
+        if (header.kind === 'begun') {
+          header = undefined;
+          headerFilled = 0;
+          continue;
+        }
       } else {
         const count = piece.copy(data, dataFilled, at);
         at += count;

@@ -2,6 +2,7 @@
  * replies of a header and raw bytes on the other. All numbers are little-endian. Both ends are
  * of one build, so there is no version. */
 
+import type { SegmentHash } from '../segment-hasher.js';
 import type { StopOn } from './drive.js';
 
 /** File descriptors of the reading process. Not 0 to 2: Node sets those non-blocking behind one's
@@ -16,13 +17,15 @@ export const readBytesMax = 1 << 20;
 /** Bytes of a request record, with room to grow, a divisor of every pipe's capacity. */
 export const requestBytes = 64;
 /** Bytes of a reply's header. */
-export const replyHeaderBytes = 32;
+export const replyHeaderBytes = 80;
 
 /** The id of the inspection that comes unasked once the path has been opened, or not. */
 export const helloId = 0;
 
-/** `identify` opens the path again and inspects it, `probe` only looks whether it opens. */
-const operations = ['read', 'identify', 'probe'] as const;
+/** `identify` opens the path again and inspects it, `probe` only looks whether it opens. `store` names the file
+ * that reads go to from now on; `countBytes` of a `StoreOrder` as JSON follow its record. `flush` is answered
+ * once all that was read has been hashed. */
+const operations = ['read', 'identify', 'probe', 'store', 'flush'] as const;
 export type Operation = (typeof operations)[number];
 
 export interface RequestRecord {
@@ -34,6 +37,19 @@ export interface RequestRecord {
   readonly slowMs: number;
   readonly batch: number;
   readonly stopOn: StopOn;
+  /** A read that goes well is put into the file that `store` named, and brings no data. */
+  readonly isStored?: boolean;
+}
+
+/** Where reads are put, and how they are hashed on the way. */
+export interface StoreOrder {
+  readonly path: string;
+  /** Device and inode that the path must lead to. */
+  readonly device: string;
+  readonly inode: string;
+  /** The source's bytes, and the size of a hashed segment; 0 = no hashes. */
+  readonly sizeBytes: number;
+  readonly segmentBytes: number;
 }
 
 export function encodeRequest(record: RequestRecord): Uint8Array {
@@ -46,7 +62,8 @@ export function encodeRequest(record: RequestRecord): Uint8Array {
   view.setFloat64(16, record.slowMs, true);
   view.setFloat64(24, record.batch, true);
   view.setUint32(32, record.countBytes, true);
-  view.setUint32(36, (fault ? 1 : 0) | (slow ? 2 : 0) | (timeout ? 4 : 0), true);
+  const stopBits = (fault ? 1 : 0) | (slow ? 2 : 0) | (timeout ? 4 : 0);
+  view.setUint32(36, stopBits | (record.isStored ? 8 : 0), true);
   return bytes;
 }
 
@@ -66,11 +83,17 @@ export function decodeRequest(bytes: Uint8Array): RequestRecord {
       slow: (stopBits & 2) !== 0,
       timeout: (stopBits & 4) !== 0,
     },
+    isStored: (stopBits & 8) !== 0,
   };
 }
 
-/** `inspection`: the data is an `Inspection` as JSON. The others are a read's ends (`drive.ts`). */
-const replyKinds = ['inspection', 'good', 'slow', 'fault', 'gone', 'not-attempted'] as const;
+/** `inspection`: the data is an `Inspection` as JSON. `begun`: the read is over, and what it brought is being put
+ * into the image, which is no matter of the drive's; its reply follows. `done` answers `store` and `flush`, with
+ * the error number of what failed. The others are a read's ends (`drive.ts`). */
+const replyKinds = [
+  ...(['inspection', 'good', 'slow', 'fault', 'gone', 'not-attempted'] as const),
+  ...(['begun', 'done'] as const),
+] as const;
 export type ReplyKind = (typeof replyKinds)[number];
 
 export interface ReplyHeader {
@@ -83,7 +106,15 @@ export interface ReplyHeader {
   readonly direct: boolean;
   /** Time of the one system call that read. */
   readonly elapsedMs: number;
+  /** The whole read was put into the image instead of being sent. */
+  readonly isStored: boolean;
+  /** The hash of a segment that was read from end to end, where one has just become known; it need not be the
+   * segment of this read. */
+  readonly segmentHash?: SegmentHash;
 }
+
+const sha256Bytes = 32;
+const noSegment = -1;
 
 /** Writes the header into the first `replyHeaderBytes` of `into`. */
 export function encodeReplyHeader(header: ReplyHeader, into: Uint8Array): void {
@@ -94,12 +125,15 @@ export function encodeReplyHeader(header: ReplyHeader, into: Uint8Array): void {
   view.setUint32(12, header.errno, true);
   view.setFloat64(16, header.elapsedMs, true);
   view.setUint32(24, header.direct ? 1 : 0, true);
-  view.setUint32(28, 0, true);
+  view.setUint32(28, header.isStored ? 1 : 0, true);
+  view.setFloat64(32, header.segmentHash?.index ?? noSegment, true);
+  if (header.segmentHash) into.set(header.segmentHash.sha256, 40);
 }
 
 /** Reads the header in the first `replyHeaderBytes` of `bytes`. */
 export function decodeReplyHeader(bytes: Uint8Array): ReplyHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, replyHeaderBytes);
+  const index = view.getFloat64(32, true);
   return {
     kind: replyKinds[view.getUint32(0, true)]!,
     id: view.getUint32(4, true),
@@ -107,6 +141,10 @@ export function decodeReplyHeader(bytes: Uint8Array): ReplyHeader {
     errno: view.getUint32(12, true),
     elapsedMs: view.getFloat64(16, true),
     direct: view.getUint32(24, true) !== 0,
+    isStored: view.getUint32(28, true) !== 0,
+    ...(index !== noSegment && {
+      segmentHash: { index, sha256: bytes.slice(40, 40 + sha256Bytes) },
+    }),
   };
 }
 

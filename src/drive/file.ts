@@ -8,14 +8,22 @@ import { fileURLToPath } from 'node:url';
 import { getSystemErrorName } from 'node:util';
 import type { Clock } from '../clock.js';
 import { LastspinError } from '../errors.js';
-import type { Drive, DriveIdentity, DriveReadiness, ReadRequest, ReadResult } from './drive.js';
+import type {
+  Drive,
+  DriveIdentity,
+  DriveReadiness,
+  ReadRequest,
+  ReadResult,
+  StoreTarget,
+} from './drive.js';
 import {
   type Answer,
   createOperationLine,
   type OperationLine,
   openTimeoutMs,
+  plainRequest,
 } from './file-line.js';
-import type { Inspection, Operation, PathIdentity } from './file-records.js';
+import type { Inspection, PathIdentity } from './file-records.js';
 
 export interface FileDriveOptions {
   /** Logical sector in bytes. By default what the device says, 512 for a file. */
@@ -82,6 +90,12 @@ function createFileDrive(
   const readCountMax = Math.floor(readBytesMax / sectorBytes);
   let isDirect = found.isDirect;
   let isClosed = false;
+  let target: StoreTarget | undefined;
+  const tellSegment = (answer: Answer) => {
+    const hash = answer.kind === 'reply' ? answer.reply.segmentHash : undefined;
+    if (hash) target?.onSegment(hash);
+    return hash;
+  };
 
   return {
     capabilities: {
@@ -89,6 +103,8 @@ function createFileDrive(
       power: false,
       park: false,
       readCountMax,
+      // What this computer holds itself comes from its own cache.
+      ...(!found.isDirect && { readCountBest: readCountMax }),
       inFlightMax,
       inFlightBytesMax: inFlightMax * readBytesMax,
     },
@@ -102,7 +118,7 @@ function createFileDrive(
       return identityOf(inspection.path, options);
     },
     async read(request) {
-      const { extent, timeoutMs, slowMs, batch, stopOn } = request;
+      const { extent, timeoutMs, slowMs, batch, stopOn, isStored = false } = request;
       assert(!isClosed, 'a closed drive is not read');
       assert(
         extent.lba >= 0 && extent.count > 0 && extent.count <= readCountMax,
@@ -111,10 +127,11 @@ function createFileDrive(
       const offsetBytes = extent.lba * sectorBytes;
       const countBytes = extent.count * sectorBytes;
       const answer = await line.ask(
-        { operation: 'read', offsetBytes, countBytes, slowMs, batch, stopOn },
+        { operation: 'read', offsetBytes, countBytes, slowMs, batch, stopOn, isStored },
         timeoutMs,
       );
       if (answer.kind === 'reply' && answer.reply.kind !== 'gone') isDirect = answer.reply.direct;
+      tellSegment(answer);
       return toResult(answer, request, sectorBytes);
     },
     async reset(kind) {
@@ -125,6 +142,18 @@ function createFileDrive(
     },
     readiness: async () => readinessOf(await inspectPath(line, 'probe')),
     async park() {},
+    async storeInto(wanted) {
+      const { path, device, inode, segmentBytes } = wanted;
+      const order = { path, device: `${device}`, inode: `${inode}`, segmentBytes };
+      const answer = await line.store({ ...order, sizeBytes: found.sizeBytes });
+      const isTaken = answer.kind === 'reply' && answer.reply.errno === 0;
+      target = isTaken ? wanted : undefined;
+      return isTaken;
+    },
+    async flushSegments() {
+      // Each answer has room for one.
+      while (target && tellSegment(await line.ask(plainRequest('flush'), openTimeoutMs)));
+    },
     async close() {
       isClosed = true;
       line.close();
@@ -135,19 +164,9 @@ function createFileDrive(
 /** What opening the path shows; undefined when it takes too long. */
 async function inspectPath(
   line: OperationLine,
-  operation: Exclude<Operation, 'read'>,
+  operation: 'identify' | 'probe',
 ): Promise<Inspection | undefined> {
-  const answer = await line.ask(
-    {
-      operation,
-      offsetBytes: 0,
-      countBytes: 0,
-      slowMs: 0,
-      batch: 0,
-      stopOn: { fault: false, slow: false, timeout: false },
-    },
-    openTimeoutMs,
-  );
+  const answer = await line.ask(plainRequest(operation), openTimeoutMs);
   if (answer.kind !== 'reply') return undefined;
   return JSON.parse(Buffer.from(answer.reply.data).toString()) as Inspection;
 }
@@ -163,9 +182,15 @@ function toResult(answer: Answer, request: ReadRequest, sectorBytes: number): Re
   if (answer.kind === 'timeout')
     return { kind: 'timeout', ...nothing, elapsedMs: answer.elapsedMs };
   if (answer.kind !== 'reply') return { kind: answer.kind, ...nothing, elapsedMs: 0 };
-  const { kind, data, elapsedMs, errno } = answer.reply;
-  assert(kind !== 'inspection', 'a read is answered as a read');
+  const { kind, data, elapsedMs, errno, isStored } = answer.reply;
+  assert(
+    kind !== 'inspection' && kind !== 'done' && kind !== 'begun',
+    'a read is answered as a read',
+  );
   if (kind === 'gone' || kind === 'not-attempted') return { kind, ...nothing, elapsedMs };
+  if (isStored && kind !== 'fault') {
+    return { kind, goodCount: request.extent.count, data, elapsedMs, isStored };
+  }
   const goodCount = Math.floor(data.length / sectorBytes);
   if (kind !== 'fault') return { kind, goodCount, data, elapsedMs };
   return {

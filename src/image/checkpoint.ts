@@ -27,6 +27,7 @@ import {
 } from '../map/mapfile.js';
 import type { RunMap } from '../map/run-map.js';
 import type { FileLayer, OpenFile } from './file-layer.js';
+import { replaceFile } from './replace-file.js';
 
 /** What a checkpoint holds. */
 export interface CheckpointContent {
@@ -87,34 +88,20 @@ export async function saveCheckpoint(
     ...stateLines(content.state),
     ...(content.comments ?? []),
   ];
-  const temporaryPath = `${path}.tmp`;
-  await files.remove(temporaryPath);
-  const file = await files.open(temporaryPath, { create: true });
   let sizeBytes = 0;
-  try {
-    try {
-      const head = `${firstWords}${version}\n# ${checkpointText(number, 0)}\n`;
-      const coveredFrom = new TextEncoder().encode(head).length;
-      let crc = 0;
-      for (const piece of formatMapFile({ ...snapshot, comments })) {
-        crc = crc32(piece.subarray(sizeBytes === 0 ? coveredFrom : 0), crc);
-        await file.write(piece, sizeBytes);
-        sizeBytes += piece.length;
-      }
-      // The CRC is known only now; its width is fixed, and nobody reads the file yet.
-      const crcText = new TextEncoder().encode(crcHex(crc));
-      await file.write(crcText, coveredFrom - 1 - crcText.length);
-      await file.sync();
-    } finally {
-      await file.close();
+  await replaceFile(files, path, async (file) => {
+    const head = `${firstWords}${version}\n# ${checkpointText(number, 0)}\n`;
+    const coveredFrom = new TextEncoder().encode(head).length;
+    let crc = 0;
+    for (const piece of formatMapFile({ ...snapshot, comments })) {
+      crc = crc32(piece.subarray(sizeBytes === 0 ? coveredFrom : 0), crc);
+      await file.write(piece, sizeBytes);
+      sizeBytes += piece.length;
     }
-    await files.rename(temporaryPath, path);
-  } catch (error) {
-    // On a full disk half a map would take the room that the image needs.
-    await files.remove(temporaryPath).catch(() => undefined);
-    throw error;
-  }
-  await files.syncDirectory(path);
+    // The CRC is known only now; its width is fixed, and nobody reads the file yet.
+    const crcText = new TextEncoder().encode(crcHex(crc));
+    await file.write(crcText, coveredFrom - 1 - crcText.length);
+  });
   return sizeBytes;
 }
 

@@ -6,6 +6,8 @@ import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
 import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
+import { replaceFile } from '../image/replace-file.js';
+import { createSegmentHashes, type SegmentHashes } from '../image/segment-hashes.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
 import { endOf } from '../map/extent.js';
 import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
@@ -40,6 +42,8 @@ export interface CasePaths {
   readonly lock: string;
   /** What the readings of sectors that change were; made where there are any. */
   readonly versions: string;
+  /** The hashes of the image's segments. */
+  readonly hashes: string;
 }
 
 const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
@@ -57,6 +61,7 @@ export function casePaths(image: string): CasePaths {
     journal: beside('.journal'),
     lock: beside('.lock'),
     versions: beside('.versions'),
+    hashes: beside('.hashes.csv'),
   };
 }
 
@@ -136,6 +141,8 @@ export interface CaseOptions {
   readonly sameDrive?: boolean;
   /** Take an image that has no map as empty, and do not insist on disk space. */
   readonly force: boolean;
+  /** Hash what is read, segment by segment. */
+  readonly hashed?: boolean;
   readonly version: string;
   readonly clock: Clock;
 }
@@ -147,6 +154,10 @@ export interface Case {
   readonly recorder: Recorder;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
+  /** Absent where nothing is hashed. */
+  readonly hashes?: SegmentHashes;
+  /** Writes the list of the hashes, of what is known so far or of all that is finished. */
+  listHashes(isWhole: boolean): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -183,6 +194,10 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     claimedCount: claimedCount(state.plan.map),
   });
   const writer = createImageWriter(image, drive.sectorBytes);
+  const hashes = options.hashed
+    ? await openHashes(files, paths.hashes, drive, state.plan.map)
+    : undefined;
+  const access = readable(image, writer, hashes);
   const versions = lineFile(files, paths.versions);
   const journal = await createJournal(files, paths.journal, number);
   const recorder = createRecorder(
@@ -204,9 +219,15 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   return {
     state,
     resumed: saved !== undefined,
-    image: { ...readable(image, writer), keepVersions: versions.append },
+    image: { ...access, keepVersions: versions.append },
     recorder,
     notices,
+    ...(hashes && { hashes }),
+    async listHashes(isWhole) {
+      if (!hashes) return;
+      const text = await hashes.list(state.plan.map, isWhole ? access.read : undefined);
+      await replaceFile(files, paths.hashes, (file) => file.write(Buffer.from(text), 0));
+    },
     async close() {
       await versions.close();
       await journal.close();
@@ -216,11 +237,16 @@ export async function openCase(options: CaseOptions): Promise<Case> {
 }
 
 /** The image for writing and for reading what was written. */
-function readable(image: ImageFile, writer: ImageWriter): Omit<JobParts['image'], 'keepVersions'> {
+function readable(
+  image: ImageFile,
+  writer: ImageWriter,
+  hashes: SegmentHashes | undefined,
+): Omit<JobParts['image'], 'keepVersions'> {
   let isBehind = false;
   return {
     async write(lba, data) {
       isBehind = true;
+      hashes?.take(lba, data);
       await writer.write(lba, data);
     },
     async read(extent) {
@@ -229,6 +255,22 @@ function readable(image: ImageFile, writer: ImageWriter): Omit<JobParts['image']
       return image.read(extent);
     },
   };
+}
+
+/** Hashes that an earlier run listed hold as long as no sector of theirs is written again; its list is taken away,
+ * for only the end of this run knows which still do. */
+async function openHashes(
+  files: FileLayer,
+  path: string,
+  { sectorCount, sectorBytes }: DriveIdentity,
+  map: RunMap,
+): Promise<SegmentHashes> {
+  const hashes = createSegmentHashes(sectorCount, sectorBytes);
+  if (!(await files.exists(path))) return hashes;
+  hashes.takeList(Buffer.from(await files.readAll(path)).toString('latin1'), map);
+  await files.remove(path);
+  await files.syncDirectory(path);
+  return hashes;
 }
 
 /** A file of lines that is made with the first of them; each is durable when `append` resolves. */

@@ -126,7 +126,8 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     if (age !== born) return;
     const doubt = state.doubt === undefined ? findDoubt(oldest.extent, result) : undefined;
     const isTaken = state.doubt === undefined && !doubt;
-    if (isTaken && result.goodCount > 0) await image.write(oldest.extent.lba, result.data);
+    const isToWrite = isTaken && result.goodCount > 0 && !result.isStored;
+    if (isToWrite) await image.write(oldest.extent.lba, result.data);
     if (age !== born) return;
     underWay.shift();
     sectors -= oldest.extent.count;
@@ -219,6 +220,7 @@ function passRequest(
     slowMs: factor * slowLimitMs(pass, extent.count, sectorBytes),
     stopOn: { fault: true, slow: pass.onSlow !== 'go-on', timeout: true },
     batch,
+    isStored: true,
   };
 }
 

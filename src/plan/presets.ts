@@ -25,6 +25,8 @@ export interface DriveFacts {
   readonly bytesPerSecondMin?: number;
   /** Longest read that the path to the drive takes, in sectors; absent = no limit. */
   readonly readCountMax?: number;
+  /** Least read of copying rows that the path gains from; absent = the preset's own. */
+  readonly readCountBest?: number;
   /** Cap on every row; 0 or absent = the preset's own. */
   readonly bytesPerSecondMax?: number;
 }
@@ -99,7 +101,9 @@ function repeated(pass: Pass, n: number): Pass {
 
 function passOf(row: PresetRow, facts: DriveFacts): Pass {
   const { name: _name, phase: _phase, repeat: _repeat, before, ranges, perHead, ...same } = row;
-  const wanted = Math.max(1, sectorsOf(row.readCount ?? defaultCount(row), facts, 1));
+  const own = sectorsOf(row.readCount ?? defaultCount(row), facts, 1);
+  const best = row.phase === 'copy' ? (facts.readCountBest ?? 1) : 1;
+  const wanted = Math.max(1, own, best);
   const readCount = Math.min(wanted, facts.readCountMax ?? wanted);
   const jump = (size: Size | undefined) => sectorsOf(size ?? 0, facts, readCount);
   const cap = facts.bytesPerSecondMax || rateOf(row.bytesPerSecondMax ?? 0);

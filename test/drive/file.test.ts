@@ -437,7 +437,7 @@ function spawnSaying(inspection: object): ChildProcess {
   const data = Buffer.from(JSON.stringify(inspection));
   const replies = [0, 1].map((id) => {
     const header = Buffer.alloc(replyHeaderBytes);
-    const rest = { dataBytes: data.length, errno: 0, direct: false, elapsedMs: 0 };
+    const rest = { dataBytes: data.length, errno: 0, direct: false, isStored: false, elapsedMs: 0 };
     encodeReplyHeader({ kind: 'inspection', id, ...rest }, header);
     return Buffer.concat([header, data]);
   });
