@@ -222,7 +222,7 @@ async function greetAgain(state: State): Promise<void> {
  * that were out as refused, and what the imager had been told is told again first. */
 async function restore(state: State, agreed: Agreed): Promise<void> {
   const { window } = state;
-  state.restarts++;
+  const mine = ++state.restarts;
   state.phase = 'restoring';
   const returned = window?.returned ?? 0;
   const canRead = (agreed.capabilities & capabilityBits.read) !== 0;
@@ -243,13 +243,14 @@ async function restore(state: State, agreed: Agreed): Promise<void> {
   try {
     await state.options.restore?.();
   } catch (error) {
-    if (!isLastspinError(error, 'DEVICE_REFUSED')) {
+    if (mine === state.restarts && !isLastspinError(error, 'DEVICE_REFUSED')) {
       // Nothing may be read before the imager knows what it was told (L-5).
       end(state, isLastspinError(error) ? error : notAnImager(state));
       return;
     }
   }
-  window?.go();
+  // Where the session was lost again meanwhile, the newer one is not set up by what was said in this one.
+  if (mine === state.restarts) window?.go();
 }
 
 function scheduleBeat(state: State): void {

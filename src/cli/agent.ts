@@ -1,10 +1,10 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { Duplex } from 'node:stream';
 import { framedLink, type Link } from '../../firmware-protocol/link.js';
 import { createResponder, type Responder } from '../../firmware-protocol/responder.js';
 import { plugIntoTcp } from '../../hardware-sim/plug.js';
 import { type Clock, realClock } from '../clock.js';
 import { type Agent, createAgent } from '../drive/agent.js';
+import { streamOf } from '../drive/links/stdio.js';
 import { openLink } from '../drive/links.js';
 import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import { execPower } from '../power/exec.js';
@@ -104,7 +104,7 @@ async function serve(
     signal.addEventListener('abort', () => resolve(), { once: true });
   });
   if (port === '-') {
-    const link = framedLink(Duplex.from({ readable: process.stdin, writable: process.stdout }));
+    const link = framedLink(streamOf(process.stdin, process.stdout));
     responder.attach(link);
     await Promise.race([aborted, closed(link)]);
     link.close();

@@ -35,6 +35,7 @@ export async function openPowered(
   powerSpecs: readonly string[],
   options: OpenOptions,
 ): Promise<PoweredDrive> {
+  refuseTwice(spec, powerSpecs);
   const switches: Switch[] = [];
   const closeSwitches = async () => {
     for (const { power } of switches) await power?.close();
@@ -57,6 +58,16 @@ export async function openPowered(
     await closeSwitches();
     throw error;
   }
+}
+
+/** An imager serves one session: named twice it would be in use by this very program. A command makes a process
+ * each time. */
+function refuseTwice(spec: string, powerSpecs: readonly string[]): void {
+  const named = powerSpecs.filter((each) => /^(serial|tcp|usb):/.test(each));
+  const twice = named.find((each, at) => each === spec || named.indexOf(each) < at);
+  if (twice === undefined) return;
+  const how = twice === spec ? "the drive's own imager is --power imager" : 'name it once';
+  throw new LastspinError('USAGE', `--power ${twice} is named already; ${how}`);
 }
 
 async function openSwitch(spec: string): Promise<Switch[]> {

@@ -170,11 +170,15 @@ export function createAgent(
       if (power?.canHold) await switchPower(parts, 'off', 0, true);
     },
     close() {
+      // A switch that does not do what it is told is not asked any more.
+      parts.switching++;
       parts.cancelPoll();
       parts.cancelHung();
       parts.watchdog.close();
     },
   };
+  // W-3: a restart starts the silence anew; whoever had the drive switched on may never come back.
+  if (options.wasOn) parts.watchdog.heard();
   if (parts.state === 'cooling') void carryOut(parts, 0);
   else void look(parts);
   return agent;
@@ -368,13 +372,21 @@ function deviceResultOf(result: ReadResult): DeviceReadResult {
 async function reset(parts: Parts, kind: Exclude<ResetKind, 'abort'>): Promise<void> {
   apply(parts, 'reset');
   parts.notReadySinceMs = parts.clock.now();
-  await parts.drive.reset(kind);
+  await asked(parts.drive.reset(kind));
   void look(parts);
 }
 
 async function park(parts: Parts, kind: ParkKind): Promise<void> {
   nextPowerState(parts.state, 'park');
-  await parts.drive.park(kind);
+  await asked(parts.drive.park(kind));
+}
+
+/** What a drive of this computer does not do is a refusal to the laptop, and not the agent's end. */
+async function asked(done: Promise<void>): Promise<void> {
+  await done.catch((error: unknown) => {
+    if (isLastspinError(error)) throw new ReplyError('busy', error.message);
+    throw error;
+  });
 }
 
 // ---- power ------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ export async function bringUp(
   if (!isOff) {
     // It may be spinning up, or hang since an earlier run.
     const limitMs = power ? policy.resetLimitMs : policy.readyLimitMs;
-    const identity = await poll(drive, limitMs, clock, signal);
+    const identity = await poll(drive, limitMs, clock, signal, power);
     if (identity) return identity;
   }
   for (let attempt = 0; power && attempt < policy.failedSpinUpsMax; attempt++) {
@@ -37,7 +37,7 @@ export async function bringUp(
         say(`power switch failed: ${failed.name}: ${reasonOf(error)}`),
       );
     }
-    const identity = await poll(drive, policy.readyLimitMs, clock, signal);
+    const identity = await poll(drive, policy.readyLimitMs, clock, signal, power);
     if (identity) return identity;
   }
   // Every further turn of a drive that clicks costs data.
@@ -61,17 +61,30 @@ async function restOff(
   await clock.sleep(restMs, signal);
 }
 
-async function poll(drive: Drive, limitMs: number, clock: Clock, signal: AbortSignal) {
-  const untilMs = clock.now() + limitMs;
+/** Asks until the drive says who it is, for `limitMs`. Power that goes once the drive had it was not the drive's
+ * doing (an imager that started again): it is given again, once, and the time begins anew. */
+async function poll(
+  drive: Drive,
+  limitMs: number,
+  clock: Clock,
+  signal: AbortSignal,
+  power: Power | undefined,
+) {
+  let untilMs = clock.now() + limitMs;
+  let hadPower = false;
+  let isTriedAgain = false;
   for (;;) {
-    const identity = await whoIsIt(drive, signal);
+    const readiness = await drive.readiness();
+    const isAskable = readiness !== 'not-ready' && readiness !== 'gone';
+    const identity = isAskable ? await drive.identify(signal) : undefined;
     if (identity || clock.now() >= untilMs) return identity;
+    if (hadPower && readiness === 'gone' && power?.canHold && !isTriedAgain) {
+      isTriedAgain = true;
+      // Refused where the rails tripped: then it waits, and is cycled as ever.
+      await power.set(true, signal).catch(() => {});
+      untilMs = clock.now() + limitMs;
+    }
+    hadPower ||= readiness !== 'gone';
     await clock.sleep(pollMs, signal);
   }
-}
-
-async function whoIsIt(drive: Drive, signal: AbortSignal): Promise<DriveIdentity | undefined> {
-  const readiness = await drive.readiness();
-  if (readiness === 'not-ready' || readiness === 'gone') return undefined;
-  return drive.identify(signal);
 }

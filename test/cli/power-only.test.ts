@@ -127,3 +127,20 @@ test('a board that only switches power is refused as a drive at once', async () 
   expect(finished.stderr).toMatch(/reads no drive; name it with --power/);
   board.close();
 });
+
+test('an imager that is named twice is refused before anything is opened', async () => {
+  const image = join(temporaryFolder(), 'case.img');
+  for (const [drive, powers, how] of [
+    ['tcp:127.0.0.1:1', ['tcp:127.0.0.1:1'], /the drive's own imager is --power imager/],
+    ['sim:demo', ['serial:/dev/none', 'serial:/dev/none'], /name it once/],
+  ] as const) {
+    const { status, stderr } = await run([
+      'image',
+      drive,
+      image,
+      ...powers.flatMap((power) => ['--power', power]),
+    ]);
+    expect([status, stderr.trim().split('\n').length]).toEqual([2, 1]);
+    expect(stderr).toMatch(how);
+  }
+});

@@ -19,6 +19,7 @@ function createBench(
   const log: string[] = [];
   let present = true;
   let failures = 0;
+  let parks = true;
   let answer: (request: ReadRequest) => Promise<Partial<ReadResult>> = async () => ({});
   const drive: Drive = {
     capabilities: {
@@ -50,7 +51,10 @@ function createBench(
     },
     reset: async (kind) => void log.push(`reset ${kind}`),
     readiness: async () => (present ? 'ready' : 'not-ready'),
-    park: async (kind) => void log.push(`park ${kind}`),
+    async park(kind) {
+      if (!parks) throw new LastspinError('DEVICE_REFUSED', 'the drive does not park');
+      log.push(`park ${kind}`);
+    },
     close: async () => {},
   };
   const relay: Power = {
@@ -83,6 +87,9 @@ function createBench(
     },
     breakSwitch: (times: number) => {
       failures = times;
+    },
+    breakPark: () => {
+      parks = false;
     },
     setPresent: (is: boolean) => {
       present = is;
@@ -216,6 +223,36 @@ describe('an agent', () => {
       expect((await imager.read(request(0))).kind).toBe('good');
     });
     expect(kept.log).toEqual(['read 0+8 in 2000']);
+  });
+
+  test('W-3: steps down after a restart too, though no laptop ever comes', async () => {
+    const { clock, agent, log } = createBench({ relay: true });
+    await clock.run(clock.sleep(3_700_000).then(() => agent.close()));
+    expect(log.slice(-2)).toEqual(['keep false', '3600000 off']);
+    expect(agent.status().powerState).toBe('off');
+  });
+
+  test('has nothing under way when it is closed, though its switch never worked', async () => {
+    const { clock, agent, log, breakSwitch } = createBench({ relay: true, wasOn: false });
+    breakSwitch(1000);
+    await clock.run(
+      (async () => {
+        await clock.sleep(1500);
+        agent.close();
+        log.length = 0;
+        await clock.sleep(60_000);
+      })(),
+    );
+    expect(log).toEqual([]);
+  });
+
+  test('a drive that does not park is a refusal, and the agent serves on', async () => {
+    const bench = createBench();
+    await withImager(bench, async (imager) => {
+      bench.breakPark();
+      await expect(imager.park('standby')).rejects.toMatchObject({ code: 'DEVICE_REFUSED' });
+      expect((await imager.read(request(0))).kind).toBe('good');
+    });
   });
 
   test('is asked to switch off: parks, cuts, and tells when that is done', async () => {

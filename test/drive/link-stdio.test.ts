@@ -1,8 +1,12 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { PassThrough, Writable } from 'node:stream';
 import { expect, test } from 'vitest';
+import { createFrameDecoder, noDiscards } from '../../firmware-protocol/frame.js';
+import { framedLink } from '../../firmware-protocol/link.js';
 import { openDrive } from '../../src/cli/drives.js';
 import { realClock } from '../../src/clock.js';
+import { streamOf } from '../../src/drive/links/stdio.js';
 import { openLink } from '../../src/drive/links.js';
 import { temporaryFolder } from '../cli/cli.js';
 
@@ -102,4 +106,33 @@ test('T-5: a process that has spoken ends by itself, when its drive is safe', as
   link.close();
   expect(existsSync(done)).toBe(false);
   while (!existsSync(done)) await clock.sleep(10);
+});
+
+test('what a slow reader has not taken yet is not written over by what follows', async () => {
+  const came: number[] = [];
+  const decoder = createFrameDecoder({
+    frameBytesMax: 32_768,
+    discarded: noDiscards(),
+    onMessage: (message) => came.push(message[0]!),
+  });
+  const takers: (() => void)[] = [];
+  const output = new Writable({
+    write(bytes: Uint8Array, _encoding, done) {
+      takers.push(() => {
+        decoder.push(bytes);
+        done();
+      });
+    },
+  });
+  const link = framedLink(streamOf(new PassThrough(), output));
+  const sent = [1, 2, 3, 4, 5, 6, 7, 8];
+  for (const first of sent) {
+    link.send(new Uint8Array(6000).fill(first));
+    await new Promise(setImmediate);
+  }
+  while (came.length < sent.length) {
+    takers.shift()?.();
+    await new Promise(setImmediate);
+  }
+  expect(came).toEqual(sent);
 });

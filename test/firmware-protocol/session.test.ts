@@ -393,6 +393,37 @@ test('an imager that restarts, link or no link, gets a new session that is set u
   }
 });
 
+test('nothing is read while a session is set up, though setting up the one before ends meanwhile', async () => {
+  const { clock, device, line, responder } = connect();
+  const restart = () => {
+    Object.assign(device, { bootId: device.bootId + 1 });
+    responder.forget();
+  };
+  const setUp: (() => void)[] = [];
+  await clock.run(
+    (async () => {
+      const laptop = await createCaller(line.laptop, clock, {
+        session: 5,
+        restore: () => new Promise((resolve) => setUp.push(resolve)),
+      });
+      for (const count of [1, 2]) {
+        restart();
+        while (setUp.length < count) await clock.sleep(100);
+      }
+      let isRead = false;
+      const read = laptop.read(readOf(0)).then(() => {
+        isRead = true;
+      });
+      setUp[0]!();
+      await clock.sleep(1000);
+      expect(isRead).toBe(false);
+      setUp[1]!();
+      await read;
+      laptop.close();
+    })(),
+  );
+});
+
 test('a refusal from before a restart that comes late ends no session that is there', async () => {
   const { clock, device, line, responder, caller } = connect();
   await clock.run(

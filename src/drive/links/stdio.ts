@@ -1,7 +1,7 @@
 /** The standard input and output of a process (PROTOCOL.md T-5). */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
-import { Duplex } from 'node:stream';
+import { Duplex, finished, type Readable, type Writable } from 'node:stream';
 import type { Clock } from '../../clock.js';
 import { LastspinError, reasonOf } from '../../errors.js';
 import type { Transport, Wire } from './wire.js';
@@ -131,5 +131,24 @@ function streamOver({ stdin, stdout }: ChildProcessWithoutNullStreams): Duplex {
   });
   stdout.pause();
   stdin.on('error', () => {});
+  return stream;
+}
+
+/** One stream of the two that a process has: its standard input and output. `Duplex.from` would call bytes
+ * written that still wait in `output`, and a link uses their memory again. */
+export function streamOf(input: Readable, output: Writable): Duplex {
+  const stream: Duplex = new Duplex({
+    read: () => void input.resume(),
+    write: (bytes: Uint8Array, _encoding, done) => void output.write(bytes, done),
+  });
+  input.on('data', (bytes: Buffer) => {
+    if (stream.destroyed || !stream.push(bytes)) input.pause();
+  });
+  input.pause();
+  finished(input, { writable: false }, (error) => {
+    if (error) stream.destroy(error);
+    else if (!stream.destroyed) stream.push(null);
+  });
+  output.on('error', (error) => stream.destroy(error));
   return stream;
 }
