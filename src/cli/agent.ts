@@ -1,9 +1,10 @@
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { z } from 'zod';
 import { framedLink, type Link } from '../../firmware-protocol/link.js';
 import { createResponder, type Responder } from '../../firmware-protocol/responder.js';
 import { plugIntoTcp } from '../../hardware-sim/plug.js';
 import { type Clock, realClock } from '../clock.js';
-import { type Agent, createAgent } from '../drive/agent.js';
+import { type Agent, type AgentRecord, createAgent } from '../drive/agent.js';
 import { streamOf } from '../drive/links/stdio.js';
 import { openLink } from '../drive/links.js';
 import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
@@ -42,15 +43,15 @@ export async function agent(spec: string, options: AgentOptions): Promise<number
     bootId: newSession(),
     firmware: `lastspin agent ${version}`,
     dischargeMs: options.discharge,
-    ...(state !== undefined && { wasOn: wasOn(state), keep: (isOn) => keep(state, isOn) }),
+    ...(state !== undefined && { record: recordIn(state), keep: (record) => keep(state, record) }),
   });
   const responder = createResponder(device, clock);
   try {
     await serve(options, responder, clock, interrupt.signal);
+  } finally {
     // Nobody watches over the drive from here on, unless the next start is to find it as it is; on standard
     // input and output nobody can come back (T-5).
     if (state === undefined || options.port === '-') await switchOff(device, clock);
-  } finally {
     device.close();
     interrupt.dispose();
     await opened.close();
@@ -69,14 +70,27 @@ async function switchOff(device: Agent, clock: Clock): Promise<void> {
   if (device.isPowering) say('the switch did not do what it was told: look after the drive');
 }
 
-function wasOn(path: string): boolean {
-  return existsSync(path) && readFileSync(path, 'utf8').trim() === 'on';
+const stageMs = z.number().int().min(0).max(0xffff_ffff);
+const recordSchema = z.object({
+  isOn: z.boolean(),
+  stages: z
+    .object({ stopReadsMs: stageMs, unloadMs: stageMs, standbyMs: stageMs, offMs: stageMs })
+    .exactOptional(),
+});
+
+/** What an earlier start left; nothing where that makes no sense, which means off. */
+function recordIn(path: string): AgentRecord | undefined {
+  try {
+    return recordSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  } catch {
+    return undefined;
+  }
 }
 
 /** Replaces the record in one step. */
-function keep(path: string, isOn: boolean): void {
+function keep(path: string, record: AgentRecord): void {
   try {
-    writeFileSync(`${path}.new`, isOn ? 'on\n' : 'off\n');
+    writeFileSync(`${path}.new`, `${JSON.stringify(record)}\n`);
     renameSync(`${path}.new`, path);
   } catch (error) {
     say(`cannot keep the state in ${path}: ${reasonOf(error)}`);

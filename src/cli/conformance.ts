@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { Duplex, duplexPair } from 'node:stream';
+import { duplexPair } from 'node:stream';
 import type { OpenLine, Target } from '../../firmware-protocol/conformance/bench.js';
 import { reportLines, reportOf } from '../../firmware-protocol/conformance/report.js';
 import { runConformance } from '../../firmware-protocol/conformance/run.js';
@@ -11,6 +11,7 @@ import { pacedLink } from '../../hardware-sim/noisy-link.js';
 import { loadScenario } from '../../hardware-sim/scenario.js';
 import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
 import { type Clock, realClock } from '../clock.js';
+import { streamOf } from '../drive/links/stdio.js';
 import { parseLinkSpec, transportTo } from '../drive/links.js';
 import { LastspinError } from '../errors.js';
 import { newSession } from './drives.js';
@@ -127,7 +128,7 @@ function processTarget(name: string, command: string) {
   });
   child.stdin.on('error', () => {});
   const line: OpenLine = {
-    stream: Duplex.from({ readable: child.stdout, writable: child.stdin }),
+    stream: streamOf(child.stdout, child.stdin),
     close() {
       child.stdin.end();
       child.stdout.resume();

@@ -136,6 +136,11 @@ async function imageOpened(
     const force = options.force ?? false;
     // Before the drive is powered: it may not survive a start for nothing.
     const found = await findCase(nodeFiles(), paths, force);
+    // Until the job tells of it.
+    let hasBegun = false;
+    for (const source of [drive, ...powers]) {
+      source.onNotice?.((notice) => (hasBegun ? undefined : say(notice)));
+    }
     const atFirst = troublePolicies[options.kind ?? opened.kind ?? 'hdd'];
     const identity = await bringUp(drive, powers, atFirst, clock, interrupt.signal, say);
     const kind = chooseKind({
@@ -173,6 +178,7 @@ async function imageOpened(
     const startedAtMs = clock.now();
     if (!detector || options.trustData) await storeDirectly(drive, rescue, paths.image);
     const control = createControl();
+    hasBegun = true;
     const releaseKeys = takeKeys(control, identity, state, interrupt, progress);
     try {
       const end = await runJob(

@@ -16,6 +16,7 @@ import {
   createWatchdog,
   type Watchdog,
   type WatchdogStage,
+  type WatchdogStages,
   watchdogDefaults,
 } from '../../firmware-protocol/watchdog.js';
 import type { Clock } from '../clock.js';
@@ -32,11 +33,18 @@ export interface AgentOptions {
   /** How long after the switch the rails are down, since nobody measures them (P-3); 2 s unless
    * told. */
   readonly dischargeMs?: number;
-  /** What an earlier start left on record: true where the drive was powered. Without a record the power is
-   * cut first (P-1). */
-  readonly wasOn?: boolean | undefined;
-  /** Told what the record is to say, before a cut and after a rise. */
-  readonly keep?: (isOn: boolean) => void;
+  /** What an earlier start left on record. Without a record the power is cut first (P-1). */
+  readonly record?: AgentRecord | undefined;
+  /** Told what the record is to say, before a cut, after a rise, and when the laptop sets stages. */
+  readonly keep?: (record: AgentRecord) => void;
+}
+
+/** What outlives an agent (P-1, W-3). */
+export interface AgentRecord {
+  /** The drive is powered. */
+  readonly isOn: boolean;
+  /** What the laptop wants done when it falls silent, where it said so. */
+  readonly stages?: WatchdogStages;
 }
 
 export interface Agent extends ImagerDevice {
@@ -53,6 +61,8 @@ const requestsMax = 32;
 const dischargeMsDefault = 2000;
 /** What could not be switched off is tried again so often. */
 const offRetryMs = 1000;
+/** How long `identify` waits for a drive that comes up (C-5). */
+const identifyWaitMs = 3000;
 /** How often a drive that comes up is asked whether it is there. */
 const readyPollMs = 250;
 /** A drive that is still busy this long after a deadline is called hung (P-7). */
@@ -69,7 +79,8 @@ interface Parts {
   readonly emit: ImagerDevice['onEvent'];
   readonly bootedAtMs: number;
   readonly dischargeMs: number;
-  readonly keep: (isOn: boolean) => void;
+  readonly keep: (record: AgentRecord) => void;
+  stages: WatchdogStages | undefined;
   state: PowerState;
   sectorBytes: number;
   batch: number;
@@ -104,13 +115,16 @@ export function createAgent(
     power,
     clock,
     throttle: createThrottle(),
-    watchdog: createWatchdog(clock, watchdogDefaults, (stage) => stepDown(parts, stage)),
+    watchdog: createWatchdog(clock, options.record?.stages ?? watchdogDefaults, (stage) =>
+      stepDown(parts, stage),
+    ),
     emit: (event) => agent.onEvent(event),
     bootedAtMs: clock.now(),
     dischargeMs: options.dischargeMs ?? dischargeMsDefault,
     keep: options.keep ?? (() => {}),
+    stages: options.record?.stages,
     // P-1: as the record says; off where there is none.
-    state: power?.canHold && !options.wasOn ? 'cooling' : 'on-not-ready',
+    state: power?.canHold && !options.record?.isOn ? 'cooling' : 'on-not-ready',
     sectorBytes: 512,
     batch: 0,
     isReading: false,
@@ -162,7 +176,11 @@ export function createAgent(
       powerCycles: parts.powerCycles,
     }),
     passthrough: beyondMeans,
-    watchdog: async (stages) => parts.watchdog.configure(stages),
+    async watchdog(stages) {
+      parts.watchdog.configure(stages);
+      parts.stages = stages;
+      if (power?.canHold) keep(parts, agent.isPowering);
+    },
     limits: beyondMeans,
     heard: () => parts.watchdog.heard(),
     onEvent: () => {},
@@ -178,7 +196,7 @@ export function createAgent(
     },
   };
   // W-3: a restart starts the silence anew; whoever had the drive switched on may never come back.
-  if (options.wasOn) parts.watchdog.heard();
+  if (options.record?.isOn) parts.watchdog.heard();
   if (parts.state === 'cooling') void carryOut(parts, 0);
   else void look(parts);
   return agent;
@@ -201,6 +219,10 @@ function capabilitiesOf(drive: Drive, power: Power | undefined): number {
     ...(park ? [capabilityBits.park] : []),
   ];
   return bits.reduce((all, bit) => all | bit, 0);
+}
+
+function keep({ keep: write, stages }: Parts, isOn: boolean): void {
+  write({ isOn, ...(stages && { stages }) });
 }
 
 /** Moves through the power state table; true when a state was entered. */
@@ -261,6 +283,8 @@ function wasGone(parts: Parts): void {
 
 async function identify(parts: Parts): Promise<DeviceIdentity> {
   nextPowerState(parts.state, 'identify, passthrough');
+  // P-2: one that comes up is waited for.
+  await untilReady(parts, identifyWaitMs);
   const identity = await parts.drive.identify().catch(() => undefined);
   if (!identity) throw new ReplyError('noDrive', `the drive does not answer (${parts.state})`);
   parts.sectorBytes = identity.sectorBytes;
@@ -435,7 +459,7 @@ async function carryOut(parts: Parts, offMs: number): Promise<void> {
     return;
   }
   apply(parts, 'rail-up');
-  parts.keep(true);
+  keep(parts, true);
   parts.powerCycles++;
   parts.notReadySinceMs = clock.now();
   void look(parts);
@@ -446,7 +470,7 @@ async function carryOut(parts: Parts, offMs: number): Promise<void> {
 async function cut(parts: Parts, mine: number): Promise<boolean> {
   const { power, clock } = parts;
   parts.isCut = false;
-  parts.keep(false);
+  keep(parts, false);
   while (mine === parts.switching) {
     const isDone = await power?.set(false).then(
       () => true,

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { DeviceEvent } from '../../firmware-protocol/device.js';
 import { createResponder } from '../../firmware-protocol/responder.js';
+import type { WatchdogStages } from '../../firmware-protocol/watchdog.js';
 import { linkPair } from '../../hardware-sim/noisy-link.js';
 import { createVirtualClock, type VirtualClock } from '../../hardware-sim/virtual-clock.js';
 import { createAgent } from '../../src/drive/agent.js';
@@ -13,7 +14,12 @@ const sectorBytes = 512;
 
 /** A drive of this computer whose every answer a test may change, and a relay that only notes. */
 function createBench(
-  options: { readonly relay?: boolean; readonly park?: boolean; readonly wasOn?: boolean } = {},
+  options: {
+    readonly relay?: boolean;
+    readonly park?: boolean;
+    readonly wasOn?: boolean;
+    readonly stages?: WatchdogStages;
+  } = {},
 ) {
   const clock = createVirtualClock();
   const log: string[] = [];
@@ -72,8 +78,8 @@ function createBench(
   const agent = createAgent(drive, options.relay ? relay : undefined, clock, {
     bootId: 3,
     firmware: 'agent',
-    wasOn: options.wasOn ?? true,
-    keep: (isOn) => log.push(`keep ${isOn}`),
+    record: { isOn: options.wasOn ?? true, ...(options.stages && { stages: options.stages }) },
+    keep: ({ isOn, stages }) => log.push(`keep ${isOn}${stages ? ` ${stages.offMs}` : ''}`),
   });
   const responder = createResponder(agent, clock);
   const [near, far] = linkPair(clock, {});
@@ -230,6 +236,25 @@ describe('an agent', () => {
     await clock.run(clock.sleep(3_700_000).then(() => agent.close()));
     expect(log.slice(-2)).toEqual(['keep false', '3600000 off']);
     expect(agent.status().powerState).toBe('off');
+  });
+
+  test('W-3: stages that a laptop set are on record, and hold after a restart', async () => {
+    const stages = { stopReadsMs: 5000, unloadMs: 0, standbyMs: 0, offMs: 10_000 };
+    const before = createBench({ relay: true });
+    await withImager(before, (imager) => imager.watchdog(stages));
+    expect(before.log).toEqual(['keep true 10000']);
+    const { clock, agent, log } = createBench({ relay: true, stages });
+    await clock.run(clock.sleep(60_000).then(() => agent.close()));
+    expect(log.slice(-2)).toEqual(['keep false 10000', '10000 off']);
+  });
+
+  test('P-2: a drive that comes up is waited for before it is asked who it is', async () => {
+    const bench = createBench({ relay: true, wasOn: false });
+    await withImager(bench, async (imager) => {
+      await bench.clock.sleep(5000);
+      await imager.power?.set(true);
+      expect(await imager.identify()).toBeDefined();
+    });
   });
 
   test('has nothing under way when it is closed, though its switch never worked', async () => {

@@ -173,8 +173,11 @@ test('a port is read when the kernel says so, and what hung up or was closed end
   await wake();
   await atEnd;
   const canceled = expect(port.read(buffer, 0, 8)).rejects.toThrow('Canceled');
-  await wake(new Error('Canceled'));
+  await wake(Object.assign(new Error('Canceled'), { canceled: true }));
   await canceled;
+  const polled = expect(port.read(buffer, 0, 8)).rejects.toThrow('hung up');
+  await wake(new Error('bad file descriptor'));
+  await polled;
   port.fd = null;
   const closed = expect(port.read(buffer, 0, 8)).rejects.toMatchObject({ canceled: true });
   await wake();

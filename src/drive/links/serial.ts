@@ -129,6 +129,8 @@ export function pollBothDirections(binding: unknown): void {
   };
 }
 
+const hungUp = 'the port hung up; was it unplugged?';
+
 /** bindings-cpp 13 reads by a turn through the thread pool, which costs several times the read itself
  * (docs/benchmarks.md), though its ports never make a reader wait; and it reads on without end where
  * a port that hung up gives nothing. So a port that can be polled is read when the kernel says that
@@ -140,16 +142,22 @@ export function readOnTheSpot(binding: unknown): void {
   if (typeof port?.fd !== 'number' || typeof poller?.once !== 'function') return;
   const readable = () =>
     new Promise<void>((resolve, reject) => {
-      poller.once('readable', (error) => (error ? reject(error) : resolve()));
+      poller.once('readable', (error) => (error ? reject(pollFailure(error)) : resolve()));
     });
   port.read = async (buffer, offset, length) => {
     for (;;) {
       await readable();
       const bytesRead = readNow(port.fd ?? null, buffer, offset, length);
-      if (bytesRead === 0) throw new Error('the port hung up; was it unplugged?');
+      if (bytesRead === 0) throw new Error(hungUp);
       if (bytesRead !== undefined) return { buffer, bytesRead };
     }
   };
+}
+
+/** What the poller says of a port that went away is a descriptor that it may not poll any more. */
+function pollFailure(error: Error): Error {
+  const { canceled } = error as { readonly canceled?: boolean };
+  return canceled ? error : new Error(hungUp, { cause: error });
 }
 
 /** Undefined: there was nothing to read after all. */
