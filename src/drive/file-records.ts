@@ -143,7 +143,7 @@ export function decodeReplyHeader(bytes: Uint8Array): ReplyHeader {
     direct: view.getUint32(24, true) !== 0,
     isStored: view.getUint32(28, true) !== 0,
     ...(index !== noSegment && {
-      segmentHash: { index, sha256: bytes.slice(40, 40 + sha256Bytes) },
+      segmentHash: { index, sha256: Uint8Array.from(bytes.subarray(40, 40 + sha256Bytes)) },
     }),
   };
 }

@@ -1,16 +1,18 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { chmod, mkdtemp, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Clock, realClock, sleepBy } from '../../src/clock.js';
-import type { ReadRequest } from '../../src/drive/drive.js';
+import type { ReadRequest, StoreTarget } from '../../src/drive/drive.js';
 import { type FileDrive, openFileDrive, spawnReader } from '../../src/drive/file.js';
 import { abandonedCountMax, openTimeoutMs } from '../../src/drive/file-line.js';
 import { encodeReplyHeader, replyHeaderBytes } from '../../src/drive/file-records.js';
 import { execPower } from '../../src/power/exec.js';
+import type { SegmentHash } from '../../src/segment-hasher.js';
 import { oracleScenario, oracleTest, startOracleDrive } from '../oracle-drive.js';
 import { needsTool } from '../tools.js';
 
@@ -158,6 +160,106 @@ describe('a file as a drive', () => {
     const drive = await open();
     await expect(drive.reset('hard')).rejects.toMatchObject({ code: 'DEVICE_REFUSED' });
   });
+});
+
+describe('reads that are put into the image', () => {
+  const segmentBytes = 512 * 1024;
+  let image: string;
+  beforeEach(async () => {
+    image = join(directory, 'image.img');
+    await writeFile(image, '');
+    await truncate(image, sectorCount * sectorBytes);
+  });
+
+  async function storing(drive: FileDrive, into = image, more: Partial<StoreTarget> = {}) {
+    const { dev: device, ino: inode } = await stat(into, { bigint: true });
+    const hashes: SegmentHash[] = [];
+    const onSegment = (hash: SegmentHash) => void hashes.push(hash);
+    const target = { path: into, device, inode, segmentBytes, onSegment, ...more };
+    return { isTaken: await drive.storeInto?.(target), hashes };
+  }
+
+  const isStored = true;
+  const sha256 = (data: Uint8Array) => createHash('sha256').update(data).digest('hex');
+
+  test('bring no data; the file has it, and segments read in order have their hash', async () => {
+    const drive = await open();
+    const { isTaken, hashes } = await storing(drive);
+    expect(isTaken).toBe(true);
+    const results = await Promise.all(
+      [0, 512, 1024, 2560, 2048, 3072, 3584].map((lba) =>
+        drive.read(request(lba, 512, { isStored })),
+      ),
+    );
+    for (const result of results) {
+      expect(result).toMatchObject({ kind: 'good', goodCount: 512, isStored });
+      expect(result.data).toHaveLength(0);
+    }
+    await drive.flushSegments?.();
+    const found = Object.fromEntries(
+      hashes.map(({ index, sha256 }) => [index, Buffer.from(sha256).toString('hex')]),
+    );
+    // Segment 1 was begun and never ended, segment 2 was read from its middle on.
+    expect(found).toEqual({
+      0: sha256(sectors(0, 1024)),
+      3: sha256(sectors(3072, 1024)),
+    });
+    const written = readFileSync(image);
+    expect(written.subarray(0, 1536 * 512).equals(sectors(0, 1536))).toBe(true);
+    expect(written.subarray(1536 * 512, 2048 * 512).every((byte) => byte === 0)).toBe(true);
+    expect(written.subarray(2048 * 512).equals(sectors(2048, 2048))).toBe(true);
+    expect(readFileSync(path).equals(sectors(0, sectorCount))).toBe(true);
+  });
+
+  test('bring their data where they did not ask for it, and after a part of them failed', async () => {
+    const drive = await open();
+    await storing(drive);
+    await truncate(path, 100 * sectorBytes);
+    const plain = await drive.read(request(0, 8));
+    const cut = await drive.read(request(90, 20, { isStored }));
+    expect(plain).toMatchObject({ kind: 'good', goodCount: 8 });
+    expect(Buffer.from(plain.data).equals(sectors(0, 8))).toBe(true);
+    expect(cut).toMatchObject({ kind: 'fault', goodCount: 10 });
+    expect(cut.isStored).toBeUndefined();
+    expect(Buffer.from(cut.data).equals(sectors(90, 10))).toBe(true);
+    expect(readFileSync(image).every((byte) => byte === 0)).toBe(true);
+  });
+
+  test('go there also after a process that hung was replaced', async () => {
+    const drive = await open();
+    await storing(drive);
+    await drive.reset('abort');
+    const under = drive.read(request(0, 8, { isStored }));
+    await drive.reset('abort');
+    await under;
+    expect(await drive.read(request(8, 8, { isStored }))).toMatchObject({ isStored });
+    expect(readFileSync(image).subarray(4096, 8192).equals(sectors(8, 8))).toBe(true);
+  });
+
+  test('never go to the drive itself, nor to another file than the one that is open', async () => {
+    const drive = await open();
+    expect(await storing(drive, path)).toMatchObject({ isTaken: false });
+    const { ino } = await stat(image, { bigint: true });
+    expect(await storing(drive, image, { inode: ino + 1n })).toMatchObject({ isTaken: false });
+    expect(await storing(drive, image, { path: join(directory, 'none') })).toMatchObject({
+      isTaken: false,
+    });
+    expect((await drive.read(request(0, 8, { isStored }))).data).toHaveLength(8 * sectorBytes);
+    expect(readFileSync(path).equals(sectors(0, sectorCount))).toBe(true);
+  });
+
+  test.skipIf(!existsSync('/dev/full'))(
+    'bring their data where the file takes no more: the failure is the image’s',
+    async () => {
+      const drive = await open();
+      const { isTaken } = await storing(drive, '/dev/full');
+      expect(isTaken).toBe(true);
+      const result = await drive.read(request(0, 8, { isStored }));
+      expect(result).toMatchObject({ kind: 'good', goodCount: 8 });
+      expect(result.isStored).toBeUndefined();
+      expect(Buffer.from(result.data).equals(sectors(0, 8))).toBe(true);
+    },
+  );
 });
 
 describe('a stop', () => {
