@@ -8,38 +8,68 @@ import { sectorMapOf } from '../dist/src/map/mapfile.js';
 import { createRunMap } from '../dist/src/map/run-map.js';
 import { has, head, lastspin, median, row, run, seconds, workFolder } from './tools.mjs';
 
-/** copy [PAIRS=9]: wall time of a healthy file-to-file copy, map and final sync included, warm cache. */
+/** Wall time in s, CPU time in s and peak memory in MiB of one command with all its processes, as GNU time and
+ * the kernel count them; the peak is the largest process's. */
+function measured(command, args) {
+  const { status, stderr } = run('/usr/bin/time', [
+    '-f',
+    '\nmeasured %e %U %S %M',
+    command,
+    ...args,
+  ]);
+  const [, wall, user, system, kib] = /measured (\S+) (\S+) (\S+) (\S+)\s*$/.exec(stderr) ?? [];
+  if (status !== 0) throw new Error(`${command} ended with ${status}: ${stderr.slice(-200)}`);
+  return { wall: Number(wall), cpu: Number(user) + Number(system), peakMib: Number(kib) / 1024 };
+}
+
+/** copy [PAIRS=9]: a healthy file-to-file copy, map and final sync included, warm cache: each way of ours beside
+ * ddrescue in pairs. */
 export function copy(pairs = '9') {
-  if (!has('ddrescue'))
-    return console.log('copy: skipped, ddrescue is not installed (apt-get install gddrescue)');
+  for (const [tool, where] of [
+    ['ddrescue', 'gddrescue'],
+    ['/usr/bin/time', 'time'],
+  ])
+    if (!has(tool))
+      return console.log(`copy: skipped, ${tool} is not installed (apt-get install ${where})`);
   const work = workFolder();
   const source = join(work, 'source.bin');
-  run('sh', ['-c', `head -c 2147483648 /dev/urandom > '${source}'`]);
-  const times = { ddrescue: [], 'ddrescue -d': [], lastspin: [] };
+  run('sh', [
+    '-c',
+    `head -c 2147483648 /dev/urandom > '${source}'; sync; cat '${source}' > /dev/null`,
+  ]);
+  const [image, map] = [join(work, 'copy.img'), join(work, 'copy.map')];
+  const ours = [process.execPath, ...lastspin, 'image', source, image];
+  const commands = {
+    ddrescue: ['ddrescue', '-q', source, image, map],
+    'ddrescue -d': ['ddrescue', '-d', '-q', source, image, map],
+    'lastspin, hashes': ours,
+    'lastspin --no-hash': [...ours, '--no-hash'],
+  };
+  const runs = Object.fromEntries(Object.keys(commands).map((name) => [name, []]));
   for (let pair = 0; pair < Number(pairs); pair++) {
-    for (const tool of Object.keys(times)) {
-      const [image, map] = [join(work, 'copy.img'), join(work, 'copy.map')];
-      for (const file of [image, map, join(work, 'copy.journal')]) rmSync(file, { force: true });
-      const [command, ...args] =
-        tool === 'lastspin'
-          ? [process.execPath, ...lastspin, 'image', source, image]
-          : [...tool.split(' '), '-q', source, image, map];
-      times[tool].push(seconds(() => run(command, args)));
+    for (const [name, [command, ...args]] of Object.entries(commands)) {
+      for (const suffix of ['img', 'map', 'journal', 'hashes.csv'])
+        rmSync(join(work, `copy.${suffix}`), { force: true });
+      runs[name].push(measured(command, args));
     }
   }
+  if (run('cmp', [source, image]).status !== 0)
+    throw new Error('the image differs from its source');
   console.log(
     `\n2 GiB file to file, warm cache, ${pairs} interleaved runs each, map and final sync included.\n`,
   );
-  head('tool', 'median s', 'least', 'most', 'MB/s');
-  for (const [tool, values] of Object.entries(times))
+  head('tool', 'median s', 'least', 'most', 'CPU s', 'peak MiB', 'of ddrescue, by pairs');
+  for (const [name, values] of Object.entries(runs)) {
+    const walls = values.map(({ wall }) => wall);
+    const ratios = walls.map((wall, pair) => wall / runs.ddrescue[pair].wall);
     row(
-      tool,
-      median(values).toFixed(2),
-      Math.min(...values).toFixed(2),
-      Math.max(...values).toFixed(2),
-      Math.round(2147.48 / median(values)),
+      name,
+      ...[median(walls), Math.min(...walls), Math.max(...walls)].map((wall) => wall.toFixed(2)),
+      median(values.map(({ cpu }) => cpu)).toFixed(2),
+      Math.round(Math.max(...values.map(({ peakMib }) => peakMib))),
+      `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`,
     );
-  rmSync(source, { force: true });
+  }
 }
 
 const largeRuns = 4_000_000;

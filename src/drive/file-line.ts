@@ -22,7 +22,8 @@ export interface OperationLine {
   store(order: StoreOrder): Promise<Answer>;
   /** Reads that have no answer yet become `not-attempted`, at once. */
   abortReads(): void;
-  close(): void;
+  /** Resolves when the processes have ended, or soon after for one that hangs. */
+  close(): Promise<void>;
 }
 
 /** Opening waits for the kernel's own error handling of a drive that hangs, 5 to 35 s a step, or
@@ -33,6 +34,9 @@ export const openTimeoutMs = 30_000;
  * some 50 MB and one more reference to the device; a path that has swallowed this many without
  * giving one back needs its power cut, not a ninth. */
 export const abandonedCountMax = 8;
+
+/** What was killed ends within milliseconds, unless it hangs in the kernel. */
+const closeWaitMs = 500;
 
 /** Ids start again after this one, long after the first has been answered. */
 const idMax = 2 ** 32 - 1;
@@ -108,11 +112,15 @@ export function createOperationLine(spawn: () => ChildProcess, clock: Clock): Op
       answerReads(entries, { kind: 'not-attempted' });
       startAnew(line);
     },
-    close() {
+    async close() {
       line.deadline.disarm();
       readers.abandon();
       answerAll(entries, { kind: 'not-attempted' });
       advance(line);
+      const limit = new AbortController();
+      const tooLong = clock.sleep(closeWaitMs, limit.signal).catch(() => {});
+      await Promise.race([readers.allGone(), tooLong]);
+      limit.abort();
     },
   };
 }
@@ -224,8 +232,14 @@ function createReaders(spawn: () => ChildProcess) {
   /** It has opened the path: what it does from here on is what it was asked. */
   let hasOpened = false;
   let abandonedCount = 0;
+  let onAllGone = () => {};
 
   return {
+    allGone: () =>
+      new Promise<void>((resolve) => {
+        if (abandonedCount === 0) resolve();
+        onAllGone = resolve;
+      }),
     isRunning: () => running !== undefined,
     hasOpened: () => hasOpened,
     send: (request: RequestRecord, payload?: Uint8Array) => running?.send(request, payload),
@@ -260,6 +274,7 @@ function createReaders(spawn: () => ChildProcess) {
       abandonedCount++;
       running.abandon(() => {
         abandonedCount--;
+        if (abandonedCount === 0) onAllGone();
       });
       running = undefined;
     },

@@ -75,7 +75,7 @@ export async function openFileDrive(
     requireWholeSectors(path, found, sectorBytes);
     return createFileDrive(line, found, sectorBytes, options);
   } catch (error) {
-    line.close();
+    await line.close();
     throw error;
   }
 }
@@ -156,7 +156,7 @@ function createFileDrive(
     },
     async close() {
       isClosed = true;
-      line.close();
+      await line.close();
     },
   };
 }

@@ -5,7 +5,7 @@ import type { ReadEvent } from '../plan/events.js';
 import { isForward, type Pass, slowLimitMs } from '../plan/pass.js';
 import { readCountOf, sweepAhead } from '../plan/planner.js';
 import { referenceExtent } from '../plan/reference.js';
-import type { Reach } from '../power/ladder.js';
+import { type Reach, settleRestMs } from '../power/ladder.js';
 import { decide, eventOf, type JobStep } from './decide.js';
 import type { JobEvent, JobEventBody } from './events.js';
 import { refuseOther } from './identity.js';
@@ -249,10 +249,10 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
   }
 
   function revive(): boolean {
-    const { offMs, readyLimitMs, resetLimitMs, settleMs } = state.policy;
+    const { offMs, readyLimitMs, resetLimitMs } = state.policy;
     if (reach.power) cyclePower(offMs);
     const isBack = awaitReady(reach.power ? readyLimitMs : resetLimitMs);
-    if (isBack) rest(settleMs, 'the drive settles');
+    if (isBack) rest(settleRestMs(state.trouble, state.policy), 'the drive settles');
     return isBack;
   }
 

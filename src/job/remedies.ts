@@ -1,6 +1,7 @@
 import type { DriveSettings, ParkKind } from '../drive/drive.js';
 import { isLastspinError, reasonOf } from '../errors.js';
 import type { Pass } from '../plan/pass.js';
+import { settleRestMs } from '../power/ladder.js';
 import { cycleWithFirst } from '../power/power.js';
 import { refuseOther } from './identity.js';
 import type { JobParts, Note } from './parts.js';
@@ -110,13 +111,13 @@ export function createRemedies(
     cycling = true;
     try {
       await parkIfReady('standby');
-      const gained = progressOf(state) > state.progressAtCycle;
+      const gainedCount = progressOf(state) - state.progressAtCycle;
       await cycleWithFirst(powers, offMs, currentSignal(), (power, error) => {
         note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
       });
       parked = false;
       inForce = {};
-      note({ kind: 'power-cycled', gained });
+      note({ kind: 'power-cycled', gained: gainedCount > 0, gainedCount });
     } finally {
       cycling = false;
     }
@@ -132,10 +133,10 @@ export function createRemedies(
   }
 
   async function revive(): Promise<boolean> {
-    const { offMs, readyLimitMs, resetLimitMs, settleMs } = state.policy;
+    const { offMs, readyLimitMs, resetLimitMs } = state.policy;
     if (powers.length > 0) await cyclePower(offMs);
     const isBack = await awaitReady(powers.length > 0 ? readyLimitMs : resetLimitMs);
-    if (isBack) await rest(settleMs, 'the drive settles', false);
+    if (isBack) await rest(settleRestMs(state.trouble, state.policy), 'the drive settles', false);
     return isBack;
   }
 

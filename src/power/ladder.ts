@@ -17,7 +17,8 @@ export type TroubleEvent =
       readonly asked?: boolean;
     }
   | { readonly kind: 'reset'; readonly reset: 'abort' | 'soft' | 'hard'; readonly ok: boolean }
-  | { readonly kind: 'power-cycled'; readonly gained: boolean }
+  /** `gainedCount`: sectors that came since the last one. */
+  | { readonly kind: 'power-cycled'; readonly gained: boolean; readonly gainedCount?: number }
   | { readonly kind: 'ready'; readonly ok: boolean; readonly waitedMs: number }
   | { readonly kind: 'rested'; readonly restMs: number; readonly why: string }
   | {
@@ -67,6 +68,8 @@ export interface Trouble {
   crawled: boolean;
   /** It said that it was ready after the last reset or power cycle. */
   saysReady: boolean;
+  /** How long it was waited for then. */
+  readyAfterMs: number;
   /** Nothing but a rest was done since it was last found unwell. */
   restedLast: boolean;
   /** How often in this trouble the drive was found to crawl. */
@@ -116,6 +119,7 @@ export function createTrouble(): Trouble {
     fastFaultsInRow: 0,
     crawled: false,
     saysReady: false,
+    readyAfterMs: 0,
     restedLast: false,
     session: {
       count: 0,
@@ -187,7 +191,7 @@ export function foldTrouble(
       Object.assign(trouble.session, { count: 0, sincePowerCount: 0, rested: false });
       return;
     case 'ready':
-      foldReady(trouble, event.ok);
+      foldReady(trouble, event.ok, event.waitedMs);
       return;
     case 'rested':
       if (trouble.stage === 'stall') trouble.restedLast = true;
@@ -216,8 +220,9 @@ function climb(trouble: Trouble): void {
   trouble.stage = 'act';
 }
 
-function foldReady(trouble: Trouble, ok: boolean): void {
+function foldReady(trouble: Trouble, ok: boolean, waitedMs: number): void {
   trouble.asked = false;
+  trouble.readyAfterMs = waitedMs;
   trouble.saysReady = ok;
   if (ok) {
     trouble.spinUpsFailed = 0;
@@ -292,6 +297,15 @@ function foldStall(trouble: Trouble): void {
   } else {
     trouble.stage = 'stall';
   }
+}
+
+/** A drive that is ready gets this rest before it is read, if its kind settles at all. */
+const settleLeastMs = 500;
+
+/** Rest of a drive that became ready after a power cycle, before its first read. It settles from when its power
+ * came back: one that took long to be ready has done so meanwhile. */
+export function settleRestMs({ readyAfterMs }: Trouble, { settleMs }: TroublePolicy): number {
+  return Math.max(Math.min(settleMs, settleLeastMs), settleMs - readyAfterMs);
 }
 
 /** Why the last reads call for a reference read although each was a medium error; undefined = nothing. */
@@ -377,7 +391,12 @@ export function nextTroubleStep(
         limitMs: trouble.rung === 'power' ? policy.readyLimitMs : policy.resetLimitMs,
       };
     case 'settle':
-      return { kind: 'rest', restMs: policy.settleMs, powerOff: false, why: 'the drive settles' };
+      return {
+        kind: 'rest',
+        restMs: settleRestMs(trouble, policy),
+        powerOff: false,
+        why: 'the drive settles',
+      };
     case 'stall':
       if (trouble.stalls > stallsMax)
         return { kind: 'give-up', why: 'the drive crawls everywhere, and rests do not help' };

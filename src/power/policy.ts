@@ -12,7 +12,8 @@ export interface TroublePolicy {
     readonly standbyMs: number;
     readonly offMs: number;
   };
-  /** Rest between ready and the first read after a power cycle: ready is not usable. */
+  /** From the power's return to the first read at least, half a second of it after ready: ready is not
+   * usable (`settleRestMs`). */
   readonly settleMs: number;
   /** How long power stays off in a cycle: spin-down, capacitors. */
   readonly offMs: number;

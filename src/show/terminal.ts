@@ -152,7 +152,7 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
         if (event.goodCount > 0) lastGoodAtMs = event.atMs;
       }
       if (event.kind === 'started') lastGoodAtMs = event.atMs;
-      const line = describeEvent(event);
+      const line = describeEvent(event, state);
       if (line) say(paint(line.style, line.text));
       draw(state);
     },
@@ -163,9 +163,21 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
   };
 }
 
+/** A power cycle, what the one before was worth, and how many more there may be. */
+function describeCycle(gainedCount: number, { trouble, policy, plan }: JobState): string {
+  const gained = formatBytes(gainedCount * plan.sectorBytes);
+  const { cycles, cyclesGainless } = trouble;
+  const stop =
+    cyclesGainless > 0
+      ? `; ${cyclesGainless} in a row for nothing, the job stops at ${policy.gainlessCyclesMax}`
+      : '';
+  return `power cycled, ${cycles} of at most ${policy.cyclesMax}; ${gained} since the last one${stop}`;
+}
+
 /** The decisions worth a line of their own. */
 function describeEvent(
   event: JobEvent,
+  state: JobState,
 ): { style: 'cyan' | 'yellow' | 'red' | 'green'; text: string } | undefined {
   switch (event.kind) {
     case 'started':
@@ -183,7 +195,7 @@ function describeEvent(
         text: `${event.reset === 'abort' ? 'abort' : `${event.reset} reset`}${event.ok ? '' : ' refused'}`,
       };
     case 'power-cycled':
-      return { style: 'red', text: 'power cycled' };
+      return { style: 'red', text: describeCycle(event.gainedCount ?? 0, state) };
     case 'powered-off':
       return { style: 'red', text: 'the power is left off' };
     case 'power-failed':
