@@ -52,6 +52,24 @@ describe('a job through the protocol, in virtual time', () => {
     expect(decisions(outcome.events).filter((kind) => kind === 'blamed hang')).toHaveLength(2);
   });
 
+  test('a power cycle costs the off-time, the spin-up and less than a second to the next read', async () => {
+    const spinUpMs = 6000;
+    const { events, state } = await imageInWorld({
+      ...base,
+      mechanics: { spinUpMs },
+      faults: [{ kind: 'hang', lba: 20_000, count: 8, until: 'power-cycle' }],
+    });
+    const cycles = events.flatMap(({ kind }, at) => (kind === 'power-cycled' ? [at] : []));
+    expect(cycles).toHaveLength(2);
+    for (const at of cycles) {
+      const next = events.slice(at).find((event) => event.kind === 'read');
+      const begunMs = next!.atMs - next!.elapsedMs;
+      const costMs = begunMs - events[at - 1]!.atMs;
+      expect(costMs).toBeGreaterThanOrEqual(state.policy.offMs + spinUpMs);
+      expect(costMs).toBeLessThan(state.policy.offMs + spinUpMs + 1000);
+    }
+  });
+
   test.each([
     2, 3,
   ])('%i spots of one group that hang the drive cost only their own sectors', async (repeats) => {
