@@ -30,6 +30,8 @@ export interface OpenedDrive {
   readonly clock: Clock;
   /** The file or device behind it, where it is one of this computer's. */
   readonly path?: string;
+  /** Where the drive is reached by a link: tells when that is lost, and when it is back. */
+  onLineNotice?(handler: (notice: string) => void): void;
   close(): Promise<void>;
 }
 
@@ -141,6 +143,7 @@ async function openedImager(imager: ImagerDrive, clock: Clock): Promise<OpenedDr
     drive: imager,
     guard: imager,
     clock,
+    onLineNotice: (handler) => imager.onLineNotice(handler),
     ...(imager.power && { power: imager.power }),
     close: () => imager.close(),
   };

@@ -138,9 +138,7 @@ async function imageOpened(
     const found = await findCase(nodeFiles(), paths, force);
     // Until the job tells of it.
     let hasBegun = false;
-    for (const source of [drive, ...powers]) {
-      source.onNotice?.((notice) => (hasBegun ? undefined : say(notice)));
-    }
+    opened.onLineNotice?.((notice) => (hasBegun ? undefined : say(notice)));
     const atFirst = troublePolicies[options.kind ?? opened.kind ?? 'hdd'];
     const identity = await bringUp(drive, powers, atFirst, clock, interrupt.signal, say);
     const kind = chooseKind({

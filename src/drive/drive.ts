@@ -122,6 +122,9 @@ export interface Drive {
   /** `abort`: reads under way come back `not-attempted` or with what they became. */
   reset(kind: ResetKind): Promise<void>;
   readiness(): Promise<DriveReadiness>;
+  /** The drive's temperature in degrees Celsius, by the gentlest way that the path has; undefined where it does
+   * not say. Throws on a broken link. */
+  temperature?(): Promise<number | undefined>;
   /** Sets what the drive does by itself, where the path has commands for that; they are volatile. Undefined
    * when that was done, else why not, in a few words. Throws on a broken link. */
   tune?(settings: DriveSettings): Promise<string | undefined>;

@@ -64,6 +64,8 @@ export interface ImagerDrive extends Drive {
    * down. */
   onEvent(handler: (event: DeviceEvent) => void): void;
   /** Called once when the link is lost for good; without an error after `close`. */
+  /** Of `onNotice`, what concerns the line alone. */
+  onLineNotice(handler: (notice: string) => void): void;
   onClose(handler: (error?: LastspinError) => void): void;
   /** 0 lifts a limit. */
   throttle(limits: {
@@ -456,6 +458,7 @@ export async function openImager(
       const request = { kind: parkKinds[kind] };
       await caller.call(commands.park, request, { timeoutMs: parkTimeoutMs });
     },
+    temperature: async () => (await statusNow(caller)).temperatureCelsius,
     tune: (settings) => tuneDrive(caller, settings),
     status: () => statusNow(caller),
     async throttle(limits) {
@@ -469,6 +472,9 @@ export async function openImager(
     onEvent: (handler) => caller.onEvent(handler),
     onNotice(handler) {
       caller.onEvent((event) => handler(noticeOf(event)));
+      caller.onNotice((notice) => handler(linkNoticeOf(notice)));
+    },
+    onLineNotice(handler) {
       caller.onNotice((notice) => handler(linkNoticeOf(notice)));
     },
     onClose: (handler) => caller.onClose(handler),

@@ -12,12 +12,14 @@ import {
 } from '../power/ladder.js';
 import { nextToCompare } from './compare.js';
 import type { JobEventBody } from './events.js';
+import { type HeatStep, heatStep } from './heat.js';
 import type { JobState } from './state.js';
 
 /** What the job does next. */
 export type JobStep =
   | PlanStep
   | TroubleStep
+  | HeatStep
   | { readonly kind: 'trouble'; readonly why: string; readonly from: Rung }
   /** A rest that the row wants, heads parked. */
   | { readonly kind: 'row-rest'; readonly restMs: number; readonly why: string }
@@ -62,6 +64,8 @@ export function decide(state: JobState, inFlight: readonly Extent[], reach: Reac
   const underWayCount = inFlight.reduce((sum, { count }) => sum + count, 0);
   const rest = sessionRest(state.trouble, state.policy, underWayCount);
   if (rest) return inFlight.length > 0 ? { kind: 'wait' } : rest;
+  const heat = reach.temperature ? heatStep(state.heat, state.policy, state.atMs) : undefined;
+  if (heat) return inFlight.length > 0 ? { kind: 'wait' } : heat;
   const planned = plan(state.plan, inFlight);
   // Verdicts reach back to the last good read, but not past the end of a pass or of what
   // a jump left behind: they come before it.
@@ -92,6 +96,7 @@ function withinRow(
   const { resets, powerCyclesMax = Infinity } = pass;
   const isSpent = reach.power && row.powerCycles >= powerCyclesMax;
   return {
+    ...reach,
     resets: resets ? new Set(resets.filter((reset) => reach.resets.has(reset))) : reach.resets,
     power: reach.power && !isSpent,
     ...(isSpent && {

@@ -1,5 +1,6 @@
 import type { PlanEvent } from '../plan/events.js';
 import type { TroubleEvent } from '../power/ladder.js';
+import type { TemperatureEvent } from './heat.js';
 
 /** Why a verdict was passed that nobody reached: what was suspected gets its former status back. */
 export const endedBeforeVerdict = 'the job ended before the verdict';
@@ -40,6 +41,7 @@ export type JobEvent = { readonly atMs: number } & (
       readonly ok: boolean;
       readonly why?: string;
     }
+  | TemperatureEvent
   /** What the imager said unasked. */
   | { readonly kind: 'noticed'; readonly text: string }
   | { readonly kind: 'gave-up'; readonly why: string }

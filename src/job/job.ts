@@ -102,7 +102,11 @@ function createJob(parts: JobParts, state: JobState, note: Note, outerSignal: Ab
     flight: createFlight(parts, state, note),
     remedies: createRemedies(parts, state, note, () => job.halt.signal),
     desk: createDesk(state, note, () => stop.abort(new Error('stopped'))),
-    reach: { resets: parts.drive.capabilities.resets, power: parts.powers.length > 0 },
+    reach: {
+      resets: parts.drive.capabilities.resets,
+      power: parts.powers.length > 0,
+      temperature: parts.drive.temperature !== undefined,
+    },
     signal,
     halt: new AbortController(),
   };
@@ -284,6 +288,12 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       return;
     case 'rest':
       await remedies.rest(step.restMs, step.why, step.powerOff);
+      return;
+    case 'take-temperature':
+      await remedies.takeTemperature();
+      return;
+    case 'cool':
+      await remedies.cool(step.restMs, step.why, step.powerOff);
       return;
     case 'row-rest':
       await remedies.restParked(step.restMs, step.why);

@@ -337,6 +337,9 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
         return { how: 'finished', why: 'every pass is done' };
       case 'idle':
       case 'wait':
+      // A rehearsed drive has no temperature.
+      case 'take-temperature':
+      case 'cool':
         throw new Error(`'${step.kind}' with nothing under way`);
     }
   }

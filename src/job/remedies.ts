@@ -19,6 +19,9 @@ export interface Remedies {
   /** Cuts and restores the power with the first switch that works. Throws POWER_FAILED when none does. */
   cyclePower(offMs: number): Promise<void>;
   rest(restMs: number, why: string, powerOff: boolean): Promise<void>;
+  takeTemperature(): Promise<void>;
+  /** A rest of a drive that is too hot, and back to where it can be read. */
+  cool(restMs: number, why: string, powerOff: boolean): Promise<void>;
   /** Power off and on where there is a switch, ready, settled: says whether the drive is back. */
   revive(): Promise<boolean>;
   /** A rest during a row: heads off the platters, spindle on. */
@@ -132,6 +135,21 @@ export function createRemedies(
     note({ kind: 'rested', restMs, why });
   }
 
+  async function takeTemperature(): Promise<void> {
+    const fromMs = clock.now();
+    const celsius = await drive.temperature?.();
+    const elapsedMs = clock.now() - fromMs;
+    note({ kind: 'temperature', ...(celsius !== undefined && { celsius }), elapsedMs });
+  }
+
+  async function cool(restMs: number, why: string, powerOff: boolean): Promise<void> {
+    const isHeldOff = powerOff && powers.some((power) => power.canHold);
+    await rest(restMs, why, powerOff);
+    if (!isHeldOff || (await revive())) return;
+    const silent = 'the drive does not come back after it cooled down';
+    note({ kind: 'trouble', why: silent, from: 'power' });
+  }
+
   async function revive(): Promise<boolean> {
     const { offMs, readyLimitMs, resetLimitMs } = state.policy;
     if (powers.length > 0) await cyclePower(offMs);
@@ -194,6 +212,8 @@ export function createRemedies(
     },
     cyclePower,
     rest,
+    takeTemperature,
+    cool,
     revive,
     async powerOff() {
       const holder = powers.find((power) => power.canHold);

@@ -16,12 +16,14 @@ import {
   moveOn,
 } from './compare.js';
 import type { JobEvent } from './events.js';
+import { createHeat, foldRest, foldTemperature, type Heat } from './heat.js';
 
 /** The whole state of a job: what the planner knows, and how the drive is. */
 export interface JobState {
   readonly plan: PlanState;
   readonly policy: TroublePolicy;
   readonly trouble: Trouble;
+  readonly heat: Heat;
   /** Reading again what was read. */
   readonly compare: CompareState;
   /** Progress when the power was last cycled: what the next cycle must have gained on. */
@@ -74,6 +76,7 @@ export function createJobState(
     plan,
     policy,
     trouble: createTrouble(),
+    heat: createHeat(),
     compare: createCompareState(plan.sectorCount, policy.comparePercent),
     progressAtCycle: plan.map.countOf(statuses.finished),
     atMs: 0,
@@ -127,11 +130,15 @@ export function foldJob(state: JobState, event: JobEvent): void {
       return;
     case 'rested':
       if (event.restMs > 0) Object.assign(state.row, { readingMs: 0, faults: 0 });
+      foldRest(state.heat, event.atMs, state.policy);
       foldTrouble(state.trouble, event, event.atMs, state.policy);
       return;
     case 'trouble':
     case 'ready':
       foldTrouble(state.trouble, event, event.atMs, state.policy);
+      return;
+    case 'temperature':
+      foldTemperature(state.heat, event, event.atMs, state.policy);
       return;
     case 'doubted':
       state.doubt = event.why;

@@ -362,6 +362,8 @@ export function sessionRest(
 export interface Reach {
   readonly resets: ReadonlySet<'abort' | 'soft' | 'hard'>;
   readonly power: boolean;
+  /** The drive can be asked how hot it is. */
+  readonly temperature?: boolean;
   /** Why the power may not be cycled although there is a switch; absent: there is none. */
   readonly powerRefused?: string;
 }

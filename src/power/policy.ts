@@ -38,6 +38,14 @@ export interface TroublePolicy {
   readonly patientTimeoutMs: number;
   /** Rest when the drive crawls, before it is asked again. */
   readonly stallRestMs: number;
+  /** Temperatures at which the user is told, the drive rests parked, and rests without power; and how often it
+   * is asked. Absent where it has no sensor. */
+  readonly heat?: {
+    readonly warnCelsius: number;
+    readonly parkCelsius: number;
+    readonly offCelsius: number;
+    readonly everyMs: number;
+  };
   /** Resets worth trying; a stick that hangs hears none of them and only loses time. */
   readonly resets: readonly ('abort' | 'soft' | 'hard')[];
   /** Share of what was read that is read again in the end, to find sectors that change. */
@@ -46,7 +54,8 @@ export interface TroublePolicy {
   readonly sessionRestMs: number;
 }
 
-const hdd: TroublePolicy = {
+/** What hard drives are treated like, but for their platters' heat. */
+const common: TroublePolicy = {
   readyLimitMs: 60_000,
   resetLimitMs: 5000,
   silent: { stopReadsMs: 5000, unloadMs: 10_000, standbyMs: 600_000, offMs: 3_600_000 },
@@ -70,9 +79,13 @@ const hdd: TroublePolicy = {
 
 /** Defaults by kind of drive, from bench practice. */
 export const troublePolicies = {
-  hdd,
+  hdd: {
+    ...common,
+    heat: { warnCelsius: 45, parkCelsius: 52, offCelsius: 58, everyMs: 300_000 },
+  },
   ssd: {
-    ...hdd,
+    ...common,
+    heat: { warnCelsius: 60, parkCelsius: 70, offCelsius: 75, everyMs: 60_000 },
     silent: { stopReadsMs: 5000, unloadMs: 0, standbyMs: 0, offMs: 60_000 },
     settleMs: 2000,
     offMs: 5000,
@@ -84,7 +97,7 @@ export const troublePolicies = {
     stallRestMs: 10_000,
   },
   flash: {
-    ...hdd,
+    ...common,
     silent: { stopReadsMs: 5000, unloadMs: 0, standbyMs: 0, offMs: 10_000 },
     readyLimitMs: 15_000,
     settleMs: 1000,
@@ -105,7 +118,7 @@ export const troublePolicies = {
   },
   /** A plain file: nothing spins, warms up or wears out; what stands behind it keeps its own times. */
   file: {
-    ...hdd,
+    ...common,
     settleMs: 0,
     offMs: 1000,
     cyclesMax: 200,

@@ -90,6 +90,7 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
       `LBA ${lastReadLba}`,
       `bad ${map.countOf(statuses['bad-sector'])}`,
       `power cycles ${totals.powerCycles}`,
+      ...(state.heat.celsius === undefined ? [] : [`${Math.round(state.heat.celsius)} °C`]),
       `last good read ${formatDuration(state.atMs - lastGoodAtMs)} ago`,
     ].join('  ');
   }
@@ -174,6 +175,22 @@ function describeCycle(gainedCount: number, { trouble, policy, plan }: JobState)
   return `power cycled, ${cycles} of at most ${policy.cyclesMax}; ${gained} since the last one${stop}`;
 }
 
+/** What a drive's temperature is worth telling. */
+function describeHeat(
+  celsius: number | undefined,
+  { policy: { heat }, heat: { isRefused } }: JobState,
+) {
+  if (heat && celsius !== undefined && celsius >= heat.warnCelsius) {
+    const text = `the drive is at ${Math.round(celsius)} °C; it is to rest at ${heat.parkCelsius} °C: cool it`;
+    return { style: 'yellow' as const, text };
+  }
+  if (!isRefused || celsius === undefined) return undefined;
+  return {
+    style: 'yellow' as const,
+    text: 'the drive was slow to tell its temperature: it is not asked again',
+  };
+}
+
 /** The decisions worth a line of their own. */
 function describeEvent(
   event: JobEvent,
@@ -196,6 +213,8 @@ function describeEvent(
       };
     case 'power-cycled':
       return { style: 'red', text: describeCycle(event.gainedCount ?? 0, state) };
+    case 'temperature':
+      return describeHeat(event.celsius, state);
     case 'powered-off':
       return { style: 'red', text: 'the power is left off' };
     case 'power-failed':

@@ -235,7 +235,7 @@ describe('between passes', () => {
     expect(outcome.state.totals.powerCycles).toBe(1);
     expect(outcome.drive.counters.emergencyUnloads).toBe(0);
     const decided = decisions(outcome.events);
-    expect(decided).toEqual(['started', 'power-cycled', 'ready', 'rested', 'ended']);
+    expect(decided).toEqual(['started', 'temperature', 'power-cycled', 'ready', 'rested', 'ended']);
     expect(await falsehoods(outcome, within(10_000, 8))).toEqual([]);
   });
 
