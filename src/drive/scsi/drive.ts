@@ -147,9 +147,7 @@ export function createScsiDrive(
     },
     async identify(signal) {
       signal?.throwIfAborted();
-      const found = await findAgain(parts, () =>
-        findProfile(commander, parts.knowledge, { quirks, ...options }),
-      );
+      const found = await findProfile(commander, parts.knowledge, { quirks, ...options });
       noteReset(parts);
       if (!found) return undefined;
       takeProfile(parts, found);
@@ -215,13 +213,6 @@ function capabilitiesOf({ path, profile, sectorBytes, transferBytesMax }: Parts)
     inFlightMax,
     inFlightBytesMax: inFlightMax * readCountMax * sectorBytes,
   };
-}
-
-/** Does something that finds nobody once more where the device is back under another name. */
-async function findAgain<T>({ path }: Parts, act: () => Promise<T | undefined>) {
-  const found = await act();
-  if (found !== undefined || !(await path.isThere())) return found;
-  return act();
 }
 
 function takeProfile(parts: Parts, found: Profile): void {

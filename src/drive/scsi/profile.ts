@@ -71,7 +71,8 @@ export async function findProfile(
   knowledge: Knowledge,
   options: ProfileOptions,
 ): Promise<Profile | undefined> {
-  const asked = await commander.inquiry();
+  let asked = await commander.inquiry();
+  if (asked.kind === 'gone' && (await commander.path.isThere())) asked = await commander.inquiry();
   if (asked.kind !== 'good' || !asked.value.isConnected) return undefined;
   const inquiry = asked.value;
   if (!readableTypes.has(inquiry.deviceType))
