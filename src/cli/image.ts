@@ -171,7 +171,7 @@ async function imageOpened(
     const { state } = rescue;
     state.compare.percent = options.compare ?? state.compare.percent;
     // An imager that passes on nothing of the drive's own words reads through an operating system.
-    const isDirect = opened.guard !== undefined && identity.kind !== undefined;
+    const isDirect = opened.isDirect ?? (opened.guard !== undefined && identity.kind !== undefined);
     const detector = detectorFor(kind, identity, isDirect, state.mediaRate);
     const startedAtMs = clock.now();
     if (!detector || options.trustData) await storeDirectly(drive, rescue, paths.image);
