@@ -106,6 +106,9 @@ export interface Drive {
   /** Sets what the drive does by itself, where the path has commands for that; they are volatile. Undefined
    * when that was done, else why not, in a few words. Throws on a broken link. */
   tune?(settings: DriveSettings): Promise<string | undefined>;
+  /** The drive's own count of power cycles (SMART attribute 12), where the path can ask for it; undefined where
+   * the drive does not tell. Asking may take a second: not for a drive in trouble. Throws on a broken link. */
+  powerCycleCount?(): Promise<number | undefined>;
   /** Heads off the platters; `standby`, unless told, lets the spindle down as well (STANDBY IMMEDIATE), `unload`
    * keeps it turning (IDLE IMMEDIATE). */
   park(kind?: ParkKind): Promise<void>;

@@ -4,6 +4,7 @@ import type { Pass } from '../plan/pass.js';
 import { cycleWithFirst } from '../power/power.js';
 import { refuseOther } from './identity.js';
 import type { JobParts, Note } from './parts.js';
+import { createProof } from './power-proof.js';
 import { type JobState, progressOf } from './state.js';
 
 /** What can be done about a drive besides reading. Each is noted as an event when it is done. */
@@ -17,6 +18,9 @@ export interface Remedies {
   checkIdentity(): Promise<void>;
   /** Cuts and restores the power with the first switch that works. Throws POWER_FAILED when none does. */
   cyclePower(offMs: number): Promise<void>;
+  /** Asks the drive for its count of power cycles where that settles what an unproven switch does: once before
+   * the first cycle, once after it, and only a drive that is well. */
+  countCycles(): Promise<void>;
   rest(restMs: number, why: string, powerOff: boolean): Promise<void>;
   /** Power off and on where there is a switch, ready, settled: says whether the drive is back. */
   revive(): Promise<boolean>;
@@ -55,6 +59,7 @@ export function createRemedies(
   const { drive, powers, clock } = parts;
   let cycling = false;
   let parked = false;
+  const proof = createProof(parts, note);
   /** What was set since the drive last forgot its settings, and what it does not let us set. */
   let inForce: DriveSettings = {};
   const refused = new Set<keyof DriveSettings>();
@@ -111,12 +116,13 @@ export function createRemedies(
     try {
       await parkIfReady('standby');
       const gained = progressOf(state) > state.progressAtCycle;
-      await cycleWithFirst(powers, offMs, currentSignal(), (power, error) => {
+      const used = await cycleWithFirst(powers, offMs, currentSignal(), (power, error) => {
         note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
       });
       parked = false;
       inForce = {};
-      note({ kind: 'power-cycled', gained });
+      note({ kind: 'power-cycled', gained, ...(proof.isOpenFor(used) && { unproven: true }) });
+      proof.cycled(used);
     } finally {
       cycling = false;
     }
@@ -185,6 +191,7 @@ export function createRemedies(
       if (kind !== 'abort') inForce = {};
       note({ kind: 'reset', reset: kind, ok });
     },
+    countCycles: proof.count,
     awaitReady,
     async checkIdentity() {
       if ((await drive.readiness()) !== 'ready') return;

@@ -17,7 +17,12 @@ export type TroubleEvent =
       readonly asked?: boolean;
     }
   | { readonly kind: 'reset'; readonly reset: 'abort' | 'soft' | 'hard'; readonly ok: boolean }
-  | { readonly kind: 'power-cycled'; readonly gained: boolean }
+  | {
+      readonly kind: 'power-cycled';
+      readonly gained: boolean;
+      /** By a switch that may have done no more than reset the port. */
+      readonly unproven?: true;
+    }
   | { readonly kind: 'ready'; readonly ok: boolean; readonly waitedMs: number }
   | { readonly kind: 'rested'; readonly restMs: number; readonly why: string }
   | {

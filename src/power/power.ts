@@ -8,23 +8,29 @@ export interface Power {
    * ready. Throws POWER_FAILED. */
   cycle(offMs: number, signal?: AbortSignal): Promise<void>;
   set(on: boolean, signal?: AbortSignal): Promise<void>;
+  /** Whether the rail is up, as the switch itself tells; undefined where it does not. */
+  isOn?(): Promise<boolean | undefined>;
+  /** Many a hub says that a port is off and leaves its voltage on: a cycle is then no more than a reset of the
+   * port, and counts as one until the drive's own count of power cycles has risen. */
+  readonly mayOnlyReset?: boolean;
   /** What the switch says unasked, one line each: over-current, a link that dropped. */
   onNotice?(handler: (notice: string) => void): void;
   close(): Promise<void>;
 }
 
-/** Cycles the power with the first switch that works, in order. `onFailure` is told of those that do not.
- * Throws what the last one said, or the signal's reason. */
+/** Cycles the power with the first switch that works, in order, and returns it. `onFailure` is told of those
+ * that do not. Throws what the last one said, or the signal's reason. */
 export async function cycleWithFirst(
   powers: readonly Power[],
   offMs: number,
   signal: AbortSignal,
   onFailure: (power: Power, error: unknown) => void,
-): Promise<void> {
+): Promise<Power> {
   let failure: unknown;
   for (const power of powers) {
     try {
-      return await power.cycle(offMs, signal);
+      await power.cycle(offMs, signal);
+      return power;
     } catch (error) {
       if (signal.aborted) throw error;
       onFailure(power, error);

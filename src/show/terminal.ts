@@ -183,7 +183,19 @@ function describeEvent(
         text: `${event.reset === 'abort' ? 'abort' : `${event.reset} reset`}${event.ok ? '' : ' refused'}`,
       };
     case 'power-cycled':
-      return { style: 'red', text: 'power cycled' };
+      return event.unproven
+        ? {
+            style: 'red',
+            text: 'port switched off and on: a port reset, until the drive says more',
+          }
+        : { style: 'red', text: 'power cycled' };
+    case 'power-proven':
+      return event.cuts
+        ? { style: 'green', text: `${event.power} cuts the power: the drive counted the cycle` }
+        : {
+            style: 'red',
+            text: `${event.power} does not cut the power: the drive counted no cycle; use another switch`,
+          };
     case 'powered-off':
       return { style: 'red', text: 'the power is left off' };
     case 'power-failed':
