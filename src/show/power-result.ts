@@ -37,20 +37,22 @@ export type PowerResult = z.infer<typeof powerResultSchema>;
 
 /** One line for people. */
 export function formatPower(result: PowerResult): string {
-  return `${[saidOf(result), ...imagerWords(result)].join('  ')}\n`;
+  return `${[saidOf(result), ...measuredWords(result)].join('  ')}\n`;
 }
 
-function saidOf({ link, action, power, offMs, mayOnlyReset }: PowerResult): string {
-  if (action === 'status') return `${link}: ${power ?? 'the switch does not tell'}`;
+function saidOf({ link, action, power, offMs, mayOnlyReset, imager }: PowerResult): string {
+  if (action === 'status')
+    return `${link}: ${imager?.state ?? power ?? 'the switch does not tell'}`;
+  const now = imager ? `, now ${imager.state}` : '';
   if (action !== 'cycle')
-    return `${link}: switched ${action}${power === null ? '; it does not tell whether it did' : ''}`;
+    return `${link}: switched ${action}${power === null ? '; it does not tell whether it did' : now}`;
   const offFor = offMs === null ? '' : `, off for ${formatDuration(offMs)}`;
   return mayOnlyReset
     ? `${link}: port reset${offFor}; a power cycle only if the drive's own count of them rose`
-    : `${link}: power cycled${offFor}`;
+    : `${link}: power cycled${offFor}${now}`;
 }
 
-function imagerWords({ imager }: PowerResult): string[] {
+function measuredWords({ imager }: PowerResult): string[] {
   if (!imager) return [];
   const { rail5, rail12, temperatureCelsius, powerCycles } = imager;
   const words = (name: string, measured: typeof rail5) =>
@@ -58,7 +60,6 @@ function imagerWords({ imager }: PowerResult): string[] {
       ? [`${name} ${(measured.millivolts / 1000).toFixed(2)} V ${measured.milliamps} mA`]
       : [];
   return [
-    imager.state,
     ...words('5 V:', rail5),
     ...words('12 V:', rail12),
     ...(temperatureCelsius === undefined ? [] : [`${temperatureCelsius.toFixed(1)} °C`]),
