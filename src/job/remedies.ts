@@ -1,7 +1,7 @@
 import type { DriveSettings, ParkKind } from '../drive/drive.js';
 import { isLastspinError, reasonOf } from '../errors.js';
 import type { Pass } from '../plan/pass.js';
-import { cycleWithFirst } from '../power/power.js';
+import { createSwitches } from '../power/power.js';
 import { refuseOther } from './identity.js';
 import type { JobParts, Note } from './parts.js';
 import { createProof } from './power-proof.js';
@@ -59,6 +59,9 @@ export function createRemedies(
   const { drive, powers, clock } = parts;
   let cycling = false;
   let parked = false;
+  const switches = createSwitches(powers, (power, error) =>
+    note({ kind: 'power-failed', power: power.name, why: reasonOf(error) }),
+  );
   const proof = createProof(parts, note);
   /** What was set since the drive last forgot its settings, and what it does not let us set. */
   let inForce: DriveSettings = {};
@@ -116,9 +119,7 @@ export function createRemedies(
     try {
       await parkIfReady('standby');
       const gained = progressOf(state) > state.progressAtCycle;
-      const used = await cycleWithFirst(powers, offMs, currentSignal(), (power, error) => {
-        note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
-      });
+      const used = await switches.cycle(offMs, currentSignal());
       parked = false;
       inForce = {};
       note({ kind: 'power-cycled', gained, ...(proof.isOpenFor(used) && { unproven: true }) });
@@ -129,10 +130,9 @@ export function createRemedies(
   }
 
   async function rest(restMs: number, why: string, powerOff: boolean): Promise<void> {
-    const holder = powerOff ? powers.find((power) => power.canHold) : undefined;
     const signal = currentSignal();
     if (restMs >= parkRestMs) await parkIfReady('standby');
-    if (holder) await holder.set(false, signal);
+    if (powerOff) await switches.hold(false, signal);
     await clock.sleep(restMs, signal);
     note({ kind: 'rested', restMs, why });
   }
@@ -202,10 +202,9 @@ export function createRemedies(
     rest,
     revive,
     async powerOff() {
-      const holder = powers.find((power) => power.canHold);
-      if (!holder) return;
+      if (!powers.some((power) => power.canHold)) return;
       await parkIfReady('standby');
-      await holder.set(false, currentSignal());
+      await switches.hold(false, currentSignal());
       note({ kind: 'powered-off' });
     },
     async prepare({ before, name }) {

@@ -6,6 +6,7 @@ import { serialTransport } from '../../src/drive/links/serial.js';
 import { lcusBaudRate, lcusCommand, openLcusBoard, parseLcusStates } from '../../src/power/lcus.js';
 import { relayPower } from '../../src/power/relay.js';
 import type { RelayChoice } from '../../src/power/spec.js';
+import { type BoardOptions, createBoard } from './lcus-board.js';
 
 const MockBinding = SerialPortMock.binding;
 afterEach(() => MockBinding.reset());
@@ -33,35 +34,6 @@ describe('the bytes of LCUS boards', () => {
     expect(parseLcusStates(answer)).toEqual(states);
   });
 });
-
-interface BoardOptions {
-  readonly relays?: number;
-  readonly answers?: 'bytes' | 'text' | 'nothing';
-  /** A relay that is welded shut or has lost its coil. */
-  readonly stuck?: number;
-}
-
-/** A board's end of the line: takes whole commands of four bytes, as the plainest firmware does. */
-function createBoard({ relays = 2, answers = 'bytes', stuck = 0 }: BoardOptions = {}) {
-  const states = Array.from({ length: relays }, () => false);
-  const moves: string[] = [];
-  const pending: number[] = [];
-  function take(received: Uint8Array): Buffer | undefined {
-    pending.push(...received);
-    let answer: Buffer | undefined;
-    while (pending.length >= 4) {
-      const [start, relay = 0, action, sum] = pending.splice(0, 4);
-      if (start === 0xff && answers === 'bytes') answer = Buffer.from(states.map(Number));
-      if (start === 0xff && answers === 'text')
-        answer = text(states.map((on, at) => `CH${at + 1}:${on ? 'ON' : 'OFF'} \r\n`).join(''));
-      if (start !== 0xa0 || sum !== ((0xa0 + relay + action!) & 0xff)) continue;
-      moves.push(`${relay} ${action}`);
-      if (relay !== stuck && relay <= relays) states[relay - 1] = action === 1;
-    }
-    return answer;
-  }
-  return { states, moves, take };
-}
 
 /** The board behind a stream that can be unplugged. */
 function linesTo(board: ReturnType<typeof createBoard>) {
