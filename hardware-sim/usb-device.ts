@@ -15,8 +15,9 @@ export interface UsbDevice {
   readonly name: string;
   readonly device: Buffer;
   readonly configuration: Buffer;
-  /** A control request, its data stage included: the bytes of an IN stage, none for OUT. */
-  control(setup: Setup, length: number): Buffer | 'stall';
+  /** A control request, its data stage included: the bytes of an IN stage, none for OUT. `sent`: those of an OUT
+   * stage. */
+  control(setup: Setup, length: number, sent?: Buffer): Buffer | 'stall';
   /** The host has room for `lengthMax` bytes from an endpoint. Returns what cancels it. */
   bulkIn(endpoint: number, lengthMax: number, answer: AnswerIn): () => void;
   bulkOut(endpoint: number, bytes: Buffer, answer: AnswerOut): void;

@@ -242,7 +242,7 @@ function answerControl(device: UsbDevice, body: Buffer): Buffer[] {
     index: body.readUInt16LE(6),
   };
   const length = body.readUInt16LE(8);
-  const answer = device.control(setup, length);
+  const answer = device.control(setup, length, body.subarray(10));
   const header = Buffer.from(body.subarray(0, 10));
   header[3] = statuses[answer === 'stall' ? 'stall' : 'done'];
   const isIn = (setup.requestType & 0x80) !== 0;

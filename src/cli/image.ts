@@ -95,6 +95,8 @@ export async function imageDrive(
   try {
     const opened = await openPowered(spec, options.power, {
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
+      files: [path],
+      say: progress.say,
     });
     try {
       return await imageOpened(

@@ -35,7 +35,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .argument('<IMAGE>', 'the image; IMAGE.map goes beside it as a ddrescue map')
     .option(
       '--power <POWER>',
-      'imager, an imager of its own (serial:, tcp:, usb:, stdio:), exec:COMMAND or none; repeatable, in order',
+      'imager, an imager of its own (serial:, tcp:, usb:, stdio:), hub:1-1.4, lcus:PORT:RELAY, hid:SERIAL:RELAY, exec:COMMAND, manual or none; repeatable, in order',
       collect,
       [],
     )
@@ -150,6 +150,20 @@ export async function main(argv: readonly string[]): Promise<number> {
     )
     .action(async (drive, options) => {
       status = await (await import('./agent.js')).agent(drive, options);
+    });
+
+  program
+    .command('power')
+    .description('switch the power of a drive by hand, or ask for it')
+    .argument(
+      '<LINK>',
+      'the link of an imager, or a switch: hub:1-1.4, lcus:PORT:RELAY, hid:SERIAL:RELAY, exec:COMMAND, manual',
+    )
+    .argument('<ACTION>', 'on, off, cycle or status')
+    .option('--off-time <MS>', 'how long a cycle leaves it off', whole(3_600_000), 10_000)
+    .option('--json', 'print one JSON object as the result')
+    .action(async (link, action, options) => {
+      status = await (await import('./power.js')).power(link, action, options);
     });
 
   const presets = program.command('presets').description('the passes, as files to edit');

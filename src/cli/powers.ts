@@ -1,11 +1,22 @@
 import { existsSync } from 'node:fs';
-import { realClock } from '../clock.js';
+import { type Clock, realClock } from '../clock.js';
+import { serialTransport } from '../drive/links/serial.js';
+import { adviceOn, loadUsb } from '../drive/links/usb.js';
 import { isLastspinError, LastspinError } from '../errors.js';
 import type { Guard } from '../job/kind.js';
 import { execPower } from '../power/exec.js';
+import { openHidBoard } from '../power/hid.js';
+import { openHubPower } from '../power/hub.js';
+import { lcusBaudRate, openLcusBoard } from '../power/lcus.js';
+import { manualPower } from '../power/manual.js';
 import { troublePolicies } from '../power/policy.js';
 import type { Power } from '../power/power.js';
+import { relayPower } from '../power/relay.js';
+import { type PortLocation, parsePowerSpec } from '../power/spec.js';
+import type { UsbAccess } from '../power/usb.js';
+import { personAt } from './ask.js';
 import { type OpenedDrive, type OpenOptions, openDrive, openImagerAt } from './drives.js';
+import { connectorAt, type MustStay, whyKeepPower } from './hub-ports.js';
 
 /** A switch named by `--power`. */
 interface Switch {
@@ -24,7 +35,13 @@ export interface PoweredDrive extends OpenedDrive {
   readonly guards: readonly Guard[];
 }
 
-const links = ['serial', 'tcp', 'usb', 'stdio'];
+/** What switches go by besides their names. */
+export interface SwitchOptions {
+  /** Files whose disk must keep its power. */
+  readonly files?: readonly string[];
+  /** A line for the user. */
+  readonly say?: (line: string) => void;
+}
 
 /** Opens DRIVE as `openDrive` does, and the switches named by `--power`, in order; the imager's own where none is
  * named. Where the drive's device is not there, because an earlier run left the power off, a switch that
@@ -33,15 +50,17 @@ const links = ['serial', 'tcp', 'usb', 'stdio'];
 export async function openPowered(
   spec: string,
   powerSpecs: readonly string[],
-  options: OpenOptions,
+  options: OpenOptions & SwitchOptions,
 ): Promise<PoweredDrive> {
   refuseTwice(spec, powerSpecs);
+  const { files = [], say = sayOnStderr } = options;
+  const stays = { files, links: [spec, ...powerSpecs] };
   const switches: Switch[] = [];
   const closeSwitches = async () => {
     for (const { power } of switches) await power?.close();
   };
   try {
-    for (const each of powerSpecs) switches.push(...(await openSwitch(each)));
+    for (const each of powerSpecs) switches.push(...(await openSwitch(each, stays, say)));
     const opened = await openOnceThere(spec, switches, options);
     const powers = powersOf(switches, powerSpecs, opened);
     const guards = switches.flatMap(({ guard }) => guard ?? []);
@@ -70,17 +89,88 @@ function refuseTwice(spec: string, powerSpecs: readonly string[]): void {
   throw new LastspinError('USAGE', `--power ${twice} is named already; ${how}`);
 }
 
-async function openSwitch(spec: string): Promise<Switch[]> {
+/** Opens a switch that is no imager's, or nothing for `none`. `stays`: what must keep its power. Throws USAGE and
+ * what opening it throws. */
+export async function openSwitchAlone(
+  spec: string,
+  stays: MustStay,
+  say: (line: string) => void,
+): Promise<Power | undefined> {
   const clock = realClock();
-  const scheme = /^([a-z]+):/.exec(spec)?.[1];
-  if (spec === 'none') return [];
-  if (spec === 'imager') return [{ spec }];
-  if (scheme === 'exec') return [{ spec, power: execPower(spec.slice('exec:'.length), clock) }];
-  if (scheme !== undefined && links.includes(scheme)) return [await openImagerSwitch(spec)];
-  throw new LastspinError(
-    'USAGE',
-    `unknown power switch '${spec}'; known are imager, serial:, tcp:, usb:, stdio:, exec:COMMAND and none`,
+  const parsed = parsePowerSpec(spec);
+  switch (parsed.kind) {
+    case 'none':
+    case 'imager':
+    case 'link':
+      return undefined;
+    case 'exec':
+      return execPower(parsed.command, clock);
+    case 'manual':
+      return manualPower(personAt(process.stdin, process.stderr, say), clock);
+    case 'lcus': {
+      const { path } = parsed;
+      const transport = serialTransport({ path, baudRate: lcusBaudRate }, clock);
+      return relayPower(spec, await openLcusBoard(path, transport.open, clock), parsed, clock);
+    }
+    case 'hid':
+      return relayPower(
+        spec,
+        await openHidBoard(spec, parsed.serial, await usb('hid:'), clock),
+        parsed,
+        clock,
+      );
+    case 'hub':
+      return openHub(spec, parsed.port, stays, say, clock);
+  }
+}
+
+/** Throws USAGE where something else that is needed hangs below the port. */
+async function openHub(
+  spec: string,
+  port: PortLocation,
+  stays: MustStay,
+  say: (line: string) => void,
+  clock: Clock,
+): Promise<Power> {
+  if (process.platform !== 'linux')
+    throw new LastspinError(
+      'USAGE',
+      `--power ${spec}: only Linux tells what else hangs below a port; use a relay or exec:`,
+    );
+  const ports = connectorAt(port);
+  if (ports.length === 0)
+    throw new LastspinError(
+      'USAGE',
+      `--power ${spec}: there is no such port; 'lsusb -t' lists them`,
+    );
+  const why = whyKeepPower(
+    ports.map(({ location }) => location),
+    stays,
   );
+  if (why) throw new LastspinError('USAGE', `--power ${spec}: ${why}; use another port or switch`);
+  return openHubPower({ name: spec, ports, say }, await usb('hub:'), clock);
+}
+
+async function usb(what: string): Promise<UsbAccess> {
+  const library = (await loadUsb(what)) as unknown as Pick<UsbAccess, 'getDeviceList'>;
+  return { getDeviceList: () => library.getDeviceList(), adviceOn };
+}
+
+function sayOnStderr(line: string): void {
+  process.stderr.write(`lastspin: ${line}\n`);
+}
+
+async function openSwitch(
+  spec: string,
+  stays: MustStay,
+  say: (line: string) => void,
+): Promise<Switch[]> {
+  const { kind } = parsePowerSpec(spec);
+  if (kind === 'none') return [];
+  if (kind === 'imager') return [{ spec }];
+  if (kind === 'link') return [await openImagerSwitch(spec)];
+  const power = await openSwitchAlone(spec, stays, say);
+  return power ? [{ spec, power }] : [];
 }
 
 /** An imager that switches power, beside whatever reads the drive. */

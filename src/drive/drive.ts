@@ -135,6 +135,9 @@ export interface Drive {
   storeInto?(target: StoreTarget): Promise<boolean>;
   /** Resolves when every segment that was read in order is told of. */
   flushSegments?(): Promise<void>;
+  /** The drive's own count of power cycles (SMART attribute 12), where the path can ask for it; undefined where
+   * the drive does not tell. Asking may take a second: not for a drive in trouble. Throws on a broken link. */
+  powerCycleCount?(): Promise<number | undefined>;
   /** Heads off the platters; `standby`, unless told, lets the spindle down as well (STANDBY IMMEDIATE), `unload`
    * keeps it turning (IDLE IMMEDIATE). */
   park(kind?: ParkKind): Promise<void>;

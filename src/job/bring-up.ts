@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
 import { LastspinError, reasonOf } from '../errors.js';
 import type { TroublePolicy } from '../power/policy.js';
-import { cycleWithFirst, type Power } from '../power/power.js';
+import { createSwitches, type Power } from '../power/power.js';
 
 /** How often the drive is asked: the wait it adds is at most this. */
 const pollMs = 250;
@@ -19,6 +19,9 @@ export async function bringUp(
   signal: AbortSignal,
   say: (line: string) => void = () => {},
 ): Promise<DriveIdentity> {
+  const switches = createSwitches(powers, (failed, error) =>
+    say(`power switch failed: ${failed.name}: ${reasonOf(error)}`),
+  );
   const power = powers.find((each) => each.canHold) ?? powers[0];
   const isOff = power?.canHold === true && (await drive.readiness()) === 'gone';
   if (!isOff) {
@@ -28,37 +31,29 @@ export async function bringUp(
     if (identity) return identity;
   }
   for (let attempt = 0; power && attempt < policy.failedSpinUpsMax; attempt++) {
-    if (attempt > 0) await restOff(power, policy.spinUpRestMs, clock, signal, say);
+    if (attempt > 0) {
+      say(
+        `the drive did not become ready; it rests ${policy.spinUpRestMs / 60_000} min before one more try`,
+      );
+      await switches.hold(false, signal);
+      await clock.sleep(policy.spinUpRestMs, signal);
+    }
     if (isOff && attempt === 0) {
-      await power.set(true, signal);
+      await switches.hold(true, signal);
     } else {
       say('the drive does not answer: its power is cycled');
-      await cycleWithFirst(powers, policy.offMs, signal, (failed, error) =>
-        say(`power switch failed: ${failed.name}: ${reasonOf(error)}`),
-      );
+      await switches.cycle(policy.offMs, signal);
     }
     const identity = await poll(drive, policy.readyLimitMs, clock, signal, power);
     if (identity) return identity;
   }
   // Every further turn of a drive that clicks costs data.
-  if (power?.canHold) await power.set(false, signal);
+  await switches.hold(false, signal);
   const advice = power ? '' : ', or give a power switch with --power';
   throw new LastspinError(
     'DRIVE_HUNG',
     `the drive does not become ready; check its power and cables${advice}`,
   );
-}
-
-async function restOff(
-  power: Power,
-  restMs: number,
-  clock: Clock,
-  signal: AbortSignal,
-  say: (line: string) => void,
-): Promise<void> {
-  say(`the drive did not become ready; it rests ${restMs / 60_000} min before one more try`);
-  if (power.canHold) await power.set(false, signal);
-  await clock.sleep(restMs, signal);
 }
 
 /** Asks until the drive says who it is, for `limitMs`. Power that goes once the drive had it was not the drive's

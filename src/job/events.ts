@@ -29,6 +29,14 @@ export type JobEvent = { readonly atMs: number } & (
     }
   /** For good: the drive would only wear. */
   | { readonly kind: 'powered-off' }
+  /** The drive's own count of power cycles told what a switch does: `resets` unproven ones before were power
+   * cycles. */
+  | {
+      readonly kind: 'power-proven';
+      readonly power: string;
+      readonly cuts: boolean;
+      readonly resets: number;
+    }
   | { readonly kind: 'power-failed'; readonly power: string; readonly why: string }
   /** Somebody wants the drive left alone, until `resumed` or the next run. */
   | { readonly kind: 'paused' }

@@ -116,6 +116,7 @@ function createJob(parts: JobParts, state: JobState, note: Note, outerSignal: Ab
 /** Asks what to do, does it, and folds what came of it. */
 async function loop(job: Job): Promise<JobEnd> {
   const { parts, state, flight, desk, signal } = job;
+  await job.remedies.countCycles();
   for (;;) {
     if (signal.aborted) return interrupted;
     parts.recorder.tick();
@@ -306,6 +307,8 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       return;
     case 'blame':
       note({ kind: 'blamed', on: step.on, why: step.why });
+      // Only now is the drive known to be well.
+      await remedies.countCycles();
       return;
     case 'give-up':
       if (step.powerOff) return stopForGood(note, remedies, step.why);

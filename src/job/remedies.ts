@@ -2,9 +2,10 @@ import type { DriveSettings, ParkKind } from '../drive/drive.js';
 import { isLastspinError, reasonOf } from '../errors.js';
 import type { Pass } from '../plan/pass.js';
 import { settleRestMs } from '../power/ladder.js';
-import { cycleWithFirst } from '../power/power.js';
+import { createSwitches } from '../power/power.js';
 import { refuseOther } from './identity.js';
 import type { JobParts, Note } from './parts.js';
+import { createProof } from './power-proof.js';
 import { type JobState, progressOf } from './state.js';
 
 /** What can be done about a drive besides reading. Each is noted as an event when it is done. */
@@ -18,6 +19,9 @@ export interface Remedies {
   checkIdentity(): Promise<void>;
   /** Cuts and restores the power with the first switch that works. Throws POWER_FAILED when none does. */
   cyclePower(offMs: number): Promise<void>;
+  /** Asks the drive for its count of power cycles where that settles what an unproven switch does: once before
+   * the first cycle, once after it, and only a drive that is well. */
+  countCycles(): Promise<void>;
   rest(restMs: number, why: string, powerOff: boolean): Promise<void>;
   takeTemperature(): Promise<void>;
   /** A rest of a drive that is too hot, and back to where it can be read. */
@@ -59,6 +63,10 @@ export function createRemedies(
   const { drive, powers, clock } = parts;
   let cycling = false;
   let parked = false;
+  const switches = createSwitches(powers, (power, error) =>
+    note({ kind: 'power-failed', power: power.name, why: reasonOf(error) }),
+  );
+  const proof = createProof(parts, note);
   /** What was set since the drive last forgot its settings, and what it does not let us set. */
   let inForce: DriveSettings = {};
   const refused = new Set<keyof DriveSettings>();
@@ -115,22 +123,25 @@ export function createRemedies(
     try {
       await parkIfReady('standby');
       const gainedCount = progressOf(state) - state.progressAtCycle;
-      await cycleWithFirst(powers, offMs, currentSignal(), (power, error) => {
-        note({ kind: 'power-failed', power: power.name, why: reasonOf(error) });
-      });
+      const used = await switches.cycle(offMs, currentSignal());
       parked = false;
       inForce = {};
-      note({ kind: 'power-cycled', gained: gainedCount > 0, gainedCount });
+      note({
+        kind: 'power-cycled',
+        gained: gainedCount > 0,
+        gainedCount,
+        ...(proof.isOpenFor(used) && { unproven: true }),
+      });
+      proof.cycled(used);
     } finally {
       cycling = false;
     }
   }
 
   async function rest(restMs: number, why: string, powerOff: boolean): Promise<void> {
-    const holder = powerOff ? powers.find((power) => power.canHold) : undefined;
     const signal = currentSignal();
     if (restMs >= parkRestMs) await parkIfReady('standby');
-    if (holder) await holder.set(false, signal);
+    if (powerOff) await switches.hold(false, signal);
     await clock.sleep(restMs, signal);
     note({ kind: 'rested', restMs, why });
   }
@@ -204,6 +215,7 @@ export function createRemedies(
       if (kind !== 'abort') inForce = {};
       note({ kind: 'reset', reset: kind, ok });
     },
+    countCycles: proof.count,
     awaitReady,
     async checkIdentity() {
       if ((await drive.readiness()) !== 'ready') return;
@@ -216,10 +228,9 @@ export function createRemedies(
     cool,
     revive,
     async powerOff() {
-      const holder = powers.find((power) => power.canHold);
-      if (!holder) return;
+      if (!powers.some((power) => power.canHold)) return;
       await parkIfReady('standby');
-      await holder.set(false, currentSignal());
+      await switches.hold(false, currentSignal());
       note({ kind: 'powered-off' });
     },
     async prepare({ before, name }) {

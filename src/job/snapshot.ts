@@ -110,7 +110,13 @@ const snapshotSchema = z.object({
   unstable: z.array(count).default([]),
   mediaRate: z.number().nonnegative().default(0),
   formerDrives: z.array(driveIdentitySchema).default([]),
-  totals: z.object({ reads: count, failingReads: count, powerCycles: count, resets: count }),
+  totals: z.object({
+    reads: count,
+    failingReads: count,
+    powerCycles: count,
+    portResets: count.default(0),
+    resets: count,
+  }),
 });
 
 export type Snapshot = z.infer<typeof snapshotSchema>;

@@ -64,6 +64,8 @@ export interface Totals {
   reads: number;
   failingReads: number;
   powerCycles: number;
+  /** Cycles of a port whose voltage may have stayed on. */
+  portResets: number;
   resets: number;
 }
 
@@ -80,7 +82,7 @@ export function createJobState(
     compare: createCompareState(plan.sectorCount, policy.comparePercent),
     progressAtCycle: plan.map.countOf(statuses.finished),
     atMs: 0,
-    totals: { reads: 0, failingReads: 0, powerCycles: 0, resets: 0 },
+    totals: { reads: 0, failingReads: 0, powerCycles: 0, portResets: 0, resets: 0 },
     given,
     paused: false,
     row: { readingMs: 0, faults: 0, powerCycles: 0 },
@@ -119,7 +121,8 @@ export function foldJob(state: JobState, event: JobEvent): void {
       foldTrouble(state.trouble, event, event.atMs, state.policy);
       return;
     case 'power-cycled':
-      state.totals.powerCycles += 1;
+      if (event.unproven) state.totals.portResets += 1;
+      else state.totals.powerCycles += 1;
       state.row.powerCycles += 1;
       state.progressAtCycle = progressOf(state);
       foldTrouble(state.trouble, event, event.atMs, state.policy);
@@ -167,6 +170,11 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'stepped-on':
     case 'heads-given':
       foldPlan(state.plan, event);
+      return;
+    case 'power-proven':
+      if (!event.cuts) return;
+      state.totals.portResets -= event.resets;
+      state.totals.powerCycles += event.resets;
       return;
     case 'powered-off':
     case 'power-failed':

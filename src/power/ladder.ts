@@ -17,8 +17,14 @@ export type TroubleEvent =
       readonly asked?: boolean;
     }
   | { readonly kind: 'reset'; readonly reset: 'abort' | 'soft' | 'hard'; readonly ok: boolean }
-  /** `gainedCount`: sectors that came since the last one. */
-  | { readonly kind: 'power-cycled'; readonly gained: boolean; readonly gainedCount?: number }
+  | {
+      readonly kind: 'power-cycled';
+      readonly gained: boolean;
+      /** Sectors that came since the last one. */
+      readonly gainedCount?: number;
+      /** By a switch that may have done no more than reset the port. */
+      readonly unproven?: true;
+    }
   | { readonly kind: 'ready'; readonly ok: boolean; readonly waitedMs: number }
   | { readonly kind: 'rested'; readonly restMs: number; readonly why: string }
   | {

@@ -8,23 +8,64 @@ export interface Power {
    * ready. Throws POWER_FAILED. */
   cycle(offMs: number, signal?: AbortSignal): Promise<void>;
   set(on: boolean, signal?: AbortSignal): Promise<void>;
+  /** Whether the rail is up, as the switch itself tells; undefined where it does not. */
+  isOn?(): Promise<boolean | undefined>;
+  /** Many a hub says that a port is off and leaves its voltage on: a cycle is then no more than a reset of the
+   * port, and counts as one until the drive's own count of power cycles has risen. */
+  readonly mayOnlyReset?: boolean;
   /** What the switch says unasked, one line each: over-current, a link that dropped. */
   onNotice?(handler: (notice: string) => void): void;
   close(): Promise<void>;
 }
 
-/** Cycles the power with the first switch that works, in order. `onFailure` is told of those that do not.
- * Throws what the last one said, or the signal's reason. */
-export async function cycleWithFirst(
+/** Several switches for one drive, in order: the first that works is used. */
+export interface Switches {
+  /** Off and on; says by which. Throws what the last one said where none works, or the signal's reason. */
+  cycle(offMs: number, signal: AbortSignal): Promise<Power>;
+  /** Holds the rail on or off, by a switch that can. Does nothing where none can. Throws like `cycle`. */
+  hold(on: boolean, signal: AbortSignal): Promise<void>;
+}
+
+/** `onFailure` is told of each switch that does not work. */
+export function createSwitches(
   powers: readonly Power[],
-  offMs: number,
+  onFailure: (power: Power, error: unknown) => void,
+): Switches {
+  const holders = powers.filter((power) => power.canHold);
+  /** The one that holds the rail off: no other can bring it back. */
+  let heldOff: Power | undefined;
+  return {
+    async cycle(offMs, signal) {
+      const used = await withFirst(
+        powers,
+        (power) => power.cycle(offMs, signal),
+        signal,
+        onFailure,
+      );
+      if (heldOff && heldOff !== used) await heldOff.set(true, signal);
+      heldOff = undefined;
+      return used;
+    },
+    async hold(on, signal) {
+      if (holders.length === 0) return;
+      const order = heldOff ? [heldOff, ...holders.filter((power) => power !== heldOff)] : holders;
+      const used = await withFirst(order, (power) => power.set(on, signal), signal, onFailure);
+      heldOff = on ? undefined : used;
+    },
+  };
+}
+
+async function withFirst(
+  powers: readonly Power[],
+  use: (power: Power) => Promise<void>,
   signal: AbortSignal,
   onFailure: (power: Power, error: unknown) => void,
-): Promise<void> {
+): Promise<Power> {
   let failure: unknown;
   for (const power of powers) {
     try {
-      return await power.cycle(offMs, signal);
+      await use(power);
+      return power;
     } catch (error) {
       if (signal.aborted) throw error;
       onFailure(power, error);

@@ -47,6 +47,8 @@ export const imageResultSchema = z.object({
   failingReads: count,
   resets: count,
   powerCycles: count,
+  /** By a switch of which nobody knows whether it cuts the power: not in `powerCycles`. */
+  portResets: count,
   /** Of this run. */
   elapsedMs: z.number(),
 });
@@ -106,6 +108,10 @@ const headlines = {
   interrupted: 'interrupted, the map is saved: run the same command again to go on',
 };
 
+function portResetsOf({ portResets }: ImageResult): string {
+  return portResets > 0 ? `, ${portResets} port resets` : '';
+}
+
 /** The result for people. */
 export function formatResult(result: ImageResult): string {
   const { sectors, drive } = result;
@@ -127,7 +133,7 @@ export function formatResult(result: ImageResult): string {
     ...(result.unstable.sectors > 0
       ? [`unstable     ${result.unstable.sectors} sectors read differently from time to time`]
       : []),
-    `reads        ${result.reads}, ${result.failingReads} failing; ${result.resets} resets, ${result.powerCycles} power cycles`,
+    `reads        ${result.reads}, ${result.failingReads} failing; ${result.resets} resets, ${result.powerCycles} power cycles${portResetsOf(result)}`,
     `time         ${formatDuration(result.elapsedMs)}`,
     `image        ${result.image}`,
     `map          ${result.map}`,

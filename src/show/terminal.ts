@@ -165,14 +165,18 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
 }
 
 /** A power cycle, what the one before was worth, and how many more there may be. */
-function describeCycle(gainedCount: number, { trouble, policy, plan }: JobState): string {
+function describeCycle(
+  { gainedCount = 0, unproven }: Extract<JobEvent, { kind: 'power-cycled' }>,
+  { trouble, policy, plan }: JobState,
+): string {
+  const what = unproven ? 'port reset (until the drive counts more)' : 'power cycled';
   const gained = formatBytes(gainedCount * plan.sectorBytes);
   const { cycles, cyclesGainless } = trouble;
   const stop =
     cyclesGainless > 0
       ? `; ${cyclesGainless} in a row for nothing, the job stops at ${policy.gainlessCyclesMax}`
       : '';
-  return `power cycled, ${cycles} of at most ${policy.cyclesMax}; ${gained} since the last one${stop}`;
+  return `${what}, ${cycles} of at most ${policy.cyclesMax}; ${gained} since the last one${stop}`;
 }
 
 /** What a drive's temperature is worth telling. */
@@ -212,9 +216,16 @@ function describeEvent(
         text: `${event.reset === 'abort' ? 'abort' : `${event.reset} reset`}${event.ok ? '' : ' refused'}`,
       };
     case 'power-cycled':
-      return { style: 'red', text: describeCycle(event.gainedCount ?? 0, state) };
+      return { style: 'red', text: describeCycle(event, state) };
     case 'temperature':
       return describeHeat(event.celsius, state);
+    case 'power-proven':
+      return event.cuts
+        ? { style: 'green', text: `${event.power} cuts the power: the drive counted the cycle` }
+        : {
+            style: 'red',
+            text: `${event.power} does not cut the power: the drive counted no cycle; use another switch`,
+          };
     case 'powered-off':
       return { style: 'red', text: 'the power is left off' };
     case 'power-failed':

@@ -99,8 +99,8 @@ describe('a rehearsal makes the reads of the real job', () => {
     expect(rehearsed.end).toEqual(real.end);
     const { map } = rehearsed.state.plan;
     expect([...map.runs()]).toEqual([...real.state.plan.map.runs()]);
-    const { reads, failingReads, powerCycles, resets } = real.state.totals;
-    expect(rehearsed.state.totals).toEqual({ reads, failingReads, powerCycles, resets });
+    const { resets, powerCycles } = real.state.totals;
+    expect(rehearsed.state.totals).toEqual(real.state.totals);
     // What a real job adds is asking, at intervals, whether the drive is ready, and a supply that ramps.
     const addedMs = real.elapsedMs - rehearsed.state.atMs;
     expect(addedMs).toBeGreaterThanOrEqual(0);

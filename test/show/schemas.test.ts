@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
 import { headMapJsonSchema } from '../../src/plan/head-map-schema.js';
 import { presetJsonSchema } from '../../src/plan/preset-schema.js';
+import { powerResultSchema } from '../../src/show/power-result.js';
 import { rehearsalResultSchema } from '../../src/show/rehearsal.js';
 import { imageResultSchema } from '../../src/show/result.js';
 
@@ -25,6 +26,10 @@ test('the published schema of preset files is the one that they are checked by',
 
 test('the published schema of `rehearse --json` is the one that results are made by', () => {
   expect(published('rehearsal-result.schema.json')).toEqual(z.toJSONSchema(rehearsalResultSchema));
+});
+
+test('the published schema of `power --json` is the one that results are made by', () => {
+  expect(published('power-result.schema.json')).toEqual(z.toJSONSchema(powerResultSchema));
 });
 
 test('the published schema of head map files is the one that they are checked by', () => {

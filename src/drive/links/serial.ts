@@ -224,7 +224,7 @@ function openFailure(path: string, error: Error): LastspinError {
   const why = (text: string) =>
     new LastspinError('DRIVE_OPEN_FAILED', `cannot open ${path}: ${text}`, { cause: error });
   if (/no such file|file not found/i.test(message)) {
-    return why('there is no such port; is the imager plugged in?');
+    return why('there is no such port; is it plugged in?');
   }
   if (/permission denied|access denied/i.test(message)) return why(permissionAdvice(path));
   if (/cannot lock|resource (temporarily unavailable|busy)|busy/i.test(message)) {

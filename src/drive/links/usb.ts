@@ -39,6 +39,10 @@ interface UsbDevice {
   ): void;
 }
 
+interface DeviceIds {
+  readonly deviceDescriptor: { readonly idVendor: number; readonly idProduct: number };
+}
+
 /** The parts of the `usb` package that are used here, so that tests can play its devices. */
 export interface UsbLibrary {
   getDeviceList(): readonly UsbDevice[];
@@ -84,12 +88,13 @@ export function usbTransport(
   };
 }
 
-async function loadUsb(): Promise<UsbLibrary> {
+/** The package as a whole. `what`: the kind of name that needs it. Throws TOOL_MISSING without it. */
+export async function loadUsb(what = 'usb:'): Promise<UsbLibrary> {
   try {
     const { usb } = await import('usb');
     return usb as unknown as UsbLibrary;
   } catch (error) {
-    const message = `usb: needs the optional package 'usb', 'npm install usb@2': ${reasonOf(error)}`;
+    const message = `${what} needs the optional package 'usb', 'npm install usb@2': ${reasonOf(error)}`;
     throw new LastspinError('TOOL_MISSING', message, { cause: error });
   }
 }
@@ -232,7 +237,8 @@ async function releaseDevice(device: UsbDevice, { usbInterface }: Claimed): Prom
   }
 }
 
-function adviceOn(error: UsbError, device: UsbDevice): string {
+/** What to do about a device that libusb does not open. */
+export function adviceOn(error: UsbError, device: DeviceIds): string {
   switch (error.errno) {
     case libusbErrors.access:
       return process.platform === 'linux' ? udevAdvice(device) : 'no permission';
@@ -247,7 +253,7 @@ function adviceOn(error: UsbError, device: UsbDevice): string {
   }
 }
 
-function udevAdvice({ deviceDescriptor: { idVendor, idProduct } }: UsbDevice): string {
+function udevAdvice({ deviceDescriptor: { idVendor, idProduct } }: DeviceIds): string {
   const ids = `ATTR{idVendor}=="${hexId(idVendor)}", ATTR{idProduct}=="${hexId(idProduct)}"`;
   const rule = `SUBSYSTEM=="usb", ${ids}, TAG+="uaccess"`;
   return `no permission; put '${rule}' into /etc/udev/rules.d/70-lastspin.rules and plug it in again`;
