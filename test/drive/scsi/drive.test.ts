@@ -156,11 +156,14 @@ describe('who is there', () => {
     });
   });
 
-  test('a drive that does not answer IDENTIFY any more is silent, not another drive', async () => {
+  test.each([
+    ['an abort', 0x0b],
+    ['a refusal', 0x05],
+  ] as const)('a drive that meets IDENTIFY with %s later is silent, not another drive', async (_, key) => {
     const path = playedPath();
     await known(path, async (drive) => {
-      path.drive.intercept = ({ cdb }) => (cdb[0] === 0x85 ? check(fixedSense(0x0b)) : undefined);
-      expect(await drive.identify()).toBeUndefined();
+      path.drive.intercept = ({ cdb }) => (cdb[0] === 0x85 ? check(fixedSense(key)) : undefined);
+      for (let n = 0; n < 4; n++) expect(await drive.identify()).toBeUndefined();
       path.drive.intercept = () => undefined;
       expect(await drive.identify()).toMatchObject({ serial: 'PD0001' });
     });
@@ -395,6 +398,31 @@ describe('reads', () => {
     });
   });
 
+  test('an error of an earlier command blames nothing of this one, which is sent again', async () => {
+    const deferred = fixedSense(3, 0x11, 0, 72);
+    deferred[0] = 0xf1;
+    let pending = 1;
+    const path = playedPath({
+      intercept: failsAt(72, () => (pending-- > 0 ? check(deferred) : good(sectorsOf(70, 8)))),
+    });
+    await known(path, async (drive) => {
+      expect(await drive.read(request(70, 8))).toMatchObject({ kind: 'good', goodCount: 8 });
+      expect(read10s(path)).toBe(2);
+    });
+  });
+
+  test('another medium is not read on silently', async () => {
+    let changed = 1;
+    const path = playedPath({
+      intercept: ({ cdb }) =>
+        cdb[0] === 0x28 && changed-- > 0 ? check(fixedSense(6, 0x28)) : undefined,
+    });
+    await known(path, async (drive) => {
+      expect(await drive.read(request(0, 8))).toMatchObject({ kind: 'fault' });
+      expect(read10s(path)).toBe(1);
+    });
+  });
+
   test('a busy device is asked again within the deadline, and then gave no answer', async () => {
     let busy = 4;
     const path = playedPath({
@@ -625,7 +653,8 @@ describe('state', () => {
             })
           : send.call(path, command);
       path.reset = async () => release({ kind: 'failed', why: 'aborted', elapsedMs: 9 });
-      const reads = [request(0, 8), request(8, 8), request(16, 8)].map((each) => drive.read(each));
+      const never = { stopOn: { fault: false, slow: false, timeout: false } };
+      const reads = [0, 8, 16].map((lba) => drive.read(request(lba, 8, never)));
       for (let turn = 0; turn < 20; turn++) await Promise.resolve();
       await drive.reset('abort');
       const kinds = (await Promise.all(reads)).map(({ kind }) => kind);
