@@ -1,30 +1,48 @@
 // What is measured by the clock of the machine: copying, the sector map, the start of the command line.
-import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadMap } from '../dist/src/cli/map-files.js';
 import { sectorMapOf } from '../dist/src/map/mapfile.js';
 import { createRunMap } from '../dist/src/map/run-map.js';
-import { has, head, lastspin, median, row, run, seconds, workFolder } from './tools.mjs';
+import { has, head, lastspin, median, row, run, seconds, sum, workFolder } from './tools.mjs';
 
-/** Wall time in s, CPU time in s and peak memory in MiB of one command with all its processes, as GNU time and
- * the kernel count them; the peak is the largest process's. */
+/** Wall time and CPU time in s of one command with all its processes, as the kernel counts them. */
 function measured(command, args) {
-  const { status, stderr } = run('/usr/bin/time', [
-    '-f',
-    '\nmeasured %e %U %S %M',
-    command,
-    ...args,
-  ]);
-  const [, wall, user, system, kib] = /measured (\S+) (\S+) (\S+) (\S+)\s*$/.exec(stderr) ?? [];
+  const { status, stderr } = run('/usr/bin/time', ['-f', '\nmeasured %e %U %S', command, ...args]);
+  const [, wall, user, system] = /measured (\S+) (\S+) (\S+)\s*$/.exec(stderr) ?? [];
   if (status !== 0) throw new Error(`${command} ended with ${status}: ${stderr.slice(-200)}`);
-  return { wall: Number(wall), cpu: Number(user) + Number(system), peakMib: Number(kib) / 1024 };
+  return { wall: Number(wall), cpu: Number(user) + Number(system) };
+}
+
+/** Memory in MiB of a process and all below it, pages that several share counted once (Linux, Pss). */
+function memoryOf(pid) {
+  try {
+    const kib = /^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1];
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+    const below = children === '' ? [] : children.split(' ').map(memoryOf);
+    return Number(kib) / 1024 + sum(below);
+  } catch {
+    return 0; // It ended just now.
+  }
+}
+
+/** The most that a command and its processes held at once, looked at every 50 ms. */
+async function peakOf(command, args) {
+  const child = spawn(command, args, { stdio: 'ignore' });
+  let peak = 0;
+  const timer = setInterval(() => {
+    peak = Math.max(peak, memoryOf(child.pid));
+  }, 50);
+  await new Promise((resolve) => child.once('exit', resolve));
+  clearInterval(timer);
+  return peak;
 }
 
 /** copy [PAIRS=9]: a healthy file-to-file copy, map and final sync included, warm cache: each way of ours beside
  * ddrescue in pairs. */
-export function copy(pairs = '9') {
+export async function copy(pairs = '9') {
   for (const [tool, where] of [
     ['ddrescue', 'gddrescue'],
     ['/usr/bin/time', 'time'],
@@ -45,13 +63,21 @@ export function copy(pairs = '9') {
     'lastspin, hashes': ours,
     'lastspin --no-hash': [...ours, '--no-hash'],
   };
+  const clear = () => {
+    for (const suffix of ['img', 'map', 'journal', 'hashes.csv'])
+      rmSync(join(work, `copy.${suffix}`), { force: true });
+  };
   const runs = Object.fromEntries(Object.keys(commands).map((name) => [name, []]));
   for (let pair = 0; pair < Number(pairs); pair++) {
     for (const [name, [command, ...args]] of Object.entries(commands)) {
-      for (const suffix of ['img', 'map', 'journal', 'hashes.csv'])
-        rmSync(join(work, `copy.${suffix}`), { force: true });
+      clear();
       runs[name].push(measured(command, args));
     }
+  }
+  const peaks = {};
+  for (const [name, [command, ...args]] of Object.entries(commands)) {
+    clear();
+    peaks[name] = await peakOf(command, args);
   }
   if (run('cmp', [source, image]).status !== 0)
     throw new Error('the image differs from its source');
@@ -66,7 +92,7 @@ export function copy(pairs = '9') {
       name,
       ...[median(walls), Math.min(...walls), Math.max(...walls)].map((wall) => wall.toFixed(2)),
       median(values.map(({ cpu }) => cpu)).toFixed(2),
-      Math.round(Math.max(...values.map(({ peakMib }) => peakMib))),
+      Math.round(peaks[name]),
       `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`,
     );
   }

@@ -7,6 +7,8 @@ export default defineConfig({
     root: join(import.meta.dirname, '../..'),
     include: ['test/hardware/**/*.hardware.ts'],
     reporters: ['default', closingLine()],
+    // One machine at a time: each takes two cores.
+    fileParallelism: false,
     // A guest without hardware acceleration is ten times slower than its host.
     testTimeout: 150_000,
     hookTimeout: 150_000,
