@@ -96,6 +96,8 @@ export async function main(argv: readonly string[]): Promise<number> {
       whole(100),
     )
     .option('--trust-data', 'go on although the drive seems to make data up')
+    .option('--os-may-touch', 'go on although the operating system may touch the source')
+    .option('--no-setro', 'do not set a block device read-only for the time of the job')
     .option('--json', 'print one JSON object as the result')
     .option('--strict', 'exit with 4 when sectors of the domain remain unread')
     .option('--force', 'take an existing image that has no map; go on with little disk space')
