@@ -106,6 +106,24 @@ export async function main(argv: readonly string[]): Promise<number> {
     });
 
   program
+    .command('devices')
+    .description('what is plugged in, what it is taken for, and what to type for it')
+    .option('--probe', 'ask ports whether an imager answers; opening a port may reset its board')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (options) => {
+      status = await (await import('./devices.js')).devices(options);
+    });
+
+  program
+    .command('doctor')
+    .description('what stands in the way of DRIVE, or of all that is plugged in, and what mends it')
+    .argument('[DRIVE]', 'as for image')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (drive, options) => {
+      status = await (await import('./doctor.js')).doctor(drive, options);
+    });
+
+  program
     .command('sim')
     .description('play a failing drive behind an imager, for any program to connect to')
     .argument('<SCENARIO>', 'a scenario file, or the name of one that comes with lastspin')

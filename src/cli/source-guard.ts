@@ -6,7 +6,7 @@ import { LastspinError } from '../errors.js';
 import { blockDevices, deviceAt, devicesBelow, devicesUnderPath } from '../host/block-devices.js';
 import { type Finding, sentenceOf } from '../host/finding.js';
 import { type HostFiles, thisHost } from '../host/host.js';
-import { type Keeper, keepSystemOff } from '../host/keeper.js';
+import { type Keeper, type KeeperTools, keepSystemOff } from '../host/keeper.js';
 import { touchesOf } from '../host/touches.js';
 import { usesOf } from '../host/uses.js';
 import type { CasePaths } from '../job/case.js';
@@ -88,6 +88,7 @@ export interface GuardOptions {
   readonly ask?: ((question: string) => Promise<boolean>) | undefined;
   readonly clock?: Clock;
   readonly host?: HostFiles;
+  readonly tools?: KeeperTools;
 }
 
 export interface SourceGuard {
@@ -111,8 +112,7 @@ export async function guardSource(
   if (path === undefined || !device) return { attached: () => null, close: async () => {} };
   refuseInUse(path, host);
   const touches = touchesOf(host, device, devices);
-  const { setReadOnly } = options;
-  const keeper = await keepSystemOff(path, { setReadOnly, clock, onNotice: say, host });
+  const keeper = await keepSystemOff(path, { ...options, clock, host, onNotice: say });
   const findings = [...touches, ...(keeper?.findings ?? [])];
   try {
     await requireGoAhead(device.node, findings, options);
