@@ -1,5 +1,6 @@
 import { inspectDevice } from '../drive/file-inspect.js';
 import { listSerialPorts } from '../drive/links/serial-ports.js';
+import { quirksOf } from '../drive/scsi/bridges.js';
 import { reasonOf } from '../errors.js';
 import { type BlockDevice, blockDevices } from '../host/block-devices.js';
 import { type HostFiles, thisHost } from '../host/host.js';
@@ -113,15 +114,11 @@ function listUsb(device: UsbDevice, all: readonly UsbDevice[]): ListedDevice[] {
   switch (role) {
     case 'imager':
       return [{ ...base, takenFor: role, drive: [usbSpec('usb', device)], power }];
-    case 'bulk-only adapter':
-      return [
-        {
-          ...base,
-          takenFor: 'USB drive or adapter',
-          drive: [usbSpec('usb-bot', device)],
-          power,
-        },
-      ];
+    case 'bulk-only adapter': {
+      const drive = [usbSpec('usb-bot', device)];
+      const notes = quirkNotes(device);
+      return [{ ...base, takenFor: 'USB drive or adapter', drive, power, notes }];
+    }
     case 'UAS adapter':
       return [
         {
@@ -140,6 +137,21 @@ function listUsb(device: UsbDevice, all: readonly UsbDevice[]): ListedDevice[] {
       return [{ ...base, takenFor: role, notes: [note] }];
     }
   }
+}
+
+/** What is known of the bridge, in words for people. */
+function quirkNotes({ vendorId, productId }: UsbDevice): string[] {
+  const ids = {
+    vendorId: Number.parseInt(vendorId, 16),
+    productId: Number.parseInt(productId, 16),
+  };
+  const { noAta, ataForm, mayCountOneMore, transferBytesMax } = quirksOf(ids);
+  return [
+    ...(noAta ? ['it passes no ATA commands on: the drive behind it cannot say who it is'] : []),
+    ...(ataForm ? [`it passes ATA commands on in the form of ${ataForm} bytes only`] : []),
+    ...(mayCountOneMore ? ['it may tell one sector too many'] : []),
+    ...(transferBytesMax ? [`more than ${transferBytesMax} bytes at once hang it`] : []),
+  ];
 }
 
 /** A device below a hub may be switched there. */

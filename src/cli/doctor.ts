@@ -9,6 +9,7 @@ import {
   type Inventory,
   idsOf,
   inventoryOf,
+  isNamed,
   roleOf,
   type SerialPort,
   type UsbDevice,
@@ -234,13 +235,6 @@ function chosenOf(host: HostFiles, all: Inventory, spec: string): Inventory | un
   // The node of libusb is not needed to read through the kernel.
   const usb = bridge && roleOf(bridge) === 'UAS adapter' ? [bridge] : [];
   return { ...none, usb, disks: [disk], sgNodes };
-}
-
-/** `VID:PID` or `VID:PID:SERIAL`. */
-function isNamed(device: UsbDevice, name: string): boolean {
-  const [vendor = '', product = '', ...serial] = name.split(':');
-  const ids = [vendor, product].map((id) => id.toLowerCase().padStart(4, '0')).join(':');
-  return ids === idsOf(device) && (serial.length === 0 || serial.join(':') === device.serial);
 }
 
 function portFindings(host: HostFiles, around: Surroundings, port: SerialPort): Finding[] {

@@ -100,7 +100,11 @@ export async function imageDrive(
     'lastspin: stopping, the map is being saved (again: leave at once)',
   );
   const progress = createProgress(terminalOf(process.stderr), realClock());
-  const awake = spec.startsWith('sim:') ? undefined : stayAwake(realClock(), say);
+  // A simulated drive sleeps with the computer.
+  const isSimulated = spec.startsWith('sim:') || /[?&]scale=/.test(spec);
+  const awake = isSimulated
+    ? undefined
+    : stayAwake(realClock(), (line) => progress.say(`lastspin: ${line}`));
   try {
     const opened = await openPowered(spec, options.power, {
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
@@ -147,7 +151,7 @@ async function imageOpened(
     guard = await guardSource(opened.path, {
       osMayTouch: options.osMayTouch ?? false,
       setReadOnly: options.setro ?? true,
-      say,
+      say: (line) => progress.say(`lastspin: ${line}`),
       ask: askOnTerminal(interrupt.signal),
     });
     const force = options.force ?? false;

@@ -3,9 +3,17 @@ import { dirname } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { type Clock, realClock } from '../clock.js';
 import { LastspinError } from '../errors.js';
-import { blockDevices, deviceAt, devicesBelow, devicesUnderPath } from '../host/block-devices.js';
+import {
+  type BlockDevice,
+  type BlockDevices,
+  blockDevices,
+  deviceAt,
+  devicesBelow,
+  devicesUnderPath,
+} from '../host/block-devices.js';
 import { type Finding, sentenceOf } from '../host/finding.js';
 import { type HostFiles, thisHost } from '../host/host.js';
+import { inventoryOf, isNamed, usbDeviceOf } from '../host/inventory.js';
 import { type Keeper, type KeeperTools, keepSystemOff } from '../host/keeper.js';
 import { touchesOf } from '../host/touches.js';
 import { usesOf } from '../host/uses.js';
@@ -53,18 +61,32 @@ export function refuseDestinationOn(
   }
 }
 
-/** Throws DRIVE_OPEN_FAILED when the drive that DRIVE names hangs on this computer and is in use. It reads no
- * more than /sys and /proc, so that a drive in use is not touched at all. What cannot be told yet is let pass. */
+/** Throws DRIVE_OPEN_FAILED when the drive that DRIVE names is known to this computer and in use. It reads no more
+ * than /sys and /proc, so that a drive in use is not touched at all. What cannot be told yet is let pass. */
 export function refuseInUse(spec: string, host: HostFiles = thisHost): void {
-  const path = hostPathOf(spec, host);
   const devices = blockDevices(host);
-  const device = path === undefined ? undefined : deviceAt(host, devices, path);
-  const [use] = device ? usesOf(host, device, devices) : [];
+  const [use] = disksOf(spec, host, devices).flatMap((disk) => usesOf(host, disk, devices));
   if (!use) return;
   throw new LastspinError(
     'DRIVE_OPEN_FAILED',
     `${use.what}; what is in use is not imaged: ${use.free.join(' && ')}`,
   );
+}
+
+/** The block devices that DRIVE would read or, by detaching the kernel's driver, pull away from under whoever
+ * uses them. */
+function disksOf(spec: string, host: HostFiles, devices: BlockDevices): BlockDevice[] {
+  if (spec.startsWith('usb-bot:')) {
+    const { usb, disks } = inventoryOf(host);
+    const named = usb.filter((device) => isNamed(device, spec.slice('usb-bot:'.length)));
+    return disks.filter(({ directory }) => {
+      const device = usbDeviceOf(usb, directory);
+      return device !== undefined && named.includes(device);
+    });
+  }
+  const path = hostPathOf(spec, host);
+  const device = path === undefined ? undefined : deviceAt(host, devices, path);
+  return device ? [device] : [];
 }
 
 /** The block device that DRIVE would read, where it is one of this computer's: `file:`, a bare path, `sg:`. */

@@ -198,3 +198,10 @@ export function idsOf({ vendorId, productId }: UsbDevice): string {
 export function usbSpec(scheme: 'usb' | 'usb-bot', device: UsbDevice): string {
   return [scheme, idsOf(device), ...(device.serial ? [device.serial] : [])].join(':');
 }
+
+/** Whether `VID:PID` or `VID:PID:SERIAL`, as on the command line, names the device. */
+export function isNamed(device: UsbDevice, name: string): boolean {
+  const [vendor = '', product = '', ...serial] = name.split(':');
+  const ids = [vendor, product].map((id) => id.toLowerCase().padStart(4, '0')).join(':');
+  return ids === idsOf(device) && (serial.length === 0 || serial.join(':') === device.serial);
+}

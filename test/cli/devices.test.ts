@@ -71,6 +71,14 @@ describe('what is plugged in', () => {
     expect(byName.get('1-1')?.takenFor).toBe('hub');
   });
 
+  test('what is known of a bridge is said', () => {
+    const host = playedHost();
+    addUsb(host, '1-2', '152d:2338', '08/06/50');
+    expect(listed(host)).toMatchObject([
+      { drive: ['usb-bot:152d:2338:SN1'], notes: [expect.stringContaining('no ATA commands')] },
+    ]);
+  });
+
   test('on UAS there is no usb-bot', () => {
     const host = playedHost();
     addUsbDisk(host, 'sdb', '8:16', { driver: 'uas' });

@@ -48,7 +48,12 @@ describe('what uses a drive', () => {
     addUsbDisk(host, 'sdb', '8:16');
     host.mount('sdb', '/mnt');
     expect(() => refuseInUse('sg:/dev/sg3', host)).toThrow('/dev/sdb is mounted at /mnt');
-    expect(() => refuseInUse('usb-bot:174c:55aa', host)).not.toThrow();
+    // Its kernel driver would be taken away from under the mount.
+    const mounted = '/dev/sdb is mounted at /mnt';
+    expect(() => refuseInUse('usb-bot:174c:55aa', host)).toThrow(mounted);
+    expect(() => refuseInUse('usb-bot:174c:55aa:DD564198838B6', host)).toThrow(mounted);
+    expect(() => refuseInUse('usb-bot:174c:55aa:another', host)).not.toThrow();
+    expect(() => refuseInUse('usb-bot:1234:55aa', host)).not.toThrow();
   });
 
   test('swap', () => {
