@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
 import { headMapJsonSchema } from '../../src/plan/head-map-schema.js';
 import { presetJsonSchema } from '../../src/plan/preset-schema.js';
+import { devicesResultSchema, doctorResultSchema } from '../../src/show/devices.js';
 import { powerResultSchema } from '../../src/show/power-result.js';
 import { rehearsalResultSchema } from '../../src/show/rehearsal.js';
 import { imageResultSchema } from '../../src/show/result.js';
@@ -34,4 +35,11 @@ test('the published schema of `power --json` is the one that results are made by
 
 test('the published schema of head map files is the one that they are checked by', () => {
   expect(published('head-map.schema.json')).toEqual(headMapJsonSchema());
+});
+
+test.each([
+  ['devices', devicesResultSchema],
+  ['doctor', doctorResultSchema],
+])('the published schema of `%s --json` is the one that results are made by', (name, schema) => {
+  expect(published(`${name}-result.schema.json`)).toEqual(z.toJSONSchema(schema));
 });
