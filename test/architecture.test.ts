@@ -66,6 +66,7 @@ const ambient: { readonly pattern: RegExp; readonly files: readonly string[] }[]
       'src/drive/file.ts',
       'src/drive/file-reader.ts',
       'src/drive/links',
+      'src/drive/sg',
       'hardware-sim/scenario.ts',
       'hardware-sim/media.ts',
       'hardware-sim/plug.ts',
