@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
 import { realClock } from '../../src/clock.js';
 import type { ScsiCommand } from '../../src/drive/scsi/path.js';
+import { senseOf } from '../../src/drive/scsi/sense.js';
 import { abandonedCountMax } from '../../src/drive/sg/line.js';
 import {
   kernelRecoveryMs,
@@ -161,7 +162,6 @@ describe('commands', () => {
   test.each([
     [19, 'gone', undefined],
     [6, 'gone', undefined],
-    [1, 'failed', 'only root may send this command'],
     [12, 'failed', 'the kernel does not take the command (ENOMEM)'],
   ])('error %d of ioctl is %s', async (errno, kind, why) => {
     const played = play([{ serve: () => ({ errno }) }]);
@@ -171,6 +171,21 @@ describe('commands', () => {
       ...(why && { why }),
       elapsedMs: 2,
     });
+  });
+
+  test("the kernel's filter makes a device that does not know the command, and is told of once", async () => {
+    const played = play([{ serve: () => ({ errno: 1 }) }]);
+    const path = await played.open();
+    for (let count = 0; count < 2; count++) {
+      const answer = await played.clock.run(path.send(read));
+      expect(answer).toMatchObject({ kind: 'done', status: 'check' });
+      expect(senseOf(answer.kind === 'done' ? answer.sense : data)?.sense).toEqual({
+        key: 5,
+        asc: 0x20,
+        ascq: 0,
+      });
+    }
+    expect(played.notices).toEqual([expect.stringContaining('ATA commands are for root')]);
   });
 
   test('what the process refuses is no answer of the drive', async () => {

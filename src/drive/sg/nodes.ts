@@ -31,6 +31,14 @@ export interface NamedFile {
   readonly minor: number;
 }
 
+export interface UsbBridge {
+  readonly vendorId: number;
+  readonly productId: number;
+  /** Empty where it has none. */
+  readonly serial: string;
+  readonly driver: string;
+}
+
 export interface SgNode {
   /** `/dev/sg2`. */
   readonly path: string;
@@ -42,7 +50,8 @@ export interface SgNode {
   readonly blockPath?: string;
   /** libata drives it: it knows no SG_SCSI_RESET. */
   readonly isAta: boolean;
-  readonly usb?: { readonly vendorId: number; readonly productId: number; readonly driver: string };
+  /** The USB device that it hangs on, and the driver of its interface. */
+  readonly usb?: UsbBridge;
   /** What the drive or its bridge is told apart by, as the kernel read it when it found the device. */
   readonly uniqueId?: string;
   /** The way to it from the processor, without the numbers that change when it comes back. */
@@ -163,10 +172,6 @@ function placeOf(device: string): string {
     .replace(/\/host\d+\//, '/host/')
     .replace(/\/target\d+:/, '/target:')
     .replace(/\/\d+:(\d+:\d+:\d+)$/, '/$1');
-}
-
-interface UsbBridge extends NonNullable<SgNode['usb']> {
-  readonly serial: string;
 }
 
 /** The bridge that the device hangs on: its interface is named `2-1:1.0` and lies in its folder. */

@@ -27,6 +27,8 @@ import { answerOf, decodeHeader, sgReset } from './sg-io.js';
 export interface SgPath extends ScsiPath {
   /** The block device that the kernel made of the drive, as `/dev/sdb`, where it did. */
   readonly blockPath?: string;
+  /** Serial number of the USB device in front, where it has one. */
+  readonly serial?: string;
 }
 
 export interface SgPathOptions {
@@ -61,12 +63,16 @@ export async function openSgPath(
     throw new LastspinError('DRIVE_UNKNOWN', 'sg: wants a node or disk: sg:/dev/sg2');
   const node = findNode((options.lookUp ?? lookUp)(path), sysfs);
   const spawn = options.spawn ?? spawnSender;
-  const at: Whereabouts = { node, isLost: false, askedOnlineMs: Number.NEGATIVE_INFINITY };
+  const at: Whereabouts = {
+    node,
+    isLost: false,
+    isFiltered: false,
+    askedOnlineMs: Number.NEGATIVE_INFINITY,
+  };
   const line = createSgLine(() => spawn(pathsOf(at.node)), clock);
   try {
     const hello = requireOpen(path, await line.greet());
-    const parts = { name: `sg:${path}`, at, line, sysfs, clock, notify: () => {} };
-    return createSgPath(parts, hello);
+    return createSgPath({ name: `sg:${path}`, at, line, sysfs, clock, hello });
   } catch (error) {
     line.close();
     throw error;
@@ -78,6 +84,8 @@ interface Whereabouts {
   node: SgNode;
   /** It went away: the open node may be that of a device that is no more. */
   isLost: boolean;
+  /** The kernel does not let every command through. */
+  isFiltered: boolean;
   /** When the kernel was last asked to take it back. */
   askedOnlineMs: number;
 }
@@ -89,11 +97,16 @@ interface Parts {
   readonly clock: Clock;
   readonly line: SgLine;
   readonly sysfs: SgSysfs;
-  notify: (notice: string) => void;
+  readonly hello: Extract<Hello, { readonly state: 'open' }>;
+  readonly notify: (notice: string) => void;
 }
 
-function createSgPath(parts: Parts, hello: Extract<Hello, { state: 'open' }>): SgPath {
-  const { name, line } = parts;
+function createSgPath(given: Omit<Parts, 'notify'>): SgPath {
+  // What is said before anybody listens is kept.
+  const unheard: string[] = [];
+  let tell = (notice: string): void => void unheard.push(notice);
+  const parts: Parts = { ...given, notify: (notice) => tell(notice) };
+  const { name, line, hello } = parts;
   const { blockPath, usb, isAta } = parts.at.node;
   const ownResets: ResetKind[] = isAta ? ['hard'] : ['soft', 'hard'];
   return {
@@ -101,9 +114,10 @@ function createSgPath(parts: Parts, hello: Extract<Hello, { state: 'open' }>): S
     transferBytesMax: hello.transferBytes,
     resets: new Set<ResetKind>(['abort', ...(hello.mayReset ? ownResets : [])]),
     ...(blockPath && { blockPath }),
+    ...(usb?.serial && { serial: usb.serial }),
     ...(usb && { bridge: { vendorId: usb.vendorId, productId: usb.productId } }),
     async send(command) {
-      const answer = await send(line, command);
+      const answer = await send(parts, command);
       if (answer.kind === 'gone') parts.at.isLost = true;
       return answer;
     },
@@ -113,7 +127,8 @@ function createSgPath(parts: Parts, hello: Extract<Hello, { state: 'open' }>): S
     },
     isThere: () => isThere(parts),
     onNotice(handler) {
-      parts.notify = handler;
+      tell = handler;
+      unheard.splice(0).forEach(handler);
     },
     async close() {
       line.close();
@@ -121,7 +136,8 @@ function createSgPath(parts: Parts, hello: Extract<Hello, { state: 'open' }>): S
   };
 }
 
-async function send(line: SgLine, command: ScsiCommand): Promise<ScsiAnswer> {
+async function send(parts: Parts, command: ScsiCommand): Promise<ScsiAnswer> {
+  const { line } = parts;
   const { cdb, dataBytes, timeoutMs } = command;
   const outcome = await line.ask(
     { operation: 'command', payload: cdb, dataBytes, timeoutMs },
@@ -140,6 +156,7 @@ async function send(line: SgLine, command: ScsiCommand): Promise<ScsiAnswer> {
       const { kind, errno, elapsedMs, header, sense, data } = outcome.reply;
       if (kind === 'refused')
         throw new LastspinError('DEVICE_REFUSED', Buffer.from(data).toString());
+      if (errnosForbidden.has(errno)) return forbiddenAnswer(parts, elapsedMs);
       if (errno !== 0) return failedAnswer(errno, elapsedMs);
       const result = decodeHeader(header);
       return answerOf(result, timeoutMs, elapsedMs, data, sense.subarray(0, result.senseBytes));
@@ -154,10 +171,41 @@ const errnosForbidden: ReadonlySet<number> = new Set([1, 13]);
 
 function failedAnswer(errno: number, elapsedMs: number): ScsiAnswer {
   if (errnosGone.has(errno)) return { kind: 'gone', elapsedMs };
-  const why = errnosForbidden.has(errno)
-    ? 'only root may send this command'
-    : `the kernel does not take the command (${nameOf(errno)})`;
+  const why = `the kernel does not take the command (${nameOf(errno)})`;
   return { kind: 'failed', why, elapsedMs };
+}
+
+/** ILLEGAL REQUEST, invalid command operation code. */
+const senseUnknownCommand = Uint8Array.of(
+  0x70,
+  0,
+  5,
+  0,
+  0,
+  0,
+  0,
+  10,
+  0,
+  0,
+  0,
+  0,
+  0x20,
+  0,
+  0,
+  0,
+  0,
+  0,
+);
+
+/** The kernel keeps ATA commands for root: whoever is not has a device that knows none of them. */
+function forbiddenAnswer(parts: Parts, elapsedMs: number): ScsiAnswer {
+  if (!parts.at.isFiltered)
+    parts.notify(
+      `${parts.name}: ATA commands are for root; without them the drive's own words and state stay hidden (use sudo)`,
+    );
+  parts.at.isFiltered = true;
+  const data = new Uint8Array(0);
+  return { kind: 'done', status: 'check', data, sense: senseUnknownCommand, elapsedMs };
 }
 
 /** A node that opened once and does not now. */
