@@ -18,6 +18,7 @@ import {
   type PlayedPart,
   type PlayedSender,
   playSender,
+  sas,
   sata,
   sysfsWith,
   usbDisk,
@@ -214,13 +215,21 @@ describe('resets', () => {
   ];
 
   test('of a SCSI device: its own, then its target and bus, never the host adapter', async () => {
-    const played = play([{}], [usbDisk('1', 6, 'sg2')]);
+    const played = play([{}], [sas]);
     const path = await played.open();
     expect([...path.resets]).toEqual(['abort', 'soft', 'hard']);
     await played.clock.run(path.reset('soft'));
     await played.clock.run(path.reset('hard'));
     const [soft, hard] = played.senders[0]!.asked;
     expect([soft, hard].map(kindsOf)).toEqual([[0x101], [0x104, 0x102]]);
+  });
+
+  test('behind a USB adapter: the port', async () => {
+    const played = play([{}], [usbDisk('1', 6, 'sg2')]);
+    const path = await played.open();
+    expect([...path.resets]).toEqual(['abort', 'hard']);
+    await played.clock.run(path.reset('hard'));
+    expect(kindsOf(played.senders[0]!.asked[0])).toEqual([0x104, 0x102]);
   });
 
   test('behind libata: the link, by another look at the port', async () => {
@@ -248,7 +257,7 @@ describe('resets', () => {
     [5, 'EIO'],
     [11, 'the kernel is still at its own error handling'],
   ])('that fail by %d say why', async (errno, why) => {
-    const played = play([{ serve: () => ({ errno }) }], [usbDisk('1', 6, 'sg2')]);
+    const played = play([{ serve: () => ({ errno }) }], [sas]);
     const path = await played.open();
     await expect(played.clock.run(path.reset('soft'))).rejects.toMatchObject({
       code: 'DEVICE_REFUSED',
@@ -257,7 +266,7 @@ describe('resets', () => {
   });
 
   test('that do not end are left behind', async () => {
-    const played = play([{ serve: () => undefined }], [usbDisk('1', 6, 'sg2')]);
+    const played = play([{ serve: () => undefined }], [sas]);
     const path = await played.open();
     await expect(played.clock.run(path.reset('hard'))).rejects.toThrow('it does not end');
     expect(played.clock.now()).toBe(resetTimeoutMs + kernelRecoveryMs);

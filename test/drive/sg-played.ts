@@ -68,6 +68,10 @@ export const sata: PlayedDevice = {
   block: { name: 'sdb', number: '8:16' },
   attributes: { wwid: 'naa.5000000000000001\n', vendor: 'ATA     \n', model: 'DRIVE\n' },
 };
+export const sas: PlayedDevice = {
+  generic: 'sg2',
+  device: `${pci}/0000:01:00.0/host5/port-5:0/end_device-5:0/target5:0:0/5:0:0:0`,
+};
 export const usbBridge = {
   idVendor: '174c',
   idProduct: '55aa',

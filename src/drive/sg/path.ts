@@ -39,9 +39,9 @@ export interface SgPathOptions {
   readonly lookUp?: (path: string) => NamedFile;
 }
 
-/** How long the kernel may take beyond a command's own timeout before the process is left behind. An abort
- * and a device reset by usb-storage take 1 to 3 s, libata's first link reset up to 10 s; of the longer
- * waits that may follow (35 s) nothing is to be gained. */
+/** How long the kernel may take beyond a command's own timeout before the process is left behind. usb-storage
+ * takes 0.5 s (measured: an abort and a port reset), libata's first link reset up to 10 s; of the
+ * longer waits that may follow (35 s) nothing is to be gained. */
 export const kernelRecoveryMs = 15_000;
 /** A reset waits for the kernel's own error handling, which makes the same ones, and for its drivers. */
 export const resetTimeoutMs = 20_000;
@@ -51,7 +51,8 @@ const onlinePauseMs = 10_000;
 
 /** Opens `path`: a /dev/sg node, a disk, or a link to one of them. Of the rungs it has `abort` and, for
  * root, those of the driver below: SG_SCSI_RESET of the device, then of its target or bus, never of a host
- * adapter, on which other drives hang; on libata, where there is none of that, a reset of the link.
+ * adapter, on which other drives hang; with usb-storage that of the port alone; with libata, which has
+ * no SG_SCSI_RESET, a reset of the link.
  * Throws DRIVE_UNKNOWN for what takes no SCSI commands, DRIVE_OPEN_FAILED, TOOL_MISSING without koffi. */
 export async function openSgPath(
   path: string,
@@ -108,7 +109,8 @@ function createSgPath(given: Omit<Parts, 'notify'>): SgPath {
   const parts: Parts = { ...given, notify: (notice) => tell(notice) };
   const { name, line, hello } = parts;
   const { blockPath, usb, isAta } = parts.at.node;
-  const ownResets: ResetKind[] = isAta ? ['hard'] : ['soft', 'hard'];
+  // usb-storage resets the port by itself after each timeout, and then waits 6 s after the milder reset.
+  const ownResets: ResetKind[] = isAta || usb ? ['hard'] : ['soft', 'hard'];
   return {
     name,
     transferBytesMax: hello.transferBytes,
