@@ -75,6 +75,7 @@ const ambient: { readonly pattern: RegExp; readonly files: readonly string[] }[]
       'src/host/host.ts',
       'src/host/keeper.ts',
       'src/host/holder.ts',
+      'src/drive/sg',
       'hardware-sim/scenario.ts',
       'hardware-sim/media.ts',
       'hardware-sim/plug.ts',

@@ -14,6 +14,7 @@ import { type ImagerDrive, openImager } from '../drive/imager.js';
 import { openLink } from '../drive/links.js';
 import { createScsiDrive, type ScsiDriveOptions } from '../drive/scsi/drive.js';
 import type { ScsiPath } from '../drive/scsi/path.js';
+import { openSgPath } from '../drive/sg/path.js';
 import { LastspinError } from '../errors.js';
 import { type Guard, guardSilence } from '../job/kind.js';
 import type { DriveKind } from '../power/policy.js';
@@ -44,8 +45,8 @@ export interface OpenOptions {
   readonly physicalSectorBytes?: number;
 }
 
-/** Opens DRIVE: `serial:`, `usb:`, `tcp:`, `stdio:`, `sim:SCENARIO`, `file:PATH` or a bare path. All
- * but the last two and `stdio:` take `?scale=N`, for a simulated drive that lives N times faster than
+/** Opens DRIVE: `serial:`, `usb:`, `tcp:`, `stdio:`, `sim:SCENARIO`, `sg:NODE`, `file:PATH` or a bare
+ * path. The links to imagers, but `stdio:`, and `sim:` take `?scale=N`, for a simulated drive that lives N times faster than
  * a real one.
  * Throws DRIVE_UNKNOWN, DRIVE_OPEN_FAILED, NOT_AN_IMAGER, PROTOCOL_VERSION, SCENARIO_INVALID, and
  * USAGE for an imager that only switches power. */
@@ -59,6 +60,8 @@ export async function openDrive(spec: string, options: OpenOptions = {}): Promis
       return openThroughLink(spec);
     case 'sim':
       return openSimulated(spec.slice('sim:'.length));
+    case 'sg':
+      return openSg(spec.slice('sg:'.length), options);
     case 'file':
       return openPath(spec.slice('file:'.length), options);
     case undefined:
@@ -66,7 +69,7 @@ export async function openDrive(spec: string, options: OpenOptions = {}): Promis
     default:
       throw new LastspinError(
         'DRIVE_UNKNOWN',
-        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, usb:, tcp:, stdio:, sim:, file: and a bare path`,
+        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, usb:, tcp:, stdio:, sim:, sg:, file: and a bare path`,
       );
   }
 }
@@ -172,6 +175,20 @@ export function openedScsi(
     ...(device !== undefined && { path: device }),
     close: () => drive.close(),
   };
+}
+
+/** Below it the kernel resets on its own, and each of its resets costs more than waiting. */
+const sgTimeoutMsMin = 10_000;
+
+async function openSg(node: string, options: OpenOptions): Promise<OpenedDrive> {
+  const clock = realClock();
+  const path = await openSgPath(node, clock);
+  const { blockPath, serial } = path;
+  return openedScsi(path, clock, options, {
+    timeoutMsMin: sgTimeoutMsMin,
+    ...(serial !== undefined && { serial }),
+    ...(blockPath !== undefined && { device: blockPath }),
+  });
 }
 
 async function openSimulated(spec: string): Promise<OpenedDrive> {

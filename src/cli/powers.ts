@@ -201,7 +201,7 @@ async function openOnceThere(
     try {
       return await openDrive(spec, options);
     } catch (error) {
-      const isAbsent = !existsSync(spec.replace(/^file:/, ''));
+      const isAbsent = !existsSync(spec.replace(/^(file|sg):/, ''));
       if (!isLastspinError(error, 'DRIVE_OPEN_FAILED') || !isAbsent) throw error;
       if (!holder || clock.now() >= untilMs) throw error;
       if (attempt === 0) await holder.set(true);
