@@ -4,7 +4,13 @@
 import { connect, type Socket } from 'node:net';
 import { type Clock, realClock } from '../src/clock.js';
 import type { Plug, Serve } from './plug.js';
-import { createUsbDevice, type Setup, type TransferEnd, type UsbDevice } from './usb-device.js';
+import {
+  createUsbDevice,
+  type Setup,
+  type TransferEnd,
+  type UsbDevice,
+  type UsbPlug,
+} from './usb-device.js';
 
 const types = {
   hello: 0,
@@ -37,13 +43,7 @@ const endpointsMax = 32;
 const typeNone = 255;
 const retryMs = 100;
 
-export interface UsbredirPlug {
-  /** Resolves when the virtual machine has taken the device. */
-  plugIn(): Promise<void>;
-  pull(): void;
-  /** Ends the connection too. */
-  close(): void;
-}
+export type UsbredirPlug = UsbPlug;
 
 interface Message {
   readonly type: number;
@@ -129,6 +129,9 @@ function createPort(socket: Socket, device: UsbDevice) {
       case types.hello:
         send(types.hello, 0n, hello());
         onGreeted();
+        return;
+      case types.reset:
+        device.reset();
         return;
       case types.setConfiguration:
         configuration = body[0] ?? 0;
