@@ -2,15 +2,8 @@
  * its chardev. The guest's own kernel then drives it, as it would real hardware. The protocol is
  * usbredir 0.7 (spice-space.org); numbers are little-endian. */
 import { connect, type Socket } from 'node:net';
-import { type Clock, realClock } from '../src/clock.js';
-import type { Plug, Serve } from './plug.js';
-import {
-  createUsbDevice,
-  type Setup,
-  type TransferEnd,
-  type UsbDevice,
-  type UsbPlug,
-} from './usb-device.js';
+import type { Clock } from '../src/clock.js';
+import type { Setup, TransferEnd, UsbDevice, UsbPlug } from './usb-device.js';
 
 const types = {
   hello: 0,
@@ -49,15 +42,6 @@ interface Message {
   readonly type: number;
   readonly id: bigint;
   readonly body: Buffer;
-}
-
-/** Plugs a simulator into the virtual machine whose QEMU listens, or will, at `path`: on vendor bulk
- * endpoints and as a CDC-ACM port. */
-export async function plugIntoUsbredir(path: string, serve: Serve): Promise<Plug> {
-  const device = createUsbDevice(serve);
-  const plug = await openUsbredir(path, device, realClock());
-  await plug.plugIn();
-  return { address: device.name, close: async () => plug.close() };
 }
 
 /** A device at the socket on which QEMU listens at `path`; it is waited for. Not plugged in yet. */
