@@ -12,6 +12,8 @@ import type { Drive, ParkKind } from '../drive/drive.js';
 import { openFileDrive } from '../drive/file.js';
 import { type ImagerDrive, openImager } from '../drive/imager.js';
 import { openLink } from '../drive/links.js';
+import { createScsiDrive, type ScsiDriveOptions } from '../drive/scsi/drive.js';
+import type { ScsiPath } from '../drive/scsi/path.js';
 import { LastspinError } from '../errors.js';
 import { type Guard, guardSilence } from '../job/kind.js';
 import type { DriveKind } from '../power/policy.js';
@@ -30,6 +32,9 @@ export interface OpenedDrive {
   readonly clock: Clock;
   /** The file or device behind it, where it is one of this computer's. */
   readonly path?: string;
+  /** No cache of an operating system stands before it: what comes fast came fast from the drive. Where it is
+   * not said, an imager that passes on the drive's own words is taken for one. */
+  readonly isDirect?: boolean;
   close(): Promise<void>;
 }
 
@@ -143,6 +148,26 @@ async function openedImager(imager: ImagerDrive, clock: Clock): Promise<OpenedDr
     clock,
     ...(imager.power && { power: imager.power }),
     close: () => imager.close(),
+  };
+}
+
+/** A drive above a path that takes SCSI commands. `device` is the block device of this computer that is the
+ * same drive, where there is one. */
+export function openedScsi(
+  path: ScsiPath,
+  clock: Clock,
+  { physicalSectorBytes }: OpenOptions,
+  options: ScsiDriveOptions & { readonly device?: string } = {},
+): OpenedDrive {
+  const { device, ...own } = options;
+  const physical = physicalSectorBytes === undefined ? {} : { physicalSectorBytes };
+  const drive = createScsiDrive(path, clock, { ...own, ...physical });
+  return {
+    drive,
+    clock,
+    isDirect: true,
+    ...(device !== undefined && { path: device }),
+    close: () => drive.close(),
   };
 }
 

@@ -163,7 +163,7 @@ async function imageOpened(
     const { state } = rescue;
     state.compare.percent = options.compare ?? state.compare.percent;
     // An imager that passes on nothing of the drive's own words reads through an operating system.
-    const isDirect = opened.guard !== undefined && identity.kind !== undefined;
+    const isDirect = opened.isDirect ?? (opened.guard !== undefined && identity.kind !== undefined);
     const detector = detectorFor(kind, identity, isDirect, state.mediaRate);
     const startedAtMs = clock.now();
     const control = createControl();

@@ -50,6 +50,8 @@ export interface Fault {
   readonly sense?: Sense;
   /** An operating system's error name (`EIO`, `ENODATA`), where that is all there is. */
   readonly errno?: string;
+  /** What the path to the drive says, in a few words, where the drive itself said nothing. */
+  readonly path?: string;
 }
 
 /** How a read ended. Values, not exceptions: a broken link throws, a bug asserts.

@@ -31,6 +31,7 @@ export function describeFault(fault: Fault): string {
   }
   if (fault.ata) parts.push(`ATA ${hex(fault.ata.status)}/${hex(fault.ata.error)}`);
   if (fault.errno) parts.push(fault.errno);
+  if (fault.path) parts.push(fault.path);
   const what = parts.join(', ') || 'error without details';
   return fault.lba === undefined ? what : `${what} at LBA ${fault.lba}`;
 }
