@@ -16,7 +16,8 @@ import {
 export interface BridgeOptions {
   /** Whether it passes ATA commands through (SAT). */
   readonly sat?: boolean;
-  /** Answers failing reads as good, at once, with zeros or with what the last good read brought. */
+  /** Answers failing reads as good, at once, with zeros; or all but one of eight with what the last good
+   * read brought. */
   readonly lies?: 'zeros' | 'stale';
   /** Reports the number of sectors where the last sector's LBA belongs. */
   readonly capacityOffByOne?: boolean;
@@ -40,13 +41,16 @@ const writers = new Set([
 ]);
 const passThroughs = new Set([0x85, 0xa1]);
 const noSense = fixedSense({ key: 0, asc: 0, ascq: 0 });
-/** What a hung drive's bridge is worth waiting for: nothing. */
+/** Faster than any media. */
+const lieMs = 0.02;
+/** The answer of a hung drive. */
 const never = Number.POSITIVE_INFINITY;
 
 export function createBridge(drive: SimulatedDrive, options: BridgeOptions = {}): Bridge {
   let sense: Uint8Array = noSense;
   let stale: Uint8Array = nothing;
   let writesRefused = 0;
+  let failures = 0;
 
   function execute(cdb: Uint8Array, nowMs: number): ScsiAnswer {
     const answer = cdb[0] === 0x03 ? requestSense(cdb) : answerTo(cdb, nowMs);
@@ -131,7 +135,8 @@ export function createBridge(drive: SimulatedDrive, options: BridgeOptions = {})
       if (options.lies === 'stale') stale = data;
       return good(data, elapsedMs);
     }
-    if (options.lies) return good(madeUp(count * drive.scenario.sectorBytes), quickMs);
+    const isLie = options.lies === 'zeros' || (options.lies === 'stale' && failures++ % 8 !== 0);
+    if (isLie) return good(madeUp(count * drive.scenario.sectorBytes), lieMs);
     if (outcome === 'gone') return { ...failed(0x02, 0x3a), elapsedMs };
     const codes = read.sense ?? { key: 0xb, asc: 0, ascq: 0 };
     return check(fixedSense(codes, read.failingLba), elapsedMs, data);

@@ -11,9 +11,11 @@ import { type Clock, realClock } from '../clock.js';
 import type { Drive, ParkKind } from '../drive/drive.js';
 import { openFileDrive } from '../drive/file.js';
 import { type ImagerDrive, openImager } from '../drive/imager.js';
+import { parseUsbName } from '../drive/links/spec.js';
 import { openLink } from '../drive/links.js';
 import { createScsiDrive, type ScsiDriveOptions } from '../drive/scsi/drive.js';
 import type { ScsiPath } from '../drive/scsi/path.js';
+import { openUsbBot } from '../drive/usb-bot/path.js';
 import { LastspinError } from '../errors.js';
 import { type Guard, guardSilence } from '../job/kind.js';
 import type { DriveKind } from '../power/policy.js';
@@ -42,9 +44,9 @@ export interface OpenOptions {
   readonly physicalSectorBytes?: number;
 }
 
-/** Opens DRIVE: `serial:`, `usb:`, `tcp:`, `stdio:`, `sim:SCENARIO`, `file:PATH` or a bare path. All
- * but the last two and `stdio:` take `?scale=N`, for a simulated drive that lives N times faster than
- * a real one.
+/** Opens DRIVE: `serial:`, `usb:`, `tcp:`, `stdio:`, `sim:SCENARIO`, `usb-bot:VID:PID`, `file:PATH` or a bare
+ * path. The links to imagers, but `stdio:`, and `sim:` take `?scale=N`, for a simulated drive that lives N
+ * times faster than a real one.
  * Throws DRIVE_UNKNOWN, DRIVE_OPEN_FAILED, NOT_AN_IMAGER, PROTOCOL_VERSION, SCENARIO_INVALID, and
  * USAGE for an imager that only switches power. */
 export async function openDrive(spec: string, options: OpenOptions = {}): Promise<OpenedDrive> {
@@ -57,6 +59,8 @@ export async function openDrive(spec: string, options: OpenOptions = {}): Promis
       return openThroughLink(spec);
     case 'sim':
       return openSimulated(spec.slice('sim:'.length));
+    case 'usb-bot':
+      return openAdapterDrive(spec, options);
     case 'file':
       return openPath(spec.slice('file:'.length), options);
     case undefined:
@@ -64,7 +68,7 @@ export async function openDrive(spec: string, options: OpenOptions = {}): Promis
     default:
       throw new LastspinError(
         'DRIVE_UNKNOWN',
-        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, usb:, tcp:, stdio:, sim:, file: and a bare path`,
+        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, usb:, tcp:, stdio:, sim:, usb-bot:, file: and a bare path`,
       );
   }
 }
@@ -169,6 +173,20 @@ export function openedScsi(
     ...(device !== undefined && { path: device }),
     close: () => drive.close(),
   };
+}
+
+/** A reset of the adapter is dearer than waiting. */
+const usbBotTimeoutMsMin = 8000;
+
+async function openAdapterDrive(spec: string, options: OpenOptions): Promise<OpenedDrive> {
+  const clock = realClock();
+  const name = parseUsbName(spec, spec.slice('usb-bot:'.length), 'usb-bot');
+  const path = await openUsbBot(name, clock);
+  const { serialNumber } = path;
+  return openedScsi(path, clock, options, {
+    timeoutMsMin: usbBotTimeoutMsMin,
+    ...(serialNumber !== undefined && { serial: serialNumber }),
+  });
 }
 
 async function openSimulated(spec: string): Promise<OpenedDrive> {

@@ -36,6 +36,11 @@ type Exchange =
   | { readonly kind: 'gone' }
   | { readonly kind: 'broken'; readonly why: string };
 
+export interface UsbBotPath extends ScsiPath {
+  /** The adapter's own, where it has one; many of a kind have the same. */
+  readonly serialNumber?: string;
+}
+
 type Step = (direction: 'in' | 'out', buffer: Buffer) => Promise<TransferEnd>;
 
 /** Opens the adapter of this vendor, product and serial number. It is taken from the kernel's driver, and
@@ -45,12 +50,14 @@ export async function openUsbBot(
   name: UsbName,
   clock: Clock,
   load: () => Promise<StorageLibrary> = loadStorageLibrary,
-): Promise<ScsiPath> {
+): Promise<UsbBotPath> {
   const library = await load();
   const seen = await seeAdapters(library, name, clock);
   const found = chooseAdapter(seen, name);
   const adapter = await openAdapter(library, found, clock);
-  return createPath(library, name, clock, adapter, wantAgain(found, seen));
+  const path = createPath(library, name, clock, adapter, wantAgain(found, seen));
+  const { serialNumber } = found;
+  return { ...path, ...(serialNumber !== undefined && { serialNumber }) };
 }
 
 function createPath(
