@@ -4,6 +4,8 @@ export type { Drive, DriveIdentity, ReadRequest, ReadResult } from './drive/driv
 export { openFileDrive } from './drive/file.js';
 export { type ImagerDrive, openImager } from './drive/imager.js';
 export { openLink } from './drive/links.js';
+export { createScsiDrive, type ScsiDrive } from './drive/scsi/drive.js';
+export type { ScsiPath } from './drive/scsi/path.js';
 export { type ErrorCode, isLastspinError, LastspinError } from './errors.js';
 export { loadHeadMap } from './head-map-files.js';
 export { nodeFiles } from './image/node-files.js';

@@ -11,6 +11,7 @@ import { execPower } from '../power/exec.js';
 import type { Power } from '../power/power.js';
 import { newSession, openDrive } from './drives.js';
 import { onInterrupt } from './interrupt.js';
+import { guardSource, refuseInUse } from './source-guard.js';
 import { version } from './version.js';
 
 export interface AgentOptions {
@@ -33,7 +34,10 @@ const lookMs = 250;
 export async function agent(spec: string, options: AgentOptions): Promise<number> {
   const clock = realClock();
   const power = powerOf(options.power, clock);
+  refuseInUse(spec);
   const opened = await openDrive(spec);
+  // Nobody may sit before a board, and a laptop may be about to ask: said, not asked.
+  const guard = await guardSource(opened.path, { osMayTouch: true, setReadOnly: true, say });
   const { state } = options;
   const interrupt = onInterrupt(
     `lastspin: the agent ends${state ? '; the drive keeps its power' : ''}`,
@@ -54,6 +58,7 @@ export async function agent(spec: string, options: AgentOptions): Promise<number
     device.close();
     interrupt.dispose();
     await opened.close();
+    await guard.close();
     await power?.close();
   }
   return 0;

@@ -23,7 +23,14 @@ import { type DomainOptions, type Part, readDomain } from './domain.js';
 import { type Interrupt, onInterrupt } from './interrupt.js';
 import { attendKeys } from './keys.js';
 import { openPowered, type PoweredDrive } from './powers.js';
-import { refuseToTouchSource } from './source-guard.js';
+import {
+  askOnTerminal,
+  guardSource,
+  refuseInUse,
+  refuseToTouchSource,
+  type SourceGuard,
+} from './source-guard.js';
+import { stayAwake } from './stay-awake.js';
 import { terminalOf } from './terminal.js';
 import { version } from './version.js';
 
@@ -47,6 +54,10 @@ export interface ImageOptions extends DomainOptions {
   readonly compare?: number;
   /** Looks for no made-up data. */
   readonly trustData?: boolean;
+  /** Goes on although the operating system may touch the source. */
+  readonly osMayTouch?: boolean;
+  /** False: the source is not set read-only for the operating system. */
+  readonly setro?: boolean;
 }
 
 const exitUnread = 4;
@@ -84,10 +95,12 @@ export async function imageDrive(
   const chosen = options.preset === undefined ? undefined : loadPreset(options.preset);
   const domain = readDomain(options);
   const heads = headsFor(options.heads);
+  refuseInUse(spec);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
   );
   const progress = createProgress(terminalOf(process.stderr), realClock());
+  const awake = spec.startsWith('sim:') ? undefined : stayAwake(realClock(), say);
   try {
     const opened = await openPowered(spec, options.power, {
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
@@ -111,6 +124,7 @@ export async function imageDrive(
     throw new LastspinError('INTERRUPTED', 'interrupted before the first read');
   } finally {
     progress.end();
+    awake?.end();
     interrupt.dispose();
   }
 }
@@ -128,7 +142,14 @@ async function imageOpened(
   const paths = casePaths(path);
   if (opened.path !== undefined) refuseToTouchSource(opened.path, paths);
   const lock = await takeLock(paths.lock);
+  let guard: SourceGuard | undefined;
   try {
+    guard = await guardSource(opened.path, {
+      osMayTouch: options.osMayTouch ?? false,
+      setReadOnly: options.setro ?? true,
+      say,
+      ask: askOnTerminal(interrupt.signal),
+    });
     const force = options.force ?? false;
     // Before the drive is powered: it may not survive a start for nothing.
     const found = await findCase(nodeFiles(), paths, force);
@@ -189,12 +210,14 @@ async function imageOpened(
         interrupt.signal,
       );
       if (drive.capabilities.park) await drive.park().catch(() => {});
-      return imageResult(end, state, identity, kind, paths, clock.now() - startedAtMs);
+      const elapsedMs = clock.now() - startedAtMs;
+      return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached());
     } finally {
       releaseKeys();
       await rescue.close();
     }
   } finally {
+    await guard?.close();
     await lock.release();
   }
 }

@@ -96,11 +96,31 @@ export async function main(argv: readonly string[]): Promise<number> {
       whole(100),
     )
     .option('--trust-data', 'go on although the drive seems to make data up')
+    .option('--os-may-touch', 'go on although the operating system may touch the source')
+    .option('--no-setro', 'do not set a block device read-only for the time of the job')
     .option('--json', 'print one JSON object as the result')
     .option('--strict', 'exit with 4 when sectors of the domain remain unread')
     .option('--force', 'take an existing image that has no map; go on with little disk space')
     .action(async (drive, image, options) => {
       status = await (await import('./image.js')).image(drive, image, options);
+    });
+
+  program
+    .command('devices')
+    .description('what is plugged in, what it is taken for, and what to type for it')
+    .option('--probe', 'ask ports whether an imager answers; opening a port may reset its board')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (options) => {
+      status = await (await import('./devices.js')).devices(options);
+    });
+
+  program
+    .command('doctor')
+    .description('what stands in the way of DRIVE, or of all that is plugged in, and what mends it')
+    .argument('[DRIVE]', 'as for image')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (drive, options) => {
+      status = await (await import('./doctor.js')).doctor(drive, options);
     });
 
   program

@@ -1,55 +1,177 @@
-import { realpathSync, type Stats, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { type Clock, realClock } from '../clock.js';
 import { LastspinError } from '../errors.js';
+import { blockDevices, deviceAt, devicesBelow, devicesUnderPath } from '../host/block-devices.js';
+import { type Finding, sentenceOf } from '../host/finding.js';
+import { type HostFiles, thisHost } from '../host/host.js';
+import { type Keeper, type KeeperTools, keepSystemOff } from '../host/keeper.js';
+import { touchesOf } from '../host/touches.js';
+import { usesOf } from '../host/uses.js';
 import type { CasePaths } from '../job/case.js';
+import type { HostAttached } from '../show/result.js';
 
 /** The source is never written, not even by a slip of the pen: throws USAGE when a file of the case is the
- * source, or would be written into a file system that is on it. */
-export function refuseToTouchSource(source: string, paths: CasePaths): void {
+ * source, or would be written to a device that the source is on, or that is on the source. */
+export function refuseToTouchSource(source: string, paths: CasePaths, host = thisHost): void {
   const found = statSync(source);
   const { image, map, journal, lock, versions } = paths;
-  for (const path of [image, map, journal, lock, versions, `${map}.tmp`, `${journal}.tmp`]) {
+  const files = [image, map, journal, lock, versions, `${map}.tmp`, `${journal}.tmp`];
+  for (const path of files) {
     const target = statSync(path, { throwIfNoEntry: false });
-    if (target && isSame(found, target)) {
+    // A regular file, or a device by another of its nodes.
+    const isSame = found.isBlockDevice()
+      ? target?.isBlockDevice() && target.rdev === found.rdev
+      : target?.dev === found.dev && target.ino === found.ino;
+    if (isSame) {
       throw new LastspinError('USAGE', `${path} is the drive itself; give another image path`);
     }
   }
-  if (!found.isBlockDevice()) return;
-  const holds = [image, dirname(image)].some((path) => {
-    const target = statSync(path, { throwIfNoEntry: false });
-    return (
-      target !== undefined && isOn(target.isBlockDevice() ? target.rdev : target.dev, found.rdev)
-    );
-  });
-  if (!holds) return;
+  refuseDestinationOn(source, [...files, dirname(image)], host);
+}
+
+/** Throws USAGE when one of `paths` lies on the block device `source`, on a partition, the parent, or another
+ * partition of its disk, or on anything made of one of these. */
+export function refuseDestinationOn(
+  source: string,
+  paths: readonly string[],
+  host: HostFiles,
+): void {
+  const devices = blockDevices(host);
+  const device = deviceAt(host, devices, source);
+  if (!device) return;
+  // A loop device ends here: a file may be imaged beside itself.
+  const below = devicesBelow(host, devices, device, false);
+  for (const path of paths) {
+    const shared = [...devicesUnderPath(host, devices, path)].find((name) => below.has(name));
+    if (shared === undefined) continue;
+    const which =
+      shared === device.name ? 'itself' : `itself, by way of ${devices.get(shared)?.node}`;
+    const message = `${path} would be written to the drive ${source} ${which}`;
+    throw new LastspinError('USAGE', `${message}; name an image on another drive`);
+  }
+}
+
+/** Throws DRIVE_OPEN_FAILED when the drive that DRIVE names hangs on this computer and is in use. It reads no
+ * more than /sys and /proc, so that a drive in use is not touched at all. What cannot be told yet is let pass. */
+export function refuseInUse(spec: string, host: HostFiles = thisHost): void {
+  const path = hostPathOf(spec, host);
+  const devices = blockDevices(host);
+  const device = path === undefined ? undefined : deviceAt(host, devices, path);
+  const [use] = device ? usesOf(host, device, devices) : [];
+  if (!use) return;
   throw new LastspinError(
-    'USAGE',
-    `${image} would be written to the drive ${source} itself; name an image on another drive`,
+    'DRIVE_OPEN_FAILED',
+    `${use.what}; what is in use is not imaged: ${use.free.join(' && ')}`,
   );
 }
 
-function isSame(a: Stats, b: Stats): boolean {
-  if (a.isBlockDevice() || b.isBlockDevice()) {
-    return a.isBlockDevice() && b.isBlockDevice() && a.rdev === b.rdev;
-  }
-  return a.dev === b.dev && a.ino === b.ino;
+/** The block device that DRIVE would read, where it is one of this computer's: `file:`, a bare path, `sg:`. */
+export function hostPathOf(spec: string, host: HostFiles): string | undefined {
+  const scheme = /^([a-z-]+):/.exec(spec)?.[1];
+  const path = scheme === undefined ? spec : spec.slice(scheme.length + 1);
+  if (scheme === undefined || scheme === 'file') return path;
+  if (scheme !== 'sg') return undefined;
+  const name = host.realpath(path)?.split('/').at(-1) ?? '';
+  const disk = host.list(`/sys/class/scsi_generic/${name}/device/block`)[0];
+  return disk === undefined ? path : `/dev/${disk}`;
 }
 
-/** Whether block device `part` is `whole` or one of its partitions, as Linux's /sys tells it. */
-function isOn(part: number, whole: number): boolean {
-  if (part === whole) return true;
-  const [partPath, wholePath] = [sysPath(part), sysPath(whole)];
-  return partPath !== undefined && wholePath !== undefined && partPath.startsWith(`${wholePath}/`);
+export interface GuardOptions {
+  /** The user's word that the operating system may touch the source. */
+  readonly osMayTouch: boolean;
+  /** Whether the source is set read-only for the operating system. */
+  readonly setReadOnly: boolean;
+  readonly say: (line: string) => void;
+  /** Asks where somebody sits before the terminal; undefined where nobody does. */
+  readonly ask?: ((question: string) => Promise<boolean>) | undefined;
+  readonly clock?: Clock;
+  readonly host?: HostFiles;
+  readonly tools?: KeeperTools;
 }
 
-/** Major and minor number as glibc packs them into a dev_t. */
-function sysPath(device: number): string | undefined {
-  const bits = BigInt(device);
-  const major = ((bits >> 8n) & 0xfffn) | ((bits >> 32n) & 0xfffff000n);
-  const minor = (bits & 0xffn) | ((bits >> 12n) & 0xffffff00n);
+export interface SourceGuard {
+  /** For the record; null where the operating system cannot reach the drive. */
+  attached(): HostAttached | null;
+  close(): Promise<void>;
+}
+
+/** Keeps the operating system off the source for as long as a job runs, and asks for a go-ahead where that is not
+ * to be had. `path`: the block device, where this computer has one. An imager's drive has none, nor has one
+ * behind `usb-bot:`, whose kernel driver is detached: the system does not know that there is a drive. Nor
+ * can it touch what is a plain file by more than anybody could.
+ * Throws USAGE without a go-ahead, DRIVE_OPEN_FAILED for what is in use. */
+export async function guardSource(
+  path: string | undefined,
+  options: GuardOptions,
+): Promise<SourceGuard> {
+  const { host = thisHost, clock = realClock(), say } = options;
+  const devices = blockDevices(host);
+  const device = path === undefined ? undefined : deviceAt(host, devices, path);
+  if (path === undefined || !device) return { attached: () => null, close: async () => {} };
+  refuseInUse(path, host);
+  const touches = touchesOf(host, device, devices);
+  const keeper = await keepSystemOff(path, { ...options, clock, host, onNotice: say });
+  const findings = [...touches, ...(keeper?.findings ?? [])];
   try {
-    return realpathSync(`/sys/dev/block/${major}:${minor}`);
-  } catch {
-    return undefined; // No /sys here, or a file system without a device.
+    await requireGoAhead(device.node, findings, options);
+  } catch (error) {
+    await keeper?.close();
+    throw error;
   }
+  return {
+    attached: () => attachedAs(device.node, keeper, findings),
+    close: async () => await keeper?.close(),
+  };
+}
+
+async function requireGoAhead(
+  node: string,
+  findings: readonly Finding[],
+  { osMayTouch, say, ask }: GuardOptions,
+): Promise<void> {
+  if (findings.length === 0) return;
+  for (const finding of findings) say(sentenceOf(finding, node));
+  if (osMayTouch) return;
+  if (await ask?.(`The operating system may touch ${node}. Image it all the same?`)) return;
+  const whats = findings.map(({ about, what }) => `${about} ${what}`).join('; ');
+  throw new LastspinError(
+    'USAGE',
+    `the operating system may touch the source: ${whats}; mend that, or go on with --os-may-touch`,
+  );
+}
+
+function attachedAs(
+  device: string,
+  keeper: Keeper | undefined,
+  findings: readonly Finding[],
+): HostAttached {
+  return {
+    device,
+    isReadOnly: keeper?.isReadOnly ?? false,
+    isHeld: keeper?.isHeld ?? false,
+    mayBeTouchedBy: findings.map(({ about, what }) => `${about} ${what}`),
+    isWriteBlocked: false,
+  };
+}
+
+/** Asks for a yes where somebody sits before the terminal; undefined where nobody does. */
+export function askOnTerminal(
+  signal: AbortSignal,
+): ((question: string) => Promise<boolean>) | undefined {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
+  return async (question) => {
+    const terminal = createInterface({ input: process.stdin, output: process.stderr });
+    try {
+      const answer = await terminal.question(`lastspin: ${question} [y/N] `, { signal });
+      return /^y(?:es)?$/i.test(answer.trim());
+    } catch (error) {
+      // Interrupted: whoever listens to that says so.
+      if (signal.aborted) throw signal.reason;
+      throw error;
+    } finally {
+      terminal.close();
+    }
+  };
 }

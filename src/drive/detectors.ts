@@ -7,11 +7,15 @@
  *   and shows zeros as fast as it likes where they travel as fills; then the times that the drive took tell,
  *   if no cache and no bus is as quick either. Solid-state drives
  *   answer zeros for trimmed sectors at once, and are not judged by this.
+ * - *late*: a bridge that calls failing reads good has its data from nowhere: it comes as late as a failure
+ *   would, and is blank or the same as the read before, between data that is neither. One such read is
+ *   chance; a row of them is not, where reads that came in time were hardly ever like that.
  * - *stale*: reads that follow a failed one and repeat, byte for byte, what other places held, on a drive
  *   that did not repeat itself before.
  *
  * Limits: zeros that come in stretches shorter than the window, at the bus's pace through a link slower than
- * the media, or at the media's own pace pass unseen; so does a stale buffer without a failed read before it. A shingled
+ * the media, or at the media's own pace pass unseen; so does a stale buffer that comes in time without a
+ * failed read before it, and made-up data between slow reads that bring what is there. A shingled
  * drive that honours TRIM answers zeros for trimmed zones as fast as one that lost its translator: that is
  * the user's to decide. */
 
@@ -53,6 +57,13 @@ const rateMax = 620e6;
 const busRateMax = 600e6;
 /** Times faster by the drive's own clock than by the laptop's: then the link sets the pace. */
 const linkLagFactor = 2;
+/** A read is late from here on, if it also took so many times as long as reads do. */
+const lateMs = 300;
+const lateFactor = 10;
+/** Reads in time that must have been seen before anybody can say what is usual. */
+const usualMin = 64;
+/** How likely it may be that a row of late reads is blank or repeated by chance. */
+const chanceMax = 1e-9;
 /** A failed read casts doubt on so many reads behind it. */
 const staleReads = 16;
 /** So many of them that repeat other places raise the alarm. */
@@ -65,10 +76,13 @@ const differentMin = 64;
 /** A detector for one drive. Give it the reads of the passes only: a place read again repeats itself. */
 export function createDataDetector(options: DetectorOptions): DataDetector {
   const speed = options.turns ? createSpeedDetector(options) : undefined;
+  const late = createLateDetector();
   const stale = createStaleDetector(options.sectorBytes);
   return {
     look: (extent, result, atMs) =>
-      speed?.look(extent, result, atMs) ?? stale.look(extent, result, atMs),
+      speed?.look(extent, result, atMs) ??
+      late.look(extent, result, atMs) ??
+      stale.look(extent, result, atMs),
   };
 }
 
@@ -173,6 +187,51 @@ function addExtent(extents: Extent[], extent: Extent): void {
   if (last && last.lba + last.count === extent.lba)
     extents[extents.length - 1] = { lba: last.lba, count: last.count + extent.count };
   else extents.push(extent);
+}
+
+/** Only reads next to one that held something are judged: what is slow in a blank stretch is blank. */
+function createLateDetector(): DataDetector {
+  let last: Kept | undefined;
+  /** Judged reads in time: how many, how many of them empty, and the time they took. */
+  let usual = { count: 0, empty: 0, ms: 0 };
+  /** Late and empty reads since a late one held something. */
+  let row: Extent[] = [];
+
+  function judge(extent: Extent, isEmpty: boolean, elapsedMs: number): Doubt | undefined {
+    const { count, empty, ms } = usual;
+    const isLate = elapsedMs >= Math.max(lateMs, (lateFactor * ms) / Math.max(1, count));
+    if (!isLate) {
+      usual = { count: count + 1, empty: empty + (isEmpty ? 1 : 0), ms: ms + elapsedMs };
+      return undefined;
+    }
+    row = isEmpty ? [...row, extent] : [];
+    const chance = ((empty + 1) / (count + 2)) ** row.length;
+    if (count < usualMin || chance > chanceMax) return undefined;
+    const why = `late reads bring nothing of their own: ${row.length} in a row were blank or what the read before held, the last at LBA ${extent.lba}`;
+    return { why, extents: row, bestRate: 0 };
+  }
+
+  return {
+    look(extent, { kind, data, elapsedMs }) {
+      const before = last;
+      const isWhole = (kind === 'good' || kind === 'slow') && data.length > 0;
+      const isBlank = isWhole && isUniform(data);
+      last = isWhole && !isBlank ? { extent, data } : undefined;
+      if (!isWhole || !before || !areNeighbours(before.extent, extent)) return undefined;
+      const isEmpty = isBlank || startsAlike(before.data, data);
+      // What may be made up is no measure for what follows.
+      if (isEmpty) last = undefined;
+      return judge(extent, isEmpty, elapsedMs);
+    },
+  };
+}
+
+const areNeighbours = (a: Extent, b: Extent) =>
+  a.lba + a.count === b.lba || b.lba + b.count === a.lba;
+
+function startsAlike(a: Uint8Array, b: Uint8Array): boolean {
+  const length = Math.min(a.length, b.length);
+  return sameBytes(a.subarray(0, length), b.subarray(0, length));
 }
 
 interface Kept {

@@ -18,7 +18,6 @@ import {
   powerActions,
   powerStates,
   resetKinds,
-  scsiOutcomes,
   stopBits,
 } from '../../firmware-protocol/commands.js';
 import { type DeviceEvent, type DeviceStatus, ReplyError } from '../../firmware-protocol/device.js';
@@ -39,6 +38,8 @@ import type {
   ResetKind,
 } from './drive.js';
 import { kindFromIdentify } from './kind.js';
+import { type Commander, createCommander, whyNot } from './scsi/commander.js';
+import { imagerPath } from './scsi/imager-path.js';
 
 /** What the imager measures and counts. Absent where it has no sensor. */
 export interface ImagerStatus extends DeviceStatus {
@@ -57,6 +58,8 @@ export interface ImagerDrive extends Drive {
   readonly power?: ImagerPower;
   /** The imager's own name and version. */
   readonly firmware: string;
+  /** For questions to the drive beyond reading, where the imager passes them on. */
+  readonly commander?: Commander;
   /** It reads a drive; one that does not only switches power beside an adapter. */
   readonly canRead: boolean;
   status(): Promise<ImagerStatus>;
@@ -95,7 +98,6 @@ const identifyTimeoutMs = 30_000;
 /** STANDBY IMMEDIATE takes half a second, ten at most. */
 const parkTimeoutMs = 15_000;
 const resetTimeoutMs = 15_000;
-const tuneTimeoutMs = 5000;
 /** How often a switching rail is looked at. */
 const powerPollMs = 100;
 /** Parking before the cut, and the rail's rise: what a switch may take beyond its off-time. */
@@ -220,36 +222,16 @@ async function identify(
   };
 }
 
-/** ATA PASS-THROUGH (16), no data (SAT-3 12.2.3), with SET FEATURES: enable or disable read look-ahead
- * (ACS-3 7.45). */
-function lookAheadCommand(on: boolean): Uint8Array {
-  const cdb = new Uint8Array(16);
-  cdb[0] = 0x85;
-  cdb[1] = 3 << 1;
-  cdb[4] = on ? 0xaa : 0x55;
-  cdb[14] = 0xef;
-  return cdb;
-}
-
 async function tuneDrive(
-  caller: Caller,
+  commander: Commander | undefined,
   { lookAhead, driveRetries }: DriveSettings,
 ): Promise<string | undefined> {
   // Its commands write mode pages or logs, which no source drive gets.
   if (driveRetries !== undefined) return 'no command that only reads can set that';
   if (lookAhead === undefined) return undefined;
-  if ((caller.agreed.capabilities & capabilityBits.passthrough) === 0)
-    return 'the imager passes no commands through';
-  const request = { timeoutMs: tuneTimeoutMs, cdb: lookAheadCommand(lookAhead), lengthMax: 0 };
-  const options = { timeoutMs: tuneTimeoutMs + resetTimeoutMs };
-  try {
-    const { outcome } = await caller.call(commands.passthrough, request, options);
-    if (outcome === scsiOutcomes.good) return undefined;
-    return outcome === scsiOutcomes.fault ? 'it refused the command' : 'it gave no answer';
-  } catch (error) {
-    if (error instanceof Error && error.cause instanceof ReplyError) return reasonOf(error);
-    throw error;
-  }
+  if (!commander) return 'the imager passes no commands through';
+  const answer = await commander.setLookAhead(lookAhead);
+  return answer.kind === 'good' ? undefined : whyNot(answer);
 }
 
 async function statusNow(caller: Caller): Promise<ImagerStatus> {
@@ -416,6 +398,8 @@ export async function openImager(
     },
   });
   let sectorBytes = sectorBytesUnknown;
+  const path = imagerPath(caller, options.name ?? link.name ?? 'the imager');
+  const commander = path && createCommander(path, clock);
   const canPower = (caller.agreed.capabilities & capabilityBits.power) !== 0;
   return {
     firmware: caller.agreed.firmware,
@@ -456,7 +440,8 @@ export async function openImager(
       const request = { kind: parkKinds[kind] };
       await caller.call(commands.park, request, { timeoutMs: parkTimeoutMs });
     },
-    tune: (settings) => tuneDrive(caller, settings),
+    ...(commander && { commander }),
+    tune: (settings) => tuneDrive(commander, settings),
     status: () => statusNow(caller),
     async throttle(limits) {
       told.throttle = limits;

@@ -11,6 +11,21 @@ import { formatBytes, formatDuration, formatShare } from './format.js';
 
 const count = z.number().int().nonnegative();
 
+/** How far the operating system was kept off a source that hangs on this computer. */
+const hostAttachedSchema = z.object({
+  device: z.string(),
+  /** Read-only for the operating system, from the first read to the end. */
+  isReadOnly: z.boolean(),
+  /** Held open exclusively all the time: nothing could mount or assemble it. */
+  isHeld: z.boolean(),
+  /** What could touch it all the same, by the user's word (`--os-may-touch`). */
+  mayBeTouchedBy: z.array(z.string()),
+  /** No computer is a write blocker for what hangs on it. */
+  isWriteBlocked: z.literal(false),
+});
+
+export type HostAttached = z.infer<typeof hostAttachedSchema>;
+
 /** What `image --json` prints. */
 export const imageResultSchema = z.object({
   schema: z.literal('lastspin/image-result/1'),
@@ -19,6 +34,8 @@ export const imageResultSchema = z.object({
   drive: driveIdentitySchema,
   /** What its policies went by. */
   kind: z.enum(Object.keys(troublePolicies) as [DriveKind, ...DriveKind[]]),
+  /** Null behind an imager, and for a plain file. */
+  hostAttached: hostAttachedSchema.nullable(),
   /** Other identities of the drive, by the user's word (`--same-drive`). */
   formerDrives: z.array(driveIdentitySchema),
   image: z.string(),
@@ -63,6 +80,7 @@ export function imageResult(
   kind: DriveKind,
   paths: CasePaths,
   elapsedMs: number,
+  hostAttached: HostAttached | null = null,
 ): ImageResult {
   const { map, scope } = state.plan;
   const unstable = unstableOf(state);
@@ -73,6 +91,7 @@ export function imageResult(
     why: end.why,
     drive,
     kind,
+    hostAttached,
     formerDrives: [...state.formerDrives],
     image: paths.image,
     map: paths.map,
@@ -116,6 +135,7 @@ export function formatResult(result: ImageResult): string {
   const lines = [
     `${headlines[result.ended]}${result.ended === 'gave-up' ? `: ${result.why}` : ''}`,
     `drive        ${drive.model} ${drive.serial}, ${result.kind}, ${bytes(drive.sectorCount)}`,
+    ...(result.hostAttached ? [`source       ${formatAttached(result.hostAttached)}`] : []),
     `finished     ${formatShare(sectors.finished, sectors.total)} (${bytes(sectors.finished)})`,
     ...(outside > 0
       ? [
@@ -133,4 +153,11 @@ export function formatResult(result: ImageResult): string {
     `map          ${result.map}`,
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function formatAttached({ device, isReadOnly, isHeld, mayBeTouchedBy }: HostAttached): string {
+  const kept = [...(isReadOnly ? ['read-only'] : []), ...(isHeld ? ['held exclusively'] : [])];
+  const how = kept.join(' and ') || 'writable for this computer';
+  const touched = mayBeTouchedBy.length > 0 ? '; the system could touch it' : '';
+  return `${device}, ${how}${touched}. This is not a write blocker`;
 }

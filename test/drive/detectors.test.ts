@@ -143,6 +143,56 @@ test('a drive that does not turn may answer zeros as fast as it likes', () => {
   expect(feed(false, [ordinary, trimmed])).toBeUndefined();
 });
 
+describe('late reads that a bridge calls good', () => {
+  /** `count` times some reads in time and a late one; what they hold is `content`. */
+  const lapses = (content: Content, count: number, between: Content = 'unique') =>
+    Array.from({ length: count }, (): Piece[] => [
+      { content: between, reads: 20 },
+      { content, reads: 1, driveMegabytesPerSecond: 0.04 },
+    ]).flat();
+
+  test.each(['zeros', 'stale'] as const)('%s are doubted after a few, and only they', (content) => {
+    for (const turns of [true, false]) {
+      const doubt = feed(turns, [ordinary, ...lapses(content, 6)]);
+      expect(doubt?.why).toMatch(/^late reads bring nothing of their own: 3 in a row/);
+      const first = (ordinary.reads + 20) * readCount;
+      const lbas = [0, 1, 2].map((n) => first + n * 21 * readCount);
+      expect(doubt?.extents).toEqual(lbas.map((lba) => ({ lba, count: readCount })));
+    }
+  });
+
+  test('two are chance, and so are more on a drive that has such reads in time as well', () => {
+    expect(feed(true, [ordinary, ...lapses('stale', 2), ordinary])).toBeUndefined();
+    const mixed = Array.from({ length: 100 }, (): Piece[] => [
+      { content: 'unique', reads: 3 },
+      { content: 'zeros', reads: 1 },
+    ]).flat();
+    expect(feed(true, [...mixed, ...lapses('zeros', 8)])).toBeUndefined();
+  });
+
+  test('late reads with what is there, in a blank stretch, or after a jump are believed', () => {
+    expect(feed(true, [ordinary, ...lapses('unique', 50)])).toBeUndefined();
+    expect(feed(true, [ordinary, ...lapses('zeros', 50, 'zeros')])).toBeUndefined();
+    const detector = createDataDetector({ turns: true, sectorBytes, sectorCount });
+    const data = new Uint8Array(readCount * sectorBytes);
+    for (let n = 0; n < 400; n++) {
+      const lba = n * 2 * readCount;
+      const isLate = n > 200 && n % 3 === 0;
+      const held = isLate ? data : data.slice().fill(n % 256, 0, 100);
+      const elapsedMs = isLate ? 900 : 2;
+      const result: ReadResult = { kind: 'good', goodCount: readCount, data: held, elapsedMs };
+      expect(detector.look({ lba, count: readCount }, result, n)).toBeUndefined();
+    }
+  });
+
+  test('a read that is not ten times as long as usual is not late', () => {
+    const slow: Piece = { content: 'unique', reads: 2 * windowReads, driveMegabytesPerSecond: 0.5 };
+    const lapse: Piece = { content: 'zeros', reads: 1, driveMegabytesPerSecond: 0.1 };
+    const pieces = Array.from({ length: 8 }, () => [{ ...slow, reads: 20 }, lapse]).flat();
+    expect(feed(true, [slow, ...pieces])).toBeUndefined();
+  });
+});
+
 describe('a stale buffer after a failed read', () => {
   const failure: Piece = { content: 'failure', reads: 1 };
   const stale: Piece = { content: 'stale', reads: 8 };

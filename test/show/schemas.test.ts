@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
 import { headMapJsonSchema } from '../../src/plan/head-map-schema.js';
 import { presetJsonSchema } from '../../src/plan/preset-schema.js';
+import { devicesResultSchema, doctorResultSchema } from '../../src/show/devices.js';
 import { rehearsalResultSchema } from '../../src/show/rehearsal.js';
 import { imageResultSchema } from '../../src/show/result.js';
 
@@ -29,4 +30,11 @@ test('the published schema of `rehearse --json` is the one that results are made
 
 test('the published schema of head map files is the one that they are checked by', () => {
   expect(published('head-map.schema.json')).toEqual(headMapJsonSchema());
+});
+
+test.each([
+  ['devices', devicesResultSchema],
+  ['doctor', doctorResultSchema],
+])('the published schema of `%s --json` is the one that results are made by', (name, schema) => {
+  expect(published(`${name}-result.schema.json`)).toEqual(z.toJSONSchema(schema));
 });

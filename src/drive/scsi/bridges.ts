@@ -4,89 +4,87 @@
 import type { ScsiPath } from './path.js';
 
 export interface BridgeQuirks {
-  /** It passes no ATA commands through, and hangs or lies when it is asked to. */
+  /** It passes ATA commands through only by commands of its vendor's, or not at all: it is not asked. */
   readonly noAta?: true;
-  /** ATA commands only in the shorter form. */
+  /** ATA commands in the shorter form only. */
   readonly ataForm?: 12;
-  /** Its READ CAPACITY names the number of sectors where the last one is meant. */
-  readonly capacityIsCount?: true;
+  /** Some of its firmware names the number of sectors where the last one is meant. */
+  readonly mayCountOneMore?: true;
   /** More bytes in one transfer hang it. */
   readonly transferBytesMax?: number;
-  /** Hangs when asked for vital product data. */
-  readonly noPages?: true;
+  /** What it says it held back of a transfer is not to be believed (for the path: bulk-only residue). */
+  readonly ignoreResidue?: true;
 }
 
 interface BridgeRow {
-  readonly vendorId: number;
-  readonly productId: number;
+  readonly ids: readonly string[];
   readonly quirks: BridgeQuirks;
   /** Where it is known from. */
   readonly source: string;
 }
 
-const kernel = 'Linux, drivers/usb/storage';
-const smart = 'smartmontools, drivedb.h, USB section';
+const kernel = 'Linux, drivers/usb/storage/unusual_devs.h';
+const smartmontools = 'smartmontools, drivedb.h, USB entries';
 
-const rows: readonly BridgeRow[] = [
-  // Genesys Logic: a transfer of more than 64 sectors hangs them; two of their products are well.
-  ...[0x0701, 0x0702].map((productId) => ({
-    vendorId: 0x05e3,
-    productId,
-    quirks: { transferBytesMax: 64 * 512, noPages: true, noAta: true } as const,
-    source: `${kernel}/unusual_devs.h: MAX_SECTORS_64; ${smart}: unsupported`,
-  })),
-  // Cypress AT2LP: its own vendor command instead of SAT.
+/** All rows that name a bridge hold. */
+export const bridgeRows: readonly BridgeRow[] = [
   {
-    vendorId: 0x04b4,
-    productId: 0x6830,
-    quirks: { noAta: true },
-    source: `${smart}: type usbcypress`,
-  },
-  // JMicron's first ones: a vendor command of their own, or SAT in the shorter form only.
-  {
-    vendorId: 0x152d,
-    productId: 0x2336,
-    quirks: { noAta: true },
-    source: `${smart}: type usbjmicron`,
+    ids: ['05e3:0702'], // Genesys Logic GL811/881
+    quirks: { transferBytesMax: 64 * 512, ignoreResidue: true },
+    source: `${kernel}: at most 64 sectors, residue`,
   },
   {
-    vendorId: 0x152d,
-    productId: 0x2338,
-    quirks: { noAta: true },
-    source: `${smart}: type usbjmicron`,
+    ids: ['067b:2507', '067b:3507'], // Prolific PL2507, PL3507
+    quirks: { mayCountOneMore: true },
+    source: `${kernel}: capacity`,
   },
   {
-    vendorId: 0x152d,
-    productId: 0x2339,
-    quirks: { noAta: true },
-    source: `${smart}: type usbjmicron`,
-  },
-  // Sunplus: likewise.
-  {
-    vendorId: 0x04fc,
-    productId: 0x0c15,
-    quirks: { noAta: true },
-    source: `${smart}: type usbsunplus`,
+    ids: ['152d:2329'], // JMicron JM20329
+    quirks: { ignoreResidue: true },
+    source: `${kernel}: residue`,
   },
   {
-    vendorId: 0x04fc,
-    productId: 0x0c25,
+    ids: ['05e3:0702', '0402:5621', '04cf:8818', '040d:6204', '0928:0000', '0928:0002'],
     quirks: { noAta: true },
-    source: `${smart}: type usbsunplus`,
+    source: `${smartmontools}: unsupported`,
   },
-  // Prolific PL2507 and PL3507.
   {
-    vendorId: 0x067b,
-    productId: 0x2507,
-    quirks: { noAta: true, transferBytesMax: 64 * 512 },
-    source: `${kernel}/unusual_devs.h: MAX_SECTORS_64; ${smart}: unsupported`,
+    ids: ['152d:2329', '152d:2336', '152d:2337', '152d:2338', '152d:2339', '152d:2352'],
+    quirks: { noAta: true },
+    source: `${smartmontools}: JMicron's own command`,
+  },
+  {
+    ids: ['067b:2507', '067b:3507', '067b:2571', '067b:2771', '067b:2773', '067b:2775'],
+    quirks: { noAta: true },
+    source: `${smartmontools}: Prolific's own command`,
+  },
+  {
+    ids: ['04fc:0c05', '04fc:0c15', '04fc:0c25'],
+    quirks: { noAta: true },
+    source: `${smartmontools}: Sunplus's own command`,
+  },
+  {
+    ids: ['04b4:6830', '05ab:0060', '0c0b:b001', '1058:0701'],
+    quirks: { noAta: true },
+    source: `${smartmontools}: Cypress's own command`,
+  },
+  {
+    ids: ['0bc2:3008', '0bc2:5031', '0bc2:50a1', '13fd:1640', '13fd:1650', '07ab:fc73'],
+    quirks: { ataForm: 12 },
+    source: `${smartmontools}: sat,12`,
+  },
+  {
+    ids: ['0939:0b13', '18a5:0237', '0350:0038'],
+    quirks: { ataForm: 12 },
+    source: `${smartmontools}: sat,12`,
   },
 ];
 
 /** What to mind of a bridge; nothing of one that is not known. */
 export function quirksOf(bridge: ScsiPath['bridge']): BridgeQuirks {
   if (!bridge) return {};
-  const { vendorId, productId } = bridge;
-  const row = rows.find((each) => each.vendorId === vendorId && each.productId === productId);
-  return row?.quirks ?? {};
+  const hex = (id: number) => id.toString(16).padStart(4, '0');
+  const name = `${hex(bridge.vendorId)}:${hex(bridge.productId)}`;
+  const quirks = bridgeRows.filter(({ ids }) => ids.includes(name)).map((row) => row.quirks);
+  return Object.assign({}, ...quirks);
 }

@@ -5,6 +5,7 @@ import { judgeReadOnly } from '../../../firmware-protocol/read-only.js';
 import type { Clock } from '../../clock.js';
 import { LastspinError } from '../../errors.js';
 import type { Extent } from '../../map/extent.js';
+import { describeFault } from '../fault.js';
 import {
   type AtaIdentity,
   isSmartPassed,
@@ -274,4 +275,21 @@ function createLine() {
 /** What was told, if anything. */
 export function toldBy<T>(answer: Answer<T>): T | undefined {
   return answer.kind === 'good' ? answer.value : undefined;
+}
+
+/** Why nothing was told, in a few words. */
+export function whyNot(answer: Failure): string {
+  switch (answer.kind) {
+    case 'fault':
+      return `it refused the command: ${describeFault({ sense: answer.report.sense })}`;
+    case 'failed':
+      return answer.why;
+    case 'gone':
+      return 'it is not there';
+    case 'nonsense':
+      return 'its answer makes no sense';
+    case 'busy':
+    case 'timeout':
+      return 'it gave no answer';
+  }
 }

@@ -14,11 +14,17 @@ import type {
   ReadRequest,
   ReadResult,
 } from '../drive.js';
-import { describeFault } from '../fault.js';
 import type { SmartData } from './ata-data.js';
 import { quirksOf } from './bridges.js';
 import { ata, fitsLba28, fitsLba48 } from './cdb.js';
-import { type Answer, type Brought, type Commander, createCommander, toldBy } from './commander.js';
+import {
+  type Answer,
+  type Brought,
+  type Commander,
+  createCommander,
+  toldBy,
+  whyNot,
+} from './commander.js';
 import type { ScsiPath } from './path.js';
 import { findProfile, type Knowledge, type Profile } from './profile.js';
 import { faultOf, type SenseReport, senseKeys } from './sense.js';
@@ -141,9 +147,7 @@ export function createScsiDrive(
     },
     async identify(signal) {
       signal?.throwIfAborted();
-      const found = await findAgain(parts, () =>
-        findProfile(commander, parts.knowledge, { quirks, ...options }),
-      );
+      const found = await findProfile(commander, parts.knowledge, { quirks, ...options });
       noteReset(parts);
       if (!found) return undefined;
       takeProfile(parts, found);
@@ -209,13 +213,6 @@ function capabilitiesOf({ path, profile, sectorBytes, transferBytesMax }: Parts)
     inFlightMax,
     inFlightBytesMax: inFlightMax * readCountMax * sectorBytes,
   };
-}
-
-/** Does something that finds nobody once more where the device is back under another name. */
-async function findAgain<T>({ path }: Parts, act: () => Promise<T | undefined>) {
-  const found = await act();
-  if (found !== undefined || !(await path.isThere())) return found;
-  return act();
 }
 
 function takeProfile(parts: Parts, found: Profile): void {
@@ -406,7 +403,7 @@ async function tune(parts: Parts, settings: DriveSettings): Promise<string | und
   if (!profile?.passesAta) return 'the adapter passes no ATA commands through';
   if (lookAhead !== undefined) {
     const answer = await commander.setLookAhead(lookAhead);
-    if (answer.kind !== 'good') return whyOf(answer);
+    if (answer.kind !== 'good') return whyNot(answer);
     parts.lookAhead = lookAhead;
   }
   if (driveRetries === undefined) return undefined;
@@ -428,12 +425,12 @@ async function park(parts: Parts, kind: ParkKind): Promise<void> {
         ? await commander.standbyImmediate()
         : await commander.idleImmediate(profile.ata?.hasUnload === true);
     if (answer.kind === 'good') return;
-    throw refuse(whyOf(answer));
+    throw refuse(whyNot(answer));
   }
   if (kind === 'unload') throw refuse('the adapter passes no ATA commands through');
   if (!capabilitiesOf(parts).park) throw refuse('it would be ejected');
   const answer = await commander.startStop(false);
-  if (answer.kind !== 'good') throw refuse(whyOf(answer));
+  if (answer.kind !== 'good') throw refuse(whyNot(answer));
   parts.isStopped = true;
 }
 
@@ -464,20 +461,4 @@ async function examine(parts: Parts, smart: boolean): Promise<Examination> {
     smart: smart && own.hasSmart ? toldBy(await commander.smartData()) : undefined,
   };
   return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
-}
-
-function whyOf(answer: Exclude<Answer<unknown>, { kind: 'good' }>): string {
-  switch (answer.kind) {
-    case 'fault':
-      return `it refused the command: ${describeFault({ sense: answer.report.sense })}`;
-    case 'failed':
-      return answer.why;
-    case 'gone':
-      return 'it is not there';
-    case 'nonsense':
-      return 'its answer makes no sense';
-    case 'busy':
-    case 'timeout':
-      return 'it gave no answer';
-  }
 }

@@ -71,7 +71,8 @@ export async function findProfile(
   knowledge: Knowledge,
   options: ProfileOptions,
 ): Promise<Profile | undefined> {
-  const asked = await commander.inquiry();
+  let asked = await commander.inquiry();
+  if (asked.kind === 'gone' && (await commander.path.isThere())) asked = await commander.inquiry();
   if (asked.kind !== 'good' || !asked.value.isConnected) return undefined;
   const inquiry = asked.value;
   if (!readableTypes.has(inquiry.deviceType))
@@ -170,11 +171,11 @@ async function askPages(
   commander: Commander,
   knowledge: Knowledge,
   inquiry: InquiryData,
-  { quirks, serial }: ProfileOptions,
+  { serial }: ProfileOptions,
 ): Promise<Told | undefined> {
   const isUsb = commander.path.bridge !== undefined;
   const isNamed = inquiry.isRemovable && serial !== undefined;
-  if (quirks.noPages || (isUsb && (isNamed || inquiry.version < versionOfSpc3))) return {};
+  if (isUsb && (isNamed || inquiry.version < versionOfSpc3)) return {};
   if (!knowledge.pages) {
     const answer = await commander.page(0x00);
     if (answer.kind === 'timeout') await unblock(commander.path);
@@ -210,8 +211,10 @@ function profileOf(
 ): Profile {
   const { ata } = told;
   const { sectorBytes } = capacity;
-  const namedCount = capacity.sectorCount - (options.quirks.capacityIsCount ? 1 : 0);
-  const sectorCount = Math.min(namedCount, countByDrive(ata, sectorBytes));
+  const sectorCount = Math.min(
+    countByBridge(capacity, options.quirks),
+    countByDrive(ata, sectorBytes),
+  );
   const kind = kindOf(inquiry, told);
   const names = ata ?? {
     model: nameOf(inquiry),
@@ -232,9 +235,14 @@ function profileOf(
     ...(ata && { ata }),
     passesAta: told.passesAta ?? false,
     isOneToOne: ata?.sectorBytes === sectorBytes,
-    surplusCount: namedCount - sectorCount,
+    surplusCount: capacity.sectorCount - sectorCount,
     ...(told.readCountMax !== undefined && { readCountMax: told.readCountMax }),
   };
+}
+
+/** Drives have an even number of sectors: where a bridge is known to count one more, an odd number is. */
+function countByBridge({ sectorCount }: Capacity, { mayCountOneMore }: BridgeQuirks): number {
+  return mayCountOneMore && sectorCount % 2 === 1 ? sectorCount - 1 : sectorCount;
 }
 
 /** Sectors of the path that the drive has by its own word. Without 48-bit addresses the word ends at 128 GiB,

@@ -2,6 +2,7 @@
  * remembers every command that reached it. */
 import { judgeReadOnly } from '../../../firmware-protocol/read-only.js';
 import { identifyData } from '../../../hardware-sim/passthrough.js';
+import type { Clock } from '../../../src/clock.js';
 import type { ResetKind } from '../../../src/drive/drive.js';
 import type { ScsiAnswer, ScsiCommand, ScsiPath } from '../../../src/drive/scsi/path.js';
 
@@ -50,9 +51,11 @@ const defaults: PlayedDrive = {
   elapsedMs: 3,
 };
 
+/** With a clock, commands take the time that they say. */
 export function playedPath(
   changes: Partial<PlayedDrive> = {},
   path: Partial<Pick<ScsiPath, 'bridge' | 'transferBytesMax' | 'resets'>> = {},
+  clock?: Clock,
 ): PlayedPath {
   const drive = { ...defaults, ...changes };
   const played: PlayedPath = {
@@ -67,7 +70,9 @@ export function playedPath(
     there: true,
     async send(command) {
       played.sent.push(command);
-      return drive.intercept(command, played.sent.length - 1) ?? answer(drive, command);
+      const answered = drive.intercept(command, played.sent.length - 1) ?? answer(drive, command);
+      await clock?.sleep(answered.elapsedMs);
+      return answered;
     },
     async reset(kind) {
       played.resetsDone.push(kind);
