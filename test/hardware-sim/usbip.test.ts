@@ -34,7 +34,7 @@ async function hostOf(address: string) {
   const [host = '', port = ''] = address.split(':');
   const socket: Socket = connect(Number(port), host);
   cleanups.push(() => void socket.destroy());
-  let held = Buffer.alloc(0);
+  let held: Buffer = Buffer.alloc(0);
   let isClosed = false;
   let wake = () => {};
   socket.on('data', (bytes: Buffer) => {
@@ -61,7 +61,7 @@ async function hostOf(address: string) {
     direction: number,
     endpoint: number,
     length: number,
-    data = Buffer.alloc(0),
+    data: Buffer = Buffer.alloc(0),
     setup = '',
   ) {
     const header = Buffer.alloc(48);
