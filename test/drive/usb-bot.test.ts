@@ -89,6 +89,16 @@ test('a timeout comes in time, and the next command finds the adapter in step ag
   expect(disk.counters.bulkResets).toBe(1);
 });
 
+test('BOT 5.3.4: a reset is followed by clearing the halts of both endpoints', async () => {
+  const { clock, open, disk } = await worldOf();
+  const path = await clock.run(open());
+  disk.stall(0x01);
+  const refused = { kind: 'failed', why: 'the adapter refused a command' };
+  expect(await clock.run(path.send(read(5, 1)))).toMatchObject(refused);
+  expect(await clock.run(path.send(read(5, 1)))).toMatchObject({ kind: 'done', status: 'good' });
+  expect([disk.counters.bulkResets, disk.haltsCleared]).toEqual([1, 2]);
+});
+
 test('an abort ends the command under way, at once', async () => {
   const { clock, open } = await worldOf({ faults: [{ kind: 'slow', lba: 50, extraMs: 20_000 }] });
   const path = await clock.run(open());
