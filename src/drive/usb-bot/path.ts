@@ -14,8 +14,7 @@ import {
   type StorageLibrary,
   seeAdapters,
 } from './adapter.js';
-import { cswBytes, decodeCsw, encodeCbw, isCswOf } from './bulk-only.js';
-import type { TransferEnd } from './transfer.js';
+import { type Exchange, exchange, type Lane } from './exchange.js';
 
 /** After a reset an adapter and its drive need a moment before they take commands. */
 const resetPauseMs = 500;
@@ -29,19 +28,10 @@ const passThroughs: ReadonlySet<number> = new Set([0x85, 0xa1]);
 const resets: ReadonlySet<ResetKind> = new Set(['abort', 'soft', 'hard']);
 const nothing = new Uint8Array(0);
 
-/** How one command ended, before its sense data is asked for. `broken`: nothing but a reset helps. */
-type Exchange =
-  | { readonly kind: 'good' | 'failed'; readonly data: Uint8Array }
-  | { readonly kind: 'timeout' }
-  | { readonly kind: 'gone' }
-  | { readonly kind: 'broken'; readonly why: string };
-
 export interface UsbBotPath extends ScsiPath {
   /** The adapter's own, where it has one; many of a kind have the same. */
   readonly serialNumber?: string;
 }
-
-type Step = (direction: 'in' | 'out', buffer: Buffer) => Promise<TransferEnd>;
 
 /** Opens the adapter of this vendor, product and serial number. It is taken from the kernel's driver, and
  * given back by `close`. After it left the bus the same one is looked for wherever it is plugged in.
@@ -106,66 +96,22 @@ function createPath(
     return isClear;
   }
 
-  /** The three steps of BOT 5.3: command, data, status. */
-  async function exchange(
-    current: Adapter,
-    { cdb, dataBytes, timeoutMs }: ScsiCommand,
-  ): Promise<Exchange> {
+  /** Sends one command. An abort ends it, also between two of its transfers. */
+  function command(current: Adapter, { cdb, dataBytes, timeoutMs }: ScsiCommand) {
     const endMs = clock.now() + timeoutMs;
     tag = (tag + 1) >>> 0;
-    const transfer = createStep(current, endMs);
-    const sent = await transfer('out', encodeCbw(tag, cdb, dataBytes));
-    if (sent.kind === 'stall') return { kind: 'broken', why: 'the adapter refused a command' };
-    if (sent.kind !== 'done') return unfinished(sent);
-    let data: Buffer = Buffer.alloc(0);
-    if (dataBytes > 0) {
-      const room = roomFor(dataBytes, current.packetBytes);
-      const came = await transfer('in', room);
-      if (came.kind !== 'done' && came.kind !== 'stall') return unfinished(came);
-      if (came.bytes > dataBytes) return { kind: 'broken', why: 'more data than was asked for' };
-      data = room.subarray(0, came.bytes);
-      if (came.kind === 'stall' && !(await current.clearHalt('in'))) return unclear;
-      if (came.kind === 'done' && isCswOf(data, tag)) return concluded(data, nothing, dataBytes);
-    }
-    const status = await readStatus(current, transfer);
-    return 'bytes' in status ? concluded(status.bytes, data, dataBytes) : status;
-  }
-
-  /** Transfers of one command, which have its deadline in common and end with an abort. */
-  function createStep(current: Adapter, endMs: number): Step {
-    return async (direction, buffer) => {
-      if (isAborting) return { kind: 'cancelled', bytes: 0 };
-      return current.transfer(direction, buffer, Math.max(1, endMs - clock.now()));
+    const lane: Lane = {
+      packetBytes: current.packetBytes,
+      clearHalt: current.clearHalt,
+      async transfer(direction, buffer) {
+        if (isAborting) return { kind: 'cancelled', bytes: 0 };
+        return current.transfer(direction, buffer, Math.max(1, endMs - clock.now()));
+      },
     };
+    return exchange(lane, tag, cdb, dataBytes);
   }
 
-  /** BOT figure 2: a stall or an empty transfer in place of the status is answered by a second try. */
-  async function readStatus(
-    current: Adapter,
-    transfer: Step,
-  ): Promise<{ readonly bytes: Buffer } | Exchange> {
-    const room = roomFor(cswBytes, current.packetBytes);
-    for (let attempt = 0; attempt < 2; attempt++) {
-      const came = await transfer('in', room);
-      if (came.kind === 'stall') {
-        if (!(await current.clearHalt('in'))) return unclear;
-      } else if (came.kind !== 'done') {
-        return unfinished(came);
-      } else if (came.bytes > 0) {
-        return { bytes: room.subarray(0, came.bytes) };
-      }
-    }
-    return { kind: 'broken', why: 'the adapter gives no status' };
-  }
-
-  function concluded(bytes: Buffer, data: Uint8Array, dataBytes: number): Exchange {
-    const csw = decodeCsw(bytes, tag, dataBytes);
-    if (csw.kind === 'broken') return { kind: 'broken', why: `the adapter answered ${csw.why}` };
-    // What the adapter does not vouch for is not data.
-    return { kind: csw.kind, data: data.subarray(0, dataBytes - csw.residueBytes) };
-  }
-
-  async function send(command: ScsiCommand): Promise<ScsiAnswer> {
+  async function send(request: ScsiCommand): Promise<ScsiAnswer> {
     const fromMs = clock.now();
     const elapsed = () => ({ elapsedMs: clock.now() - fromMs });
     const current = adapter;
@@ -175,13 +121,13 @@ function createPath(
       if (!adapter) return { kind: 'gone', ...elapsed() };
       return { kind: 'failed', why: 'the adapter does not answer a reset', ...elapsed() };
     }
-    const ended = await exchange(current, command);
+    const ended = await command(current, request);
     const answered = elapsed();
     switch (ended.kind) {
       case 'good':
         return { kind: 'done', status: 'good', data: ended.data, sense: nothing, ...answered };
       case 'failed': {
-        const sense = await askSense(current, command.cdb);
+        const sense = await askSense(current, request.cdb);
         if (sense) return { kind: 'done', status: 'check', data: ended.data, sense, ...answered };
         return { kind: 'failed', why: 'the adapter gives no sense data', ...answered };
       }
@@ -210,7 +156,7 @@ function createPath(
     if (cdb[0] === requestSense) return nothing;
     const isAta = passThroughs.has(cdb[0] ?? 0);
     const bytes = isAta ? senseBytes.descriptors : senseBytesNow;
-    const ended = await exchange(current, {
+    const ended = await command(current, {
       cdb: Uint8Array.of(requestSense, 0, 0, 0, bytes, 0),
       dataBytes: bytes,
       timeoutMs: senseTimeoutMs,
@@ -273,7 +219,7 @@ function createPath(
     transferBytesMax,
     resets,
     bridge: { vendorId: name.vendorId, productId: name.productId },
-    send: (command) => inTurn(() => send(command)),
+    send: (request) => inTurn(() => send(request)),
     reset(kind) {
       // What is under way ends first.
       isAborting = true;
@@ -292,21 +238,6 @@ function createPath(
       await drop();
     },
   };
-}
-
-const unclear: Exchange = { kind: 'broken', why: 'the adapter stays halted' };
-
-/** A transfer that did not end as the protocol wants. */
-function unfinished(end: { readonly kind: string; readonly why?: string }): Exchange {
-  if (end.kind === 'timeout') return { kind: 'timeout' };
-  if (end.kind === 'cancelled') return { kind: 'broken', why: 'aborted' };
-  if (end.kind === 'gone') return { kind: 'gone' };
-  return { kind: 'broken', why: end.why ?? 'a transfer failed' };
-}
-
-/** Whole packets: a device that sends more than it should must not break the bus. */
-function roomFor(bytes: number, packetBytes: number): Buffer {
-  return Buffer.alloc(Math.ceil(bytes / packetBytes) * packetBytes);
 }
 
 function specOf({ vendorId, productId, serialNumber }: UsbName): string {
