@@ -171,6 +171,8 @@ test('slow reads, a stall and an unplug in the middle', async () => {
     mishap: { afterReads: 60, strike: unplug },
   });
   expect(await falsehoods(job, none)).toEqual([]);
+  // It is waited for: nothing needed its power cut.
+  expect(job.drive.counters.powerOns).toBe(1);
   expect(job.end).toMatchObject({ how: 'finished' });
 });
 

@@ -18,6 +18,9 @@ import { type Exchange, exchange, type Lane } from './exchange.js';
 
 /** After a reset an adapter and its drive need a moment before they take commands. */
 const resetPauseMs = 500;
+/** An adapter that lost its footing, or its plug, is back within seconds: that is cheaper than its power. */
+const returnLimitMs = 5000;
+const returnPollMs = 250;
 /** The adapter has the sense data itself. */
 const senseTimeoutMs = 5000;
 const requestSense = 0x03;
@@ -178,6 +181,8 @@ function createPath(
 
   async function reset(kind: ResetKind): Promise<void> {
     isAborting = false;
+    // Nothing resets more than leaving the bus does.
+    if (kind === 'hard' && !adapter && (await comesBack())) return;
     const current = presentAdapter();
     if (kind === 'hard') return resetPort(current);
     // Nothing is under way that could be aborted.
@@ -197,6 +202,14 @@ function createPath(
     mustReset = true;
     if (end === 'gone') await drop();
     throw new LastspinError('DEVICE_REFUSED', `${spec}: the reset of its USB port failed`);
+  }
+
+  async function comesBack(): Promise<boolean> {
+    for (const endMs = clock.now() + returnLimitMs; clock.now() < endMs; ) {
+      if (await isThere()) return true;
+      await clock.sleep(returnPollMs);
+    }
+    return false;
   }
 
   async function isThere(): Promise<boolean> {
