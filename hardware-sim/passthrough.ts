@@ -1,18 +1,11 @@
-/** SCSI commands that the simulated drive and its bridge answer besides reads, and the IDENTIFY
- * data behind them. */
+/** SCSI commands that the simulated drive and its bridge answer besides reads. */
 import type { SimulatedDrive, SimulatedIdentity } from './drive.js';
+import { physicalRatioPower } from './identify-data.js';
+import { answerSat } from './sat.js';
+import { failed, good, nothing, type ScsiAnswer } from './scsi-answer.js';
 
-export interface ScsiAnswer {
-  /** SAM-5 status: 0 GOOD, 2 CHECK CONDITION. */
-  readonly scsiStatus: number;
-  readonly sense: Uint8Array;
-  readonly data: Uint8Array;
-  readonly elapsedMs: number;
-}
-
-const nothing = new Uint8Array(0);
-/** A command that touches no platter. */
-const quickMs = 1;
+export { identifyData } from './identify-data.js';
+export type { ScsiAnswer } from './scsi-answer.js';
 
 /** Answers one SCSI command; the caller has checked that it only reads. What is not simulated ends
  * as INVALID COMMAND OPERATION CODE, as with a real bridge; a hung drive that still answers
@@ -30,46 +23,11 @@ export function answerScsi(drive: SimulatedDrive, cdb: Uint8Array, nowMs: number
     case 0x9e: // SERVICE ACTION IN (16): READ CAPACITY (16)
       return good(readCapacity16(identity));
     case 0x85: // ATA PASS-THROUGH (16)
-      return answerAta(drive, identity, cdb[14] as number, cdb[4] as number, nowMs);
     case 0xa1: // ATA PASS-THROUGH (12)
-      return answerAta(drive, identity, cdb[9] as number, cdb[3] as number, nowMs);
+      return answerSat(drive, identity, cdb, nowMs);
     default:
       return failed(0x05, 0x20);
   }
-}
-
-function answerAta(
-  drive: SimulatedDrive,
-  identity: SimulatedIdentity,
-  command: number,
-  features: number,
-  nowMs: number,
-): ScsiAnswer {
-  switch (command) {
-    case 0xec: // IDENTIFY DEVICE
-      return identity.removable ? failed(0x05, 0x20) : good(identifyData(identity));
-    case 0xe0: // STANDBY IMMEDIATE
-      return { ...good(nothing), elapsedMs: drive.standby(nowMs) };
-    case 0xe1: // IDLE IMMEDIATE
-      return { ...good(nothing), elapsedMs: drive.unload(nowMs) };
-    case 0xef: // SET FEATURES: look-ahead on or off; the read-only list has no other
-      drive.setLookAhead(features === 0xaa);
-      return good(nothing);
-    default:
-      return failed(0x05, 0x20);
-  }
-}
-
-function good(data: Uint8Array): ScsiAnswer {
-  return { scsiStatus: 0, sense: nothing, data, elapsedMs: quickMs };
-}
-
-/** CHECK CONDITION with sense in fixed format (SPC-4 4.5.3). */
-function failed(key: number, asc: number): ScsiAnswer {
-  const sense = new Uint8Array(18);
-  sense.set([0x70, 0, key, 0, 0, 0, 0, 10]);
-  sense[12] = asc;
-  return { scsiStatus: 2, sense, data: nothing, elapsedMs: quickMs };
 }
 
 function inquiry(cdb: Uint8Array, identity: SimulatedIdentity): ScsiAnswer {
@@ -108,46 +66,7 @@ function readCapacity16(identity: SimulatedIdentity): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
-/** Sectors per physical sector, rounded down to the power of two that the fields can say. */
-function physicalRatioPower(identity: SimulatedIdentity): number {
-  return 2 ** Math.floor(Math.log2(identity.physicalSectorBytes / identity.sectorBytes));
-}
-
-/** IDENTIFY DEVICE data, 512 bytes (ACS-3 7.12.7). */
-export function identifyData(identity: SimulatedIdentity): Uint8Array {
-  const data = new Uint8Array(512);
-  const view = new DataView(data.buffer);
-  const word = (index: number, value: number) => view.setUint16(index * 2, value, true);
-  writeAtaText(data, 10, 20, identity.serial);
-  writeAtaText(data, 23, 8, identity.firmware);
-  writeAtaText(data, 27, 40, identity.model);
-  word(0, 0x0040);
-  word(49, 0x0300); // LBA and DMA
-  const lba28 = Math.min(identity.sectorCount, 0x0fff_ffff);
-  view.setUint32(60 * 2, lba28, true);
-  word(80, 0x01f0); // ATA/ATAPI-4 to ACS
-  word(83, 0x4400); // 48-bit addresses
-  word(86, 0x0400);
-  view.setBigUint64(100 * 2, BigInt(identity.sectorCount), true);
-  const ratioLog = Math.log2(physicalRatioPower(identity));
-  const longSectors = identity.sectorBytes !== 512;
-  word(106, 0x4000 | (ratioLog > 0 ? 0x2000 | ratioLog : 0) | (longSectors ? 0x1000 : 0));
-  if (longSectors) view.setUint32(117 * 2, identity.sectorBytes / 2, true);
-  word(217, identity.rotational ? 7200 : 1);
-  data[510] = 0xa5;
-  data[511] = -data.reduce((sum, byte) => sum + byte, 0) & 0xff;
-  return data;
-}
-
 function writeText(data: Uint8Array, offset: number, bytes: number, text: string): void {
   const padded = text.padEnd(bytes).slice(0, bytes);
   for (let at = 0; at < bytes; at++) data[offset + at] = padded.charCodeAt(at) & 0x7f;
-}
-
-/** ATA strings hold two characters a word, the first in the high byte. */
-function writeAtaText(data: Uint8Array, wordIndex: number, bytes: number, text: string): void {
-  const padded = text.padEnd(bytes).slice(0, bytes);
-  for (let at = 0; at < bytes; at++) {
-    data[wordIndex * 2 + (at ^ 1)] = padded.charCodeAt(at) & 0x7f;
-  }
 }

@@ -10,6 +10,14 @@ import {
 import { pacedLink } from './noisy-link.js';
 import type { Plug, Serve } from './plug.js';
 import type { Scenario } from './scenario.js';
+import type { UsbDevice, UsbPlug } from './usb-device.js';
+import {
+  createDock,
+  createUsbDisk,
+  type Dock,
+  type UsbDisk,
+  type UsbDiskOptions,
+} from './usb-disk.js';
 
 export interface Simulator {
   readonly drive: SimulatedDrive;
@@ -47,6 +55,35 @@ export async function serveSimulator(
     async close() {
       await plug.close();
       imager.close();
+    },
+  };
+}
+
+export interface DiskSimulator {
+  readonly drive: SimulatedDrive;
+  readonly disk: UsbDisk;
+  readonly dock: Dock;
+  close(): Promise<void>;
+}
+
+/** A scenario's drive behind a USB adapter in a real port: `(disk) => serveUsbip('3240', disk)`. It is off and
+ * unseen until its dock is powered. Throws what the port throws, and SCENARIO_INVALID. */
+export async function serveUsbDisk(
+  scenario: Scenario,
+  clock: Clock,
+  plugInto: (disk: UsbDevice) => Promise<UsbPlug>,
+  options: UsbDiskOptions = {},
+): Promise<DiskSimulator> {
+  const drive = createSimulatedDrive(scenario);
+  const disk = createUsbDisk(drive, clock, options);
+  const plug = await plugInto(disk);
+  return {
+    drive,
+    disk,
+    dock: createDock(drive, plug, clock),
+    async close() {
+      plug.close();
+      drive.close();
     },
   };
 }

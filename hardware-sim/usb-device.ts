@@ -2,6 +2,15 @@
  * CDC-ACM serial port, each a link of its own. What carries its transfers is another file's
  * matter. */
 import { Duplex } from 'node:stream';
+import {
+  bulkPair,
+  configurationDescriptor,
+  createStandardRequests,
+  deviceDescriptor,
+  directionIn,
+  idsOf,
+  noBytes,
+} from './usb-standard.js';
 
 /** How a transfer ended. */
 export type TransferEnd = 'done' | 'stall' | 'cancelled';
@@ -24,10 +33,21 @@ export interface UsbDevice {
   /** A plug is pushed in, or pulled: what was on the lines is gone. */
   attach(): void;
   detach(): void;
+  /** The host reset the port: the device starts anew, still plugged in. */
+  reset(): void;
   /** Makes the next transfer from this endpoint, and all until the host clears the halt, a stall. */
   stall(endpoint: number): void;
   /** How often the host cleared a halt. */
   readonly haltsCleared: number;
+}
+
+/** A device's plug in a host. */
+export interface UsbPlug {
+  /** Resolves when the host has taken the device; a device that is plugged in already stays so. */
+  plugIn(): Promise<void>;
+  pull(): void;
+  /** Ends the connection too. */
+  close(): void;
 }
 
 export interface Setup {
@@ -48,8 +68,6 @@ export const vendorEndpoint = 1;
 export const serialEndpoint = 2;
 const notifyEndpoint = 3;
 
-const packetBytes = 512;
-const directionIn = 0x80;
 const idsDefault = { vendorId: 0x1209, productId: 0x0001, serialNumber: 'SIM0001' };
 
 /** A device that hands each of its links to `serve` as often as it is plugged in. */
@@ -62,46 +80,35 @@ export function createUsbDevice(
     [vendorEndpoint, createLine()],
     [serialEndpoint, createLine()],
   ]);
-  const strings = ['Lastspin', 'Simulated imager', ids.serialNumber];
-  const device = deviceDescriptor(ids.vendorId, ids.productId);
-  const configuration = configurationDescriptor();
+  const device = deviceDescriptor(ids, [0xef, 2, 1]);
+  const configuration = imagerConfiguration();
   let haltsCleared = 0;
-  let configured = 1;
   const lineCoding = Buffer.from([0x00, 0xc2, 0x01, 0x00, 0, 0, 8]);
   const lineOf = (endpoint: number) => lines.get(endpoint & 0x0f);
-
-  function descriptorOf(value: number): Buffer | 'stall' {
-    const [type, index] = [value >> 8, value & 0xff];
-    if (type === 1) return device;
-    if (type === 2) return configuration;
-    if (type === 3) return stringDescriptor(strings, index);
-    if (type === 6) return qualifierOf(device);
-    return 'stall';
-  }
-
-  function feature(isSet: boolean, { requestType, index }: Setup): Buffer {
-    // Of an endpoint there is one: its halt.
-    if (requestType === 0x02 && isSet) lineOf(index)?.halt(index);
-    if (requestType === 0x02 && !isSet) {
+  const standard = createStandardRequests({
+    device,
+    configuration,
+    strings: ['Lastspin', 'Simulated imager', ids.serialNumber],
+    isHalted: (endpoint) => lineOf(endpoint)?.isHalted(endpoint) ?? false,
+    halt: (endpoint) => lineOf(endpoint)?.halt(endpoint),
+    clearHalt(endpoint) {
       haltsCleared++;
-      lineOf(index)?.clearHalt(index);
-    }
-    return none;
-  }
+      lineOf(endpoint)?.clearHalt(endpoint);
+    },
+  });
 
-  const hex = (id: number) => id.toString(16).padStart(4, '0');
   return {
-    name: `${hex(ids.vendorId)}:${hex(ids.productId)}`,
+    name: idsOf(ids),
     device,
     configuration,
     control(setup, length) {
-      const answer = answerControl(setup);
+      const answer = standard(setup) ?? answerClass(setup);
       return answer === 'stall' ? answer : answer.subarray(0, length);
     },
     bulkIn: (endpoint, lengthMax, answer) => {
       const line = lineOf(endpoint);
       if (line) return line.take(lengthMax, answer);
-      answer('stall', none);
+      answer('stall', noBytes);
       return () => {};
     },
     bulkOut(endpoint, bytes, answer) {
@@ -115,39 +122,20 @@ export function createUsbDevice(
     detach() {
       for (const line of lines.values()) line.close();
     },
+    // The port of an imager is reset when it is plugged in; its links begin then.
+    reset() {},
     stall: (endpoint) => lineOf(endpoint)?.halt(endpoint),
     get haltsCleared() {
       return haltsCleared;
     },
   };
 
-  function answerControl(setup: Setup): Buffer | 'stall' {
+  function answerClass(setup: Setup): Buffer | 'stall' {
     switch ((setup.requestType << 8) | setup.request) {
-      case 0x8000: // GET_STATUS of device, interface, endpoint
-      case 0x8100:
-        return Buffer.from([0, 0]);
-      case 0x8200:
-        return Buffer.from([lineOf(setup.index)?.isHalted(setup.index) ? 1 : 0, 0]);
-      case 0x0001: // CLEAR_FEATURE
-      case 0x0201:
-        return feature(false, setup);
-      case 0x0003: // SET_FEATURE
-      case 0x0203:
-        return feature(true, setup);
-      case 0x8006:
-        return descriptorOf(setup.value);
-      case 0x8008:
-        return Buffer.from([configured]);
-      case 0x0009:
-        configured = setup.value;
-        return none;
-      case 0x810a: // GET_INTERFACE
-        return Buffer.from([0]);
-      case 0x010b: // SET_INTERFACE
       case 0x2120: // SET_LINE_CODING: a port over USB has no rate
       case 0x2122: // SET_CONTROL_LINE_STATE: T-2, DTR and RTS mean nothing
       case 0x2123: // SEND_BREAK
-        return none;
+        return noBytes;
       case 0xa121:
         return lineCoding;
       default:
@@ -155,8 +143,6 @@ export function createUsbDevice(
     }
   }
 }
-
-const none = Buffer.alloc(0);
 
 interface Line {
   /** A stream over a fresh pair of endpoints. */
@@ -232,7 +218,7 @@ function createLine(): Line {
     },
     take(lengthMax, answer) {
       if (halted.has(directionIn)) {
-        answer('stall', none);
+        answer('stall', noBytes);
         return () => {};
       }
       const transfer: WaitingIn = { lengthMax, answer };
@@ -242,7 +228,7 @@ function createLine(): Line {
         const at = waiting.indexOf(transfer);
         if (at === -1) return;
         waiting.splice(at, 1);
-        answer('cancelled', none);
+        answer('cancelled', noBytes);
       };
     },
     give(bytes, answer) {
@@ -252,7 +238,7 @@ function createLine(): Line {
     },
     halt(endpoint) {
       halted.add(endpoint & directionIn);
-      if ((endpoint & directionIn) !== 0) waiting.shift()?.answer('stall', none);
+      if ((endpoint & directionIn) !== 0) waiting.shift()?.answer('stall', noBytes);
     },
     clearHalt(endpoint) {
       halted.delete(endpoint & directionIn);
@@ -263,39 +249,14 @@ function createLine(): Line {
   return line;
 }
 
-// Descriptors (USB 2.0, chapter 9; CDC 1.2)
-
-function deviceDescriptor(vendorId: number, productId: number): Buffer {
-  const bytes = Buffer.from([18, 1, 0, 2, 0xef, 2, 1, 64, 0, 0, 0, 0, 0, 1, 1, 2, 3, 1]);
-  bytes.writeUInt16LE(vendorId, 8);
-  bytes.writeUInt16LE(productId, 10);
-  return bytes;
-}
-
-function qualifierOf(device: Buffer): Buffer {
-  return Buffer.concat([Buffer.from([10, 6]), device.subarray(2, 8), Buffer.from([1, 0])]);
-}
-
-function stringDescriptor(strings: readonly string[], index: number): Buffer | 'stall' {
-  if (index === 0) return Buffer.from([4, 3, 0x09, 0x04]);
-  const text = strings[index - 1];
-  if (text === undefined) return 'stall';
-  const encoded = Buffer.from(text, 'utf16le');
-  return Buffer.concat([Buffer.from([2 + encoded.length, 3]), encoded]);
-}
-
-function configurationDescriptor(): Buffer {
-  const bulk = (address: number) => [7, 5, address, 2, packetBytes & 0xff, packetBytes >> 8, 0];
-  const pair = (address: number) => [...bulk(address), ...bulk(address | directionIn)];
-  const parts = [
-    // T-3
-    [9, 4, 0, 0, 2, 0xff, 0x4c, 0x01, 0, ...pair(vendorEndpoint)],
+/** CDC 1.2, and PROTOCOL.md T-3. */
+function imagerConfiguration(): Buffer {
+  return configurationDescriptor(3, [
+    [9, 4, 0, 0, 2, 0xff, 0x4c, 0x01, 0, ...bulkPair(vendorEndpoint)],
     // Interfaces 1 and 2 are one function: CDC-ACM, with line coding and BREAK.
     [8, 11, 1, 2, 2, 2, 1, 0],
     [9, 4, 1, 0, 1, 2, 2, 1, 0, 5, 0x24, 0, 0x10, 1, 5, 0x24, 1, 0, 2],
     [4, 0x24, 2, 6, 5, 0x24, 6, 1, 2, 7, 5, notifyEndpoint | directionIn, 3, 16, 0, 9],
-    [9, 4, 2, 0, 2, 10, 0, 0, 0, ...pair(serialEndpoint)],
-  ].flat();
-  const length = 9 + parts.length;
-  return Buffer.from([9, 2, length & 0xff, length >> 8, 3, 1, 0, 0x80, 50, ...parts]);
+    [9, 4, 2, 0, 2, 10, 0, 0, 0, ...bulkPair(serialEndpoint)],
+  ]);
 }

@@ -2,9 +2,8 @@
  * its chardev. The guest's own kernel then drives it, as it would real hardware. The protocol is
  * usbredir 0.7 (spice-space.org); numbers are little-endian. */
 import { connect, type Socket } from 'node:net';
-import { type Clock, realClock } from '../src/clock.js';
-import type { Plug, Serve } from './plug.js';
-import { createUsbDevice, type Setup, type TransferEnd, type UsbDevice } from './usb-device.js';
+import type { Clock } from '../src/clock.js';
+import type { Setup, TransferEnd, UsbDevice, UsbPlug } from './usb-device.js';
 
 const types = {
   hello: 0,
@@ -37,27 +36,12 @@ const endpointsMax = 32;
 const typeNone = 255;
 const retryMs = 100;
 
-export interface UsbredirPlug {
-  /** Resolves when the virtual machine has taken the device. */
-  plugIn(): Promise<void>;
-  pull(): void;
-  /** Ends the connection too. */
-  close(): void;
-}
+export type UsbredirPlug = UsbPlug;
 
 interface Message {
   readonly type: number;
   readonly id: bigint;
   readonly body: Buffer;
-}
-
-/** Plugs a simulator into the virtual machine whose QEMU listens, or will, at `path`: on vendor bulk
- * endpoints and as a CDC-ACM port. */
-export async function plugIntoUsbredir(path: string, serve: Serve): Promise<Plug> {
-  const device = createUsbDevice(serve);
-  const plug = await openUsbredir(path, device, realClock());
-  await plug.plugIn();
-  return { address: device.name, close: async () => plug.close() };
 }
 
 /** A device at the socket on which QEMU listens at `path`; it is waited for. Not plugged in yet. */
@@ -129,6 +113,9 @@ function createPort(socket: Socket, device: UsbDevice) {
       case types.hello:
         send(types.hello, 0n, hello());
         onGreeted();
+        return;
+      case types.reset:
+        device.reset();
         return;
       case types.setConfiguration:
         configuration = body[0] ?? 0;

@@ -11,10 +11,12 @@ import { type Clock, realClock } from '../clock.js';
 import type { Drive, ParkKind } from '../drive/drive.js';
 import { openFileDrive } from '../drive/file.js';
 import { type ImagerDrive, openImager } from '../drive/imager.js';
+import { parseUsbName } from '../drive/links/spec.js';
 import { openLink } from '../drive/links.js';
 import { createScsiDrive, type ScsiDriveOptions } from '../drive/scsi/drive.js';
 import type { ScsiPath } from '../drive/scsi/path.js';
 import { openSgPath } from '../drive/sg/path.js';
+import { openUsbBot } from '../drive/usb-bot/path.js';
 import { LastspinError } from '../errors.js';
 import { type Guard, guardSilence } from '../job/kind.js';
 import type { DriveKind } from '../power/policy.js';
@@ -45,9 +47,9 @@ export interface OpenOptions {
   readonly physicalSectorBytes?: number;
 }
 
-/** Opens DRIVE: `serial:`, `usb:`, `tcp:`, `stdio:`, `sim:SCENARIO`, `sg:NODE`, `file:PATH` or a bare
- * path. The links to imagers, but `stdio:`, and `sim:` take `?scale=N`, for a simulated drive that lives N times faster than
- * a real one.
+/** Opens DRIVE: `serial:`, `usb:`, `tcp:`, `stdio:`, `sim:SCENARIO`, `sg:NODE`, `usb-bot:VID:PID`, `file:PATH`
+ * or a bare path. The links to imagers, but `stdio:`, and `sim:` take `?scale=N`, for a simulated drive that
+ * lives N times faster than a real one.
  * Throws DRIVE_UNKNOWN, DRIVE_OPEN_FAILED, NOT_AN_IMAGER, PROTOCOL_VERSION, SCENARIO_INVALID, and
  * USAGE for an imager that only switches power. */
 export async function openDrive(spec: string, options: OpenOptions = {}): Promise<OpenedDrive> {
@@ -62,6 +64,8 @@ export async function openDrive(spec: string, options: OpenOptions = {}): Promis
       return openSimulated(spec.slice('sim:'.length));
     case 'sg':
       return openSg(spec.slice('sg:'.length), options);
+    case 'usb-bot':
+      return openAdapterDrive(spec, options);
     case 'file':
       return openPath(spec.slice('file:'.length), options);
     case undefined:
@@ -69,7 +73,7 @@ export async function openDrive(spec: string, options: OpenOptions = {}): Promis
     default:
       throw new LastspinError(
         'DRIVE_UNKNOWN',
-        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, usb:, tcp:, stdio:, sim:, sg:, file: and a bare path`,
+        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, usb:, tcp:, stdio:, sim:, sg:, usb-bot:, file: and a bare path`,
       );
   }
 }
@@ -188,6 +192,20 @@ async function openSg(node: string, options: OpenOptions): Promise<OpenedDrive> 
     timeoutMsMin: sgTimeoutMsMin,
     ...(serial !== undefined && { serial }),
     ...(blockPath !== undefined && { device: blockPath }),
+  });
+}
+
+/** A reset of the adapter is dearer than waiting. */
+const usbBotTimeoutMsMin = 8000;
+
+async function openAdapterDrive(spec: string, options: OpenOptions): Promise<OpenedDrive> {
+  const clock = realClock();
+  const name = parseUsbName(spec, spec.slice('usb-bot:'.length), 'usb-bot');
+  const path = await openUsbBot(name, clock);
+  const { serialNumber } = path;
+  return openedScsi(path, clock, options, {
+    timeoutMsMin: usbBotTimeoutMsMin,
+    ...(serialNumber !== undefined && { serial: serialNumber }),
   });
 }
 

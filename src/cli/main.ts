@@ -30,7 +30,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .description('image DRIVE into IMAGE; run again to resume')
     .argument(
       '<DRIVE>',
-      'serial:/dev/ttyACM0?baud=N, usb:VID:PID, tcp:HOST:PORT, stdio:COMMAND, sim:SCENARIO, file:PATH or a path',
+      'serial:/dev/ttyACM0?baud=N, usb:VID:PID, tcp:HOST:PORT, stdio:COMMAND, sim:SCENARIO, usb-bot:VID:PID, file:PATH or a path',
     )
     .argument('<IMAGE>', 'the image; IMAGE.map goes beside it as a ddrescue map')
     .option(
@@ -131,6 +131,19 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--pty <PATH>', 'as a serial port: a link to a pseudo-terminal at PATH')
     .option('--tcp <ADDR>', 'on HOST:PORT or PORT; loopback unless a host is given')
     .option('--usbredir <PATH>', 'as a USB device: the socket of QEMU’s -device usb-redir')
+    .option(
+      '--usbip <ADDR>',
+      'as a USB device: a USB/IP server, for usbip attach; usual is port 3240',
+    )
+    .addOption(
+      new Option('--as <WHAT>', 'what the USB device is')
+        .choices(['imager', 'disk'])
+        .default('imager'),
+    )
+    .option(
+      '--control <PATH>',
+      'a Unix socket that takes: plug, unplug; of a disk also power on, power off',
+    )
     .option('--scale <N>', 'times faster than life', positive, 1)
     .option('--until-eof', 'end when standard input ends, for whoever started it')
     .action(async (scenario, options) => {

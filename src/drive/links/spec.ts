@@ -1,4 +1,5 @@
 import { LastspinError } from '../../errors.js';
+import type { UsbName } from './usb.js';
 
 /** A link by its name on the command line. Vendor and product are numbers of 16 bits. */
 export type LinkSpec =
@@ -52,13 +53,18 @@ function parseSerial(spec: string, rest: string): LinkSpec {
 }
 
 function parseUsb(spec: string, rest: string): LinkSpec {
+  return { kind: 'usb', ...parseUsbName(spec, rest, 'usb') };
+}
+
+/** VID:PID[:SERIAL], in hex as `lsusb` shows it, behind `scheme:`. Throws DRIVE_UNKNOWN. */
+export function parseUsbName(spec: string, rest: string, scheme: string): UsbName {
   const match = /^([0-9a-f]{1,4}):([0-9a-f]{1,4})(?::(.+))?$/i.exec(rest);
   const [, vendor, product, serialNumber] = match ?? [];
   if (vendor === undefined || product === undefined) {
-    throw unknown(spec, 'as in usb:1209:0001 or usb:1209:0001:SERIAL, as lsusb shows it');
+    const example = `${scheme}:1209:0001`;
+    throw unknown(spec, `as in ${example} or ${example}:SERIAL, as lsusb shows it`);
   }
   return {
-    kind: 'usb',
     vendorId: Number.parseInt(vendor, 16),
     productId: Number.parseInt(product, 16),
     ...(serialNumber !== undefined && { serialNumber }),

@@ -6,20 +6,20 @@ import { findAgain, hexId, nameOf, type UsbIdentity, type Wanted, wantAgain } fr
 import { type BulkPair, bulkStream, type UsbEndpoint, type UsbError } from './usb-stream.js';
 import type { Transport, Wire } from './wire.js';
 
-interface UsbInterfaceDescriptor {
+export interface UsbInterfaceDescriptor {
   readonly bInterfaceNumber: number;
   readonly bInterfaceClass: number;
   readonly bInterfaceSubClass: number;
   readonly bInterfaceProtocol: number;
 }
 
-interface UsbInterface {
+export interface UsbInterface {
   readonly endpoints: readonly UsbEndpoint[];
   claim(): void;
   release(callback: (error?: UsbError) => void): void;
 }
 
-interface UsbDevice {
+export interface UsbDevice {
   readonly busNumber: number;
   readonly portNumbers?: readonly number[] | undefined;
   readonly deviceDescriptor: {
@@ -55,13 +55,22 @@ export interface UsbName {
 }
 
 /** One that is plugged in. */
-interface SeenDevice extends UsbIdentity {
-  readonly device: UsbDevice;
+export interface SeenDevice<T extends UsbDevice = UsbDevice> extends UsbIdentity {
+  readonly device: T;
 }
+
+/** What is looked for, for messages. */
+export interface UsbWords {
+  /** How it is named on the command line, up to its ids: `usb:`. */
+  readonly prefix: string;
+  readonly what: string;
+}
+
+const imagerWords: UsbWords = { prefix: 'usb:', what: 'the imager' };
 
 const imagerInterface = { class: 0xff, subClass: 0x4c, protocol: 0x01 };
 const bulk = 2;
-const libusbErrors = { access: -3, noDevice: -4, busy: -6, notSupported: -12 } as const;
+export const libusbErrors = { access: -3, noDevice: -4, busy: -6, notSupported: -12 } as const;
 
 /** The imager of this vendor, product and serial number on vendor bulk endpoints; opened again it is
  * looked for wherever it is plugged in then. */
@@ -79,7 +88,7 @@ export function usbTransport(
       // Its handle is one for this process: the last wire must have let go of it.
       await closing;
       const seen = await seeDevices(library, name);
-      const found = wanted ? again(seen, wanted) : theOne(seen, name);
+      const found = wanted ? again(seen, wanted) : theOne(seen, name, imagerWords);
       const wire = openDevice(found, clock);
       closing = new Promise((resolve) => wire.stream.once('close', resolve));
       wanted ??= wantAgain(found, seen);
@@ -99,23 +108,27 @@ export async function loadUsb(what = 'usb:'): Promise<UsbLibrary> {
   }
 }
 
-function openFailed(what: string, why: string, cause?: unknown): LastspinError {
+export function openFailed(what: string, why: string, cause?: unknown): LastspinError {
   return new LastspinError('DRIVE_OPEN_FAILED', `cannot open USB device ${what}: ${why}`, {
     cause,
   });
 }
 
 /** The devices of that vendor and product, each asked for its serial number. */
-async function seeDevices(library: UsbLibrary, name: UsbName): Promise<SeenDevice[]> {
+export async function seeDevices<T extends UsbDevice>(
+  library: { getDeviceList(): readonly T[] },
+  name: UsbName,
+  askSerial: (device: T) => Promise<string | undefined> = serialNumberOf,
+): Promise<SeenDevice<T>[]> {
   const devices = library
     .getDeviceList()
     .filter(({ deviceDescriptor: { idVendor, idProduct } }) => {
       return idVendor === name.vendorId && idProduct === name.productId;
     });
-  const seen: SeenDevice[] = [];
+  const seen: SeenDevice<T>[] = [];
   // One after the other: two open handles of one device would be in each other's way.
   for (const device of devices) {
-    const serialNumber = await serialNumberOf(device);
+    const serialNumber = await askSerial(device);
     const { busNumber, portNumbers = [] } = device;
     seen.push({
       device,
@@ -142,7 +155,12 @@ async function serialNumberOf(device: UsbDevice): Promise<string | undefined> {
   }
 }
 
-function theOne(seen: readonly SeenDevice[], name: UsbName): SeenDevice {
+/** Throws DRIVE_OPEN_FAILED where there is none, or more than one that fits. */
+export function theOne<T extends UsbDevice>(
+  seen: readonly SeenDevice<T>[],
+  name: UsbName,
+  { prefix, what }: UsbWords,
+): SeenDevice<T> {
   const ids = `${hexId(name.vendorId)}:${hexId(name.productId)}`;
   const { serialNumber } = name;
   const fitting = seen.filter((each) => !serialNumber || each.serialNumber === serialNumber);
@@ -150,14 +168,14 @@ function theOne(seen: readonly SeenDevice[], name: UsbName): SeenDevice {
   if (fitting.length === 1 && found) return found;
   if (fitting.length > 1) {
     const names = fitting.flatMap((each) => each.serialNumber ?? []);
-    const choice = names.map((each) => `usb:${ids}:${each}`).join(' or ');
+    const choice = names.map((each) => `${prefix}${ids}:${each}`).join(' or ');
     throw openFailed(ids, `there are ${fitting.length} of them; ${choice || 'unplug the others'}`);
   }
   if (seen.length > 0) {
     const there = seen.map((each) => each.serialNumber ?? 'one without').join(', ');
     throw openFailed(ids, `none has serial number ${serialNumber}; there is ${there}`);
   }
-  throw openFailed(ids, 'there is none; is the imager plugged in?');
+  throw openFailed(ids, `there is none; is ${what} plugged in?`);
 }
 
 function again(seen: readonly SeenDevice[], wanted: Wanted): SeenDevice {
@@ -167,7 +185,7 @@ function again(seen: readonly SeenDevice[], wanted: Wanted): SeenDevice {
 }
 
 /** Opens the device itself. libusb's handle costs nothing; its interface is claimed later. */
-function openHandle(device: UsbDevice): void {
+export function openHandle(device: UsbDevice): void {
   try {
     device.open();
   } catch (error) {
@@ -175,7 +193,7 @@ function openHandle(device: UsbDevice): void {
   }
 }
 
-function idsOf({ deviceDescriptor: { idVendor, idProduct } }: UsbDevice): string {
+export function idsOf({ deviceDescriptor: { idVendor, idProduct } }: UsbDevice): string {
   return `${hexId(idVendor)}:${hexId(idProduct)}`;
 }
 
