@@ -29,8 +29,8 @@ test('a drive behind a simulated imager is asked as one behind a bridge', async 
       expect(answer).toMatchObject({ kind: 'good', value: { serial: identity?.serial } });
       expect(await commander.capacity10()).toMatchObject({ kind: 'good' });
       expect(await commander.smartData()).toMatchObject({
-        kind: 'fault',
-        report: { sense: { key: 5, asc: 0x20 } },
+        kind: 'good',
+        value: { powerCycles: 1 },
       });
       await expect(commander.send(Uint8Array.of(0x04, 0, 0, 0, 0, 0), 0, 100)).rejects.toThrow(
         /^not sent to sim:case-a: /,
