@@ -16,9 +16,11 @@ import {
 export interface BridgeOptions {
   /** Whether it passes ATA commands through (SAT). */
   readonly sat?: boolean;
-  /** Answers failing reads as good, at once, with zeros; or all but one of eight with what the last good
-   * read brought. */
+  /** Answers failing reads as good: at once with zeros, or, when the drive has given up on them, with what the last
+   * good read brought. */
   readonly lies?: 'zeros' | 'stale';
+  /** Of so many failing reads one is told as what it is; 0 or absent: none. */
+  readonly tellsOneIn?: number;
   /** Reports the number of sectors where the last sector's LBA belongs. */
   readonly capacityOffByOne?: boolean;
   /** Of its VPD page 80h; the drive's own is another. */
@@ -135,8 +137,13 @@ export function createBridge(drive: SimulatedDrive, options: BridgeOptions = {})
       if (options.lies === 'stale') stale = data;
       return good(data, elapsedMs);
     }
-    const isLie = options.lies === 'zeros' || (options.lies === 'stale' && failures++ % 8 !== 0);
-    if (isLie) return good(madeUp(count * drive.scenario.sectorBytes), lieMs);
+    const { lies, tellsOneIn = 0 } = options;
+    const isTold = tellsOneIn > 0 && failures++ % tellsOneIn === 0;
+    if (lies && !isTold)
+      return good(
+        madeUp(count * drive.scenario.sectorBytes),
+        lies === 'zeros' ? lieMs : Math.max(lieMs, elapsedMs),
+      );
     if (outcome === 'gone') return { ...failed(0x02, 0x3a), elapsedMs };
     const codes = read.sense ?? { key: 0xb, asc: 0, ascq: 0 };
     return check(fixedSense(codes, read.failingLba), elapsedMs, data);

@@ -10,12 +10,15 @@
  * - *late*: a bridge that calls failing reads good has its data from nowhere: it comes as late as a failure
  *   would, and is blank or the same as the read before, between data that is neither. One such read is
  *   chance; a row of them is not, where reads that came in time were hardly ever like that.
+ * - *stuck*: reads that bring, byte for byte, what the read before them brought, though no two sectors of it need
+ *   be alike. One such pair is a copy beside its original; several among reads that are all different are a
+ *   buffer that nobody filled.
  * - *stale*: reads that follow a failed one and repeat, byte for byte, what other places held, on a drive
  *   that did not repeat itself before.
  *
- * Limits: zeros that come in stretches shorter than the window, at the bus's pace through a link slower than
- * the media, or at the media's own pace pass unseen; so does a stale buffer that comes in time without a
- * failed read before it, and made-up data between slow reads that bring what is there. A shingled
+ * Limits: zeros that come in stretches shorter than the window, or between failures that are told, at the bus's pace through a link slower than
+ * the media, or at the media's own pace pass unseen; so does a stale buffer that comes in time in
+ * reads of a few sectors without a failed read before it, and made-up data between slow reads that bring what is there. A shingled
  * drive that honours TRIM answers zeros for trimmed zones as fast as one that lost its translator: that is
  * the user's to decide. */
 
@@ -78,11 +81,13 @@ export function createDataDetector(options: DetectorOptions): DataDetector {
   const speed = options.turns ? createSpeedDetector(options) : undefined;
   const late = createLateDetector();
   const stale = createStaleDetector(options.sectorBytes);
+  const stuck = createStuckDetector(options.sectorBytes);
   return {
     look: (extent, result, atMs) =>
       speed?.look(extent, result, atMs) ??
       late.look(extent, result, atMs) ??
-      stale.look(extent, result, atMs),
+      stale.look(extent, result, atMs) ??
+      stuck.look(extent, result, atMs),
   };
 }
 
@@ -222,6 +227,35 @@ function createLateDetector(): DataDetector {
       // What may be made up is no measure for what follows.
       if (isEmpty) last = undefined;
       return judge(extent, isEmpty, elapsedMs);
+    },
+  };
+}
+
+/** Sectors that a read must have for its content to be its own. */
+const stuckCountMin = 8;
+/** Pairs of reads alike that are no chance, and how many different reads each must stand among. */
+const stuckPairs = 4;
+const stuckShare = 16;
+
+/** Keeps the read that a buffer may be stuck with; what repeats it does not replace it. */
+function createStuckDetector(sectorBytes: number): DataDetector {
+  let last: Uint8Array | undefined;
+  let different = 0;
+  let alike: Extent[] = [];
+  return {
+    look(extent, { kind, data }) {
+      const isWhole = kind === 'good' || kind === 'slow';
+      if (!isWhole || data.length < stuckCountMin * sectorBytes) return undefined;
+      if (isRepeated(data, sectorBytes)) return undefined;
+      if (!last || !startsAlike(last, data)) {
+        last = data;
+        different += 1;
+        return undefined;
+      }
+      alike = [...alike, extent];
+      if (alike.length < stuckPairs || different < stuckShare * alike.length) return undefined;
+      const why = `${alike.length} reads brought what the read before each had brought, the last at LBA ${extent.lba}`;
+      return { why, extents: alike, bestRate: 0 };
     },
   };
 }

@@ -62,7 +62,7 @@ describe.concurrent('bad input: one clear line, the right exit status, and nothi
     complains(['sim', 'no-such-scenario', '--tcp', '0'], 2, /no-such-scenario/));
 
   test('sim without a plug', () =>
-    complains(['sim', 'healthy'], 2, /--pty PATH, --tcp ADDR and --usbredir PATH/));
+    complains(['sim', 'healthy'], 2, /--pty PATH, --tcp ADDR, --usbredir PATH and --usbip ADDR/));
 
   test('an image path in a folder that is not there', async () => {
     const folder = temporaryFolder();
