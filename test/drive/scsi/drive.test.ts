@@ -398,6 +398,19 @@ describe('reads', () => {
     });
   });
 
+  test('an error of an earlier command blames nothing of this one, which is sent again', async () => {
+    const deferred = fixedSense(3, 0x11, 0, 72);
+    deferred[0] = 0xf1;
+    let pending = 1;
+    const path = playedPath({
+      intercept: failsAt(72, () => (pending-- > 0 ? check(deferred) : good(sectorsOf(70, 8)))),
+    });
+    await known(path, async (drive) => {
+      expect(await drive.read(request(70, 8))).toMatchObject({ kind: 'good', goodCount: 8 });
+      expect(read10s(path)).toBe(2);
+    });
+  });
+
   test('another medium is not read on silently', async () => {
     let changed = 1;
     const path = playedPath({
