@@ -13,10 +13,10 @@ const root = join(import.meta.dirname, '../..');
 const node = `'${process.execPath}'`;
 const lastspin = `${node} '${join(root, 'bin/lastspin.js')}'`;
 const sectorBytes = 512;
-const sectorCount = 4096;
+const sectorCount = 6144;
 const sizeBytes = sectorCount * sectorBytes;
-/** What scsi_debug fails at, and its knobs. */
-const bad = { lba: 0x634, count: 4 };
+/** What scsi_debug fails at (the one LBA that its sense data names right), and its knobs. */
+const bad = { lba: 0x1234, count: 4 };
 const knobs = '/sys/bus/pseudo/drivers/scsi_debug';
 const mediumErrors = 2;
 const ignored = 4;
@@ -214,7 +214,7 @@ async function tryPaths(): Promise<void> {
       'refused SCSI command 0x2a is not on the read-only list',
       'abort,hard good 512 true',
       // Key 3, and the LBA in INFORMATION.
-      'f0000300000634 11',
+      'f0000300001234 11',
       '',
     ].join('\n'),
   );
