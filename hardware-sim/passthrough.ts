@@ -1,5 +1,6 @@
 /** SCSI commands that the simulated drive and its bridge answer besides reads, and the IDENTIFY
  * data behind them. */
+import { type AtaQuestion, type AtaTold, answerQuestion, registersSense } from './ata-questions.js';
 import type { SimulatedDrive, SimulatedIdentity } from './drive.js';
 
 export interface ScsiAnswer {
@@ -30,22 +31,41 @@ export function answerScsi(drive: SimulatedDrive, cdb: Uint8Array, nowMs: number
     case 0x9e: // SERVICE ACTION IN (16): READ CAPACITY (16)
       return good(readCapacity16(identity));
     case 0x85: // ATA PASS-THROUGH (16)
-      return answerAta(drive, identity, cdb[14] as number, cdb[4] as number, nowMs);
+      return answerAta(drive, identity, taskOf16(cdb), nowMs);
     case 0xa1: // ATA PASS-THROUGH (12)
-      return answerAta(drive, identity, cdb[9] as number, cdb[3] as number, nowMs);
+      return answerAta(drive, identity, taskOf12(cdb), nowMs);
     default:
       return failed(0x05, 0x20);
   }
 }
 
+/** What an ATA PASS-THROUGH carries. */
+interface AtaTask extends AtaQuestion {
+  readonly isExtended: boolean;
+}
+
+/** SAT-3 12.2.3. */
+function taskOf16(cdb: Uint8Array): AtaTask {
+  const at = (index: number) => cdb[index] ?? 0;
+  const lba = at(8) | (at(10) << 8) | (at(12) << 16);
+  return { command: at(14), features: at(4), lba, isExtended: (at(1) & 1) === 1 };
+}
+
+/** SAT-3 12.2.2. */
+function taskOf12(cdb: Uint8Array): AtaTask {
+  const at = (index: number) => cdb[index] ?? 0;
+  const lba = at(5) | (at(6) << 8) | (at(7) << 16);
+  return { command: at(9), features: at(3), lba, isExtended: false };
+}
+
+/** A stick or card behind its own controller knows no ATA commands. */
 function answerAta(
   drive: SimulatedDrive,
   identity: SimulatedIdentity,
-  command: number,
-  features: number,
+  task: AtaTask,
   nowMs: number,
 ): ScsiAnswer {
-  switch (command) {
+  switch (task.command) {
     case 0xec: // IDENTIFY DEVICE
       return identity.removable ? failed(0x05, 0x20) : good(identifyData(identity));
     case 0xe0: // STANDBY IMMEDIATE
@@ -53,11 +73,20 @@ function answerAta(
     case 0xe1: // IDLE IMMEDIATE
       return { ...good(nothing), elapsedMs: drive.unload(nowMs) };
     case 0xef: // SET FEATURES: look-ahead on or off; the read-only list has no other
-      drive.setLookAhead(features === 0xaa);
+      drive.setLookAhead(task.features === 0xaa);
       return good(nothing);
     default:
-      return failed(0x05, 0x20);
+      return identity.removable
+        ? failed(0x05, 0x20)
+        : told(answerQuestion(drive, identity, task, nowMs), task);
   }
+}
+
+function told(answer: AtaTold | undefined, { isExtended }: AtaTask): ScsiAnswer {
+  if (!answer) return failed(0x05, 0x20);
+  if ('data' in answer) return good(answer.data);
+  const sense = registersSense(answer.registers, isExtended);
+  return { scsiStatus: 2, sense, data: nothing, elapsedMs: quickMs };
 }
 
 function good(data: Uint8Array): ScsiAnswer {
@@ -126,13 +155,17 @@ export function identifyData(identity: SimulatedIdentity): Uint8Array {
   const lba28 = Math.min(identity.sectorCount, 0x0fff_ffff);
   view.setUint32(60 * 2, lba28, true);
   word(80, 0x01f0); // ATA/ATAPI-4 to ACS
-  word(83, 0x4400); // 48-bit addresses
+  word(82, 0x0443); // SMART, security, look-ahead, host protected area
+  word(83, 0x4c00); // 48-bit addresses, configuration overlay
+  word(85, identity.locked ? 0x0443 : 0x0441);
   word(86, 0x0400);
   view.setBigUint64(100 * 2, BigInt(identity.sectorCount), true);
   const ratioLog = Math.log2(physicalRatioPower(identity));
   const longSectors = identity.sectorBytes !== 512;
   word(106, 0x4000 | (ratioLog > 0 ? 0x2000 | ratioLog : 0) | (longSectors ? 0x1000 : 0));
   if (longSectors) view.setUint32(117 * 2, identity.sectorBytes / 2, true);
+  word(128, identity.locked ? 0x0007 : 0x0001); // security: supported, enabled, locked
+  word(206, 0x0001); // SCT
   word(217, identity.rotational ? 7200 : 1);
   data[510] = 0xa5;
   data[511] = -data.reduce((sum, byte) => sum + byte, 0) & 0xff;

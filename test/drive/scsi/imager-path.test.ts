@@ -29,6 +29,16 @@ test('a drive behind a simulated imager is asked as one behind a bridge', async 
       expect(answer).toMatchObject({ kind: 'good', value: { serial: identity?.serial } });
       expect(await commander.capacity10()).toMatchObject({ kind: 'good' });
       expect(await commander.smartData()).toMatchObject({
+        kind: 'good',
+        value: { powerCycles: 1 },
+      });
+      expect(await commander.smartStatus()).toMatchObject({ value: { passed: true } });
+      expect(await commander.nativeCount(true)).toMatchObject({ value: identity?.sectorCount });
+      expect(await commander.nativeCount(false)).toMatchObject({ value: identity?.sectorCount });
+      expect(await commander.configurationCount()).toMatchObject({ value: identity?.sectorCount });
+      expect(await commander.powerMode()).toMatchObject({ value: 'active' });
+      expect(await commander.sctCelsius()).toMatchObject({ kind: 'good' });
+      expect(await commander.smartLog(0x06)).toMatchObject({
         kind: 'fault',
         report: { sense: { key: 5, asc: 0x20 } },
       });
