@@ -3,7 +3,7 @@ import { askHidden, askSmart } from '../drive/scsi/examine.js';
 import { LastspinError, reasonOf } from '../errors.js';
 import { bringUp } from '../job/bring-up.js';
 import { isFirmwareFailed } from '../job/identity.js';
-import { chooseKind, guardSilence } from '../job/kind.js';
+import { chooseKind } from '../job/kind.js';
 import { type Triage, triage } from '../job/triage.js';
 import type { Verdict } from '../plan/first-contact.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
@@ -98,7 +98,6 @@ async function ask(
   const policy = troublePolicies[options.kind ?? opened.kind ?? 'hdd'];
   const identity = await bringUp(drive, powers, policy, clock, signal, say);
   const kind = kindOf(opened, options, identity);
-  for (const guard of opened.guards) await guardSilence(guard, kind);
   if (isFirmwareFailed(identity))
     say('the drive answers as its controller does without its firmware: --triage says more');
   const { ata, commander } = opened.questions?.() ?? {};

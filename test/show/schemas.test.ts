@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
 import { headMapJsonSchema } from '../../src/plan/head-map-schema.js';
 import { presetJsonSchema } from '../../src/plan/preset-schema.js';
+import { identifyResultSchema } from '../../src/show/identify.js';
 import { rehearsalResultSchema } from '../../src/show/rehearsal.js';
 import { imageResultSchema } from '../../src/show/result.js';
 
@@ -13,6 +14,10 @@ const published = (name: string) =>
 
 test('the published schema of `image --json` is the one that results are made by', () => {
   expect(published('image-result.schema.json')).toEqual(z.toJSONSchema(imageResultSchema));
+});
+
+test('the published schema of `identify --json` is the one that results are made by', () => {
+  expect(published('identify-result.schema.json')).toEqual(z.toJSONSchema(identifyResultSchema));
 });
 
 test('the published schema of scenario files is the one that they are checked by', () => {
