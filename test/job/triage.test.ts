@@ -23,6 +23,7 @@ type Changes = Partial<Pick<TriageParts, 'labelBytes' | 'isSmartWanted'>> & {
 interface Outcome extends Triage {
   readonly drive: SimulatedDrive;
   readonly requests: readonly ReadRequest[];
+  readonly firstReadAtMs: number;
   /** Opcodes of what was passed through to the drive; ATA commands as `ata b0 d0`. */
   readonly asked: readonly string[];
   readonly isPowered: boolean;
@@ -34,6 +35,7 @@ async function contact(input: ScenarioInput, changes: Changes = {}): Promise<Out
   const drive = createSimulatedDrive(defineScenario(input));
   const device = createSimulatedImager(drive, clock);
   const requests: ReadRequest[] = [];
+  let firstReadAtMs = Number.NaN;
   const asked: string[] = [];
   const { passthrough } = device;
   device.passthrough = (request) => {
@@ -55,6 +57,7 @@ async function contact(input: ScenarioInput, changes: Changes = {}): Promise<Out
     const found = await triage({
       drive: Object.assign(imager, {
         read(request: ReadRequest) {
+          if (requests.length === 0) firstReadAtMs = clock.now();
           requests.push(request);
           return read(request);
         },
@@ -74,7 +77,7 @@ async function contact(input: ScenarioInput, changes: Changes = {}): Promise<Out
     const isPowered = drive.condition(clock.now()).kind !== 'off';
     await imager.close();
     device.close();
-    return { ...found, drive, requests, asked, isPowered };
+    return { ...found, drive, requests, firstReadAtMs, asked, isPowered };
   }
   const outcome = await clock.run(session());
   // Whatever the drive is like: few reads, none twice, not for long.
@@ -126,6 +129,14 @@ describe('first contact', () => {
     expect(found.verdict.decision).toBe('image');
   });
 
+  test('ready is not usable: a drive that starts quickly settles before it is read', async () => {
+    const quick = await contact({ sectorCount, mechanics: { spinUpMs: 200 } });
+    expect(quick.firstReadAtMs).toBeGreaterThanOrEqual(3000);
+    const slow = await contact({ sectorCount, mechanics: { spinUpMs: 9000 } });
+    expect(slow.firstReadAtMs).toBeGreaterThanOrEqual(9500);
+    expect(slow.firstReadAtMs).toBeLessThan(10_500);
+  });
+
   test('SMART is left alone where it is not wanted', async () => {
     const found = await contact({ sectorCount }, { isSmartWanted: false });
     expect(found.asked).toEqual(['ata 27 00', 'ata b1 c2']);
@@ -153,7 +164,7 @@ describe('first contact', () => {
     expect(outcomes.filter((each) => each === 'timeout')).toHaveLength(3);
     expect(outcomes.at(-1)).toBe('timeout');
     expect(found.findings.zones!.leftOut).toBe(16 - outcomes.length);
-    expect(found.asked).not.toContain(smartRead);
+    expect(found.asked.filter((each) => each.startsWith('ata b0'))).toEqual([]);
     expect(found.smart).toBeUndefined();
     expect(found.verdict).toMatchObject({ decision: 'image', preset: 'gentle' });
   });
@@ -180,7 +191,7 @@ describe('first contact', () => {
     });
     expect(found.findings.zones!.reads.at(-1)?.outcome).toBe('gone');
     expect(found.requests.length).toBeLessThan(16);
-    expect(found.asked).not.toContain(smartRead);
+    expect(found.asked.filter((each) => each.startsWith('ata b0'))).toEqual([]);
     expect(found.verdict).toMatchObject({ decision: 'image', preset: 'gentle' });
   });
 
@@ -375,7 +386,7 @@ describe('behind an adapter', () => {
     );
     const reads = path.sent.filter(({ cdb }) => cdb[0] === 0x28 || cdb[0] === 0x88);
     expect(reads.length).toBeLessThanOrEqual(16);
-    return { ...found, reads };
+    return { ...found, reads, path };
   }
 
   test('a drive is judged as behind an imager, but for what nobody measures', async () => {
@@ -391,6 +402,28 @@ describe('behind an adapter', () => {
     });
     expect(found.verdict).toMatchObject({ decision: 'stop', what: 'it refuses to read' });
     expect(found.verdict.reasons.join()).toMatch(/locked by a password/);
+  });
+
+  test('a read without an answer is ended before the next; nothing stronger is done', async () => {
+    const found = await throughAdapter({
+      intercept: ({ cdb, timeoutMs }) =>
+        cdb[0] === 0x28 ? { kind: 'timeout', elapsedMs: timeoutMs } : undefined,
+    });
+    expect(found.reads).toHaveLength(3);
+    expect(found.path.resetsDone).toEqual(['abort', 'abort', 'abort']);
+    expect(found.verdict).toMatchObject({ decision: 'stop', what: 'cleanroom' });
+  });
+
+  test('a drive that falls silent when asked for SMART is not asked again', async () => {
+    const found = await throughAdapter({
+      intercept: ({ cdb, timeoutMs }) =>
+        cdb[0] === 0x85 && cdb[14] === 0xb0 && cdb[4] !== 0xd5
+          ? { kind: 'timeout', elapsedMs: timeoutMs }
+          : undefined,
+    });
+    const smart = found.path.sent.filter(({ cdb }) => cdb[14] === 0xb0 && cdb[4] !== 0xd5);
+    expect(smart).toHaveLength(1);
+    expect(found.verdict.decision).toBe('image');
   });
 
   test('silence without a switch is no verdict on the platters', async () => {
