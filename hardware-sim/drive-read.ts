@@ -62,6 +62,8 @@ interface WrongSector {
 
 /** A hung drive that answers at all does so at once. */
 const hungReplyMs = 2;
+/** It does not even try. */
+const lockedReplyMs = 1;
 /** Until the loss of the link shows. */
 const vanishMs = 100;
 /** How far damage looks for a sector that is not bad yet. */
@@ -74,6 +76,7 @@ export function read(state: DriveState, request: Request, nowMs: number): DriveR
   if (!state.poweredOn || state.gone) return ended('gone', 0);
   state.counters.reads++;
   if (state.hang || state.spinUpFailed) return hungReply(state);
+  if (state.scenario.identity.locked) return lockedReply(state);
   warm(state, nowMs, 'idle');
   if (state.heads === 'standby') spinUp(state, Math.max(nowMs, state.busyUntilMs));
   state.heads = 'loaded';
@@ -156,6 +159,7 @@ export function readStride(state: DriveState, stride: Stride, nowMs: number): St
 function isPlain(state: DriveState, nowMs: number): boolean {
   const { gone, hang, stall, media, heads, calibrated, grown, aliases, rows } = state;
   if (!state.poweredOn || state.spinUpFailed || gone || hang || stall) return false;
+  if (state.scenario.identity.locked) return false;
   if (media || heads !== 'loaded' || !calibrated) return false;
   // A sum of times may miss by its last bit.
   if (state.busyUntilMs - nowMs > 1e-3) return false;
@@ -182,6 +186,13 @@ function hungReply(state: DriveState): DriveRead {
   if (state.hang?.answering !== 'error') return ended('silent', Number.POSITIVE_INFINITY);
   const { ata, sense } = faultCodes.abort;
   return { outcome: 'fault', goodCount: 0, data: nothing, elapsedMs: hungReplyMs, ata, sense };
+}
+
+/** A drive with a password aborts reads at once (ACS-3 4.18). */
+function lockedReply(state: DriveState): DriveRead {
+  state.counters.failingReads++;
+  const { ata, sense } = faultCodes.abort;
+  return { outcome: 'fault', goodCount: 0, data: nothing, elapsedMs: lockedReplyMs, ata, sense };
 }
 
 /** Passes over the physical sectors of a request until a fault stops it. */

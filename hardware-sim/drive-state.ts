@@ -39,6 +39,8 @@ export interface DriveState {
   spinsUntilMs: number;
   busyUntilMs: number;
   spinUpFailed: boolean;
+  /** The platters do not turn at all: the motor goes on drawing what it draws when it starts. */
+  isStuck: boolean;
   /** Errors since the drive last began to click, and power-ons that still fail because of it. */
   errorsSinceClicks: number;
   clicksLeft: number;
@@ -102,6 +104,7 @@ export function createState(
     spinsUntilMs: 0,
     busyUntilMs: 0,
     spinUpFailed: false,
+    isStuck: false,
     errorsSinceClicks: 0,
     clicksLeft: 0,
     clicked: 0,

@@ -14,7 +14,7 @@ import { countLost } from './lost.js';
 import type { Mechanics } from './mechanics.js';
 import { createMedia, type Media } from './media.js';
 import type { Scenario } from './scenario.js';
-import type { Cure } from './schema.js';
+import type { Cure, FaultOf } from './schema.js';
 
 export type { Damage, DriveCounters, DriveRead, Stride, StrideResult };
 
@@ -27,6 +27,11 @@ export interface SimulatedIdentity {
   readonly physicalSectorBytes: number;
   readonly rotational: boolean;
   readonly removable: boolean;
+  /** By its password: it says who it is, and reads nothing. */
+  readonly locked?: boolean;
+  /** Sectors with the host protected area, and with the configuration overlay, where more are hidden. */
+  readonly nativeSectorCount?: number | undefined;
+  readonly configurationSectorCount?: number | undefined;
 }
 
 /** What the bus and the rails show. `untilMs`: when it ends by itself; Infinity: never. */
@@ -130,12 +135,14 @@ function powerOn(state: DriveState, nowMs: number): void {
     state.armedAtMs[index] ??= state.firstPowerOnMs + (fault.afterMs ?? 0);
   }
   spinUp(state, nowMs);
-  state.spinUpFailed = scenario.faults.some(
-    (fault) =>
+  const failing = scenario.faults.find(
+    (fault): fault is FaultOf<'spin-up'> =>
       fault.kind === 'spin-up' &&
       counters.powerOns >= fault.fromPowerOn &&
       counters.powerOns < fault.fromPowerOn + fault.fails,
   );
+  state.spinUpFailed = failing !== undefined;
+  state.isStuck = failing?.stuck ?? false;
   if (stillClicks(state, nowMs)) state.spinUpFailed = true;
   if (state.spinUpFailed) state.busyUntilMs = Number.POSITIVE_INFINITY;
 }
@@ -221,6 +228,9 @@ function identityOf(state: DriveState): SimulatedIdentity {
     physicalSectorBytes,
     rotational: mechanics.rotationMs > 0,
     removable: identity.removable,
+    locked: identity.locked,
+    nativeSectorCount: identity.nativeSectorCount,
+    configurationSectorCount: identity.configurationSectorCount,
   };
 }
 
@@ -229,7 +239,7 @@ function milliampsOf(state: DriveState, nowMs: number) {
   if (!state.poweredOn) return { rail5: 0, rail12: 0 };
   if (state.heads === 'standby') return { rail5: rail5.idleMilliamps, rail12: 0 };
   const draw =
-    nowMs < state.spinsUntilMs
+    nowMs < state.spinsUntilMs || state.isStuck
       ? 'spinUpMilliamps'
       : nowMs < state.busyUntilMs
         ? 'readMilliamps'

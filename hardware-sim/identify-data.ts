@@ -19,13 +19,17 @@ export function identifyData(identity: SimulatedIdentity): Uint8Array {
   const lba28 = Math.min(identity.sectorCount, 0x0fff_ffff);
   view.setUint32(60 * 2, lba28, true);
   word(80, 0x01f0); // ATA/ATAPI-4 to ACS
-  word(83, 0x4400); // 48-bit addresses
+  word(82, 0x0443); // SMART, security, look-ahead, host protected area
+  word(83, 0x4c00); // 48-bit addresses, configuration overlay
+  word(85, identity.locked ? 0x0443 : 0x0441);
   word(86, 0x0400);
   view.setBigUint64(100 * 2, BigInt(identity.sectorCount), true);
   const ratioLog = Math.log2(physicalRatioPower(identity));
   const longSectors = identity.sectorBytes !== 512;
   word(106, 0x4000 | (ratioLog > 0 ? 0x2000 | ratioLog : 0) | (longSectors ? 0x1000 : 0));
   if (longSectors) view.setUint32(117 * 2, identity.sectorBytes / 2, true);
+  word(128, identity.locked ? 0x0007 : 0x0001); // security: supported, enabled, locked
+  word(206, 0x0001); // SCT
   word(217, identity.rotational ? 7200 : 1);
   data[510] = 0xa5;
   data[511] = -data.reduce((sum, byte) => sum + byte, 0) & 0xff;

@@ -1,4 +1,5 @@
 /** SCSI to ATA translation: what ATA PASS-THROUGH (12) and (16) make of the simulated drive. */
+import { answerQuestion } from './ata-questions.js';
 import type { SimulatedDrive, SimulatedIdentity } from './drive.js';
 import { identifyData } from './identify-data.js';
 import {
@@ -11,7 +12,6 @@ import {
   quickMs,
   type ScsiAnswer,
 } from './scsi-answer.js';
-import { smartData, smartThresholds } from './smart.js';
 
 interface AtaTask {
   readonly command: number;
@@ -38,8 +38,6 @@ const unknownCommand: AtaAnswer = {
   elapsedMs: quickMs,
   registers: { status: statusFailed, error: errorAbort },
 };
-/** SMART's signature in LBA mid and high; the second one is that of a drive about to fail. */
-const smartFine = 0xc2_4f_00;
 
 /** Answers ATA PASS-THROUGH (12) or (16); the caller has checked that it only reads. */
 export function answerSat(
@@ -85,24 +83,19 @@ function answerAta(
     case 0x25: // READ DMA EXT
     case 0xc8: // READ DMA
       return readSectors(drive, task, nowMs);
-    case 0x27: // READ NATIVE MAX ADDRESS EXT
-    case 0xf8:
-      return { elapsedMs: quickMs, registers: { lba: identity.sectorCount - 1 } };
-    case 0xb0:
-      return smart(drive, task, nowMs);
     case 0xe0: // STANDBY IMMEDIATE
       return { elapsedMs: drive.standby(nowMs) };
     case 0xe1: // IDLE IMMEDIATE
       return { elapsedMs: drive.unload(nowMs) };
-    case 0xe5: // CHECK POWER MODE: active or idle
-      return { elapsedMs: quickMs, registers: { count: 0xff } };
     case 0xec: // IDENTIFY DEVICE
       return { data: identifyData(identity), elapsedMs: quickMs };
     case 0xef: // SET FEATURES: look-ahead on or off; the read-only list has no other
       drive.setLookAhead(task.features === 0xaa);
       return { elapsedMs: quickMs };
-    default:
-      return unknownCommand;
+    default: {
+      const told = answerQuestion(drive, identity, task, nowMs);
+      return told ? { ...told, elapsedMs: quickMs } : unknownCommand;
+    }
   }
 }
 
@@ -112,19 +105,6 @@ function readSectors(drive: SimulatedDrive, task: AtaTask, nowMs: number): AtaAn
   if (read.outcome === 'good') return { data: read.data, elapsedMs: read.elapsedMs };
   const { ata = { status: statusFailed, error: errorAbort }, failingLba = task.lba } = read;
   return { elapsedMs: read.elapsedMs, registers: { ...ata, lba: failingLba } };
-}
-
-function smart(drive: SimulatedDrive, { features }: AtaTask, nowMs: number): AtaAnswer {
-  switch (features) {
-    case 0xd0: // READ DATA
-      return { data: smartData(drive, nowMs), elapsedMs: quickMs };
-    case 0xd1: // READ ATTRIBUTE THRESHOLDS
-      return { data: smartThresholds(), elapsedMs: quickMs };
-    case 0xda: // RETURN STATUS
-      return { elapsedMs: quickMs, registers: { lba: smartFine } };
-    default:
-      return unknownCommand;
-  }
 }
 
 /** SAT-3 12.2.3. */

@@ -117,6 +117,10 @@ function sizeProblem(scenario: Scenario): Problem | undefined {
   if (sectorCount > sectorCountMax) {
     return { path: ['sectorCount'], message: 'must be at most 2^48, the limit of ATA' };
   }
+  for (const word of ['nativeSectorCount', 'configurationSectorCount'] as const) {
+    if ((scenario.identity[word] ?? sectorCount) >= sectorCount) continue;
+    return { path: ['identity', word], message: `must be at least sectorCount (${sectorCount})` };
+  }
   if (physicalSectorBytes % sectorBytes !== 0) {
     return {
       path: ['physicalSectorBytes'],

@@ -84,6 +84,8 @@ const spinUp = z.strictObject({
   kind: z.literal('spin-up'),
   fromPowerOn: positiveNumber.default(1),
   fails: positiveNumber,
+  /** The motor cannot turn: its current does not fall. */
+  stuck: z.boolean().default(false),
 });
 const clicks = z.strictObject({
   kind: z.literal('clicks'),
@@ -120,6 +122,11 @@ const identity = z.strictObject({
   firmware: z.string().max(8).default('1.0'),
   /** A stick or a card: it answers INQUIRY instead of ATA IDENTIFY. */
   removable: z.boolean().default(false),
+  /** Locked by a password: it answers IDENTIFY and aborts reads. */
+  locked: z.boolean().default(false),
+  /** Sectors with the host protected area, and with the configuration overlay: more than `sectorCount`. */
+  nativeSectorCount: positiveNumber.optional(),
+  configurationSectorCount: positiveNumber.optional(),
 });
 
 const mechanics = z.strictObject({

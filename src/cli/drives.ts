@@ -10,10 +10,11 @@ import { loadScenario } from '../../hardware-sim/scenario.js';
 import { type Clock, realClock } from '../clock.js';
 import type { Drive, ParkKind } from '../drive/drive.js';
 import { openFileDrive } from '../drive/file.js';
-import { type ImagerDrive, openImager } from '../drive/imager.js';
+import { type ImagerDrive, type ImagerStatus, openImager } from '../drive/imager.js';
 import { parseUsbName } from '../drive/links/spec.js';
 import { openLink } from '../drive/links.js';
 import { createScsiDrive, type ScsiDriveOptions } from '../drive/scsi/drive.js';
+import type { Questions } from '../drive/scsi/examine.js';
 import type { ScsiPath } from '../drive/scsi/path.js';
 import { openSgPath } from '../drive/sg/path.js';
 import { openUsbBot } from '../drive/usb-bot/path.js';
@@ -37,6 +38,10 @@ export interface OpenedDrive {
   readonly path?: string;
   /** Where the drive is reached by a link: tells when that is lost, and when it is back. */
   onLineNotice?(handler: (notice: string) => void): void;
+  /** The way to ask the drive more than who it is, after `identify`; absent where the path passes nothing on. */
+  questions?(): Questions;
+  /** What the imager measures, where there is one. */
+  status?(): Promise<ImagerStatus>;
   /** No cache of an operating system stands before it: what comes fast came fast from the drive. Where it is
    * not said, an imager that passes on the drive's own words is taken for one. */
   readonly isDirect?: boolean;
@@ -155,6 +160,8 @@ async function openedImager(imager: ImagerDrive, clock: Clock): Promise<OpenedDr
     drive: imager,
     guard: imager,
     clock,
+    questions: () => imager.questions(),
+    status: () => imager.status(),
     onLineNotice: (handler) => imager.onLineNotice(handler),
     ...(imager.power && { power: imager.power }),
     close: () => imager.close(),
@@ -176,6 +183,7 @@ export function openedScsi(
     drive,
     clock,
     isDirect: true,
+    questions: () => drive.questions(),
     ...(device !== undefined && { path: device }),
     close: () => drive.close(),
   };

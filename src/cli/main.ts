@@ -1,5 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { isLastspinError, reasonOf } from '../errors.js';
+import { unitBytes } from '../map/size-units.js';
 import { addMapCommands } from './map-commands.js';
 import { version } from './version.js';
 
@@ -122,6 +123,25 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--json', 'print one JSON object as the result')
     .action(async (drive, options) => {
       status = await (await import('./doctor.js')).doctor(drive, options);
+    });
+
+  program
+    .command('identify')
+    .description('who DRIVE is: model, serial, capacity, security, SMART; with --triage what to do')
+    .argument('<DRIVE>', 'as for image')
+    .option('--power <POWER>', 'as for image; repeatable, in order', collect, [])
+    .option('--triage', 'first contact: start it, read one place a zone, then a verdict')
+    .option('--label <SIZE>', 'with --triage: the capacity on its label, as 500GB or 1TB', size)
+    .addOption(
+      new Option(
+        '--kind <KIND>',
+        'what policies go by; by default what the drive says of itself',
+      ).choices(['hdd', 'ssd', 'flash']),
+    )
+    .option('--no-smart', 'do not ask for SMART: it has frozen drives')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (drive, options) => {
+      status = await (await import('./identify.js')).identify(drive, options);
     });
 
   program
@@ -360,6 +380,14 @@ function whole(most: number): (value: string) => number {
       return number;
     throw new InvalidArgumentError(`a whole number from 0 to ${most} is needed.`);
   };
+}
+
+/** A capacity with its unit, in bytes. */
+function size(value: string): number {
+  const [, digits, unit = ''] = /^(\d+(?:\.\d+)?) ?([kMGT]?i?B)$/.exec(value) ?? [];
+  const bytes = Number(digits) * (unitBytes[unit] ?? Number.NaN);
+  if (bytes >= 1 && bytes <= Number.MAX_SAFE_INTEGER) return Math.round(bytes);
+  throw new InvalidArgumentError('a capacity with its unit is needed, as 500GB or 1.5TB.');
 }
 
 /** One of these words. */

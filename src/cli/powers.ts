@@ -31,6 +31,8 @@ interface Switch {
 export interface PoweredDrive extends OpenedDrive {
   /** In the order in which they are tried. */
   readonly powers: readonly Power[];
+  /** Its device was not there until a switch was switched on. */
+  readonly wasAbsent: boolean;
   /** All that look after the drive when this computer falls silent. */
   readonly guards: readonly Guard[];
 }
@@ -61,12 +63,13 @@ export async function openPowered(
   };
   try {
     for (const each of powerSpecs) switches.push(...(await openSwitch(each, stays, say)));
-    const opened = await openOnceThere(spec, switches, options);
+    const { opened, wasAbsent } = await openOnceThere(spec, switches, options);
     const powers = powersOf(switches, powerSpecs, opened);
     const guards = switches.flatMap(({ guard }) => guard ?? []);
     return {
       ...opened,
       powers,
+      wasAbsent,
       guards: opened.guard ? [opened.guard, ...guards] : guards,
       async close() {
         await opened.close();
@@ -193,13 +196,13 @@ async function openOnceThere(
   spec: string,
   switches: readonly Switch[],
   options: OpenOptions,
-): Promise<OpenedDrive> {
+): Promise<{ readonly opened: OpenedDrive; readonly wasAbsent: boolean }> {
   const clock = realClock();
   const holder = switches.find(({ power }) => power?.canHold)?.power;
   const untilMs = clock.now() + troublePolicies.hdd.readyLimitMs;
   for (let attempt = 0; ; attempt++) {
     try {
-      return await openDrive(spec, options);
+      return { opened: await openDrive(spec, options), wasAbsent: attempt > 0 };
     } catch (error) {
       const isAbsent = !existsSync(spec.replace(/^(file|sg):/, ''));
       if (!isLastspinError(error, 'DRIVE_OPEN_FAILED') || !isAbsent) throw error;

@@ -38,7 +38,9 @@ import type {
   ResetKind,
 } from './drive.js';
 import { kindFromIdentify } from './kind.js';
+import { type AtaIdentity, parseIdentify } from './scsi/ata-data.js';
 import { type Commander, createCommander, whyNot } from './scsi/commander.js';
+import type { Questions } from './scsi/examine.js';
 import { imagerPath } from './scsi/imager-path.js';
 
 /** What the imager measures and counts. Absent where it has no sensor. */
@@ -60,6 +62,8 @@ export interface ImagerDrive extends Drive {
   readonly firmware: string;
   /** For questions to the drive beyond reading, where the imager passes them on. */
   readonly commander?: Commander;
+  /** As far as the last `identify` went. */
+  questions(): Questions;
   /** It reads a drive; one that does not only switches power beside an adapter. */
   readonly canRead: boolean;
   status(): Promise<ImagerStatus>;
@@ -199,7 +203,7 @@ function capabilitiesOf(caller: Caller, sectorBytes: number): DriveCapabilities 
 async function identify(
   caller: Caller,
   signal: AbortSignal | undefined,
-): Promise<DriveIdentity | undefined> {
+): Promise<{ readonly identity: DriveIdentity; readonly raw: Uint8Array } | undefined> {
   const options = { timeoutMs: identifyTimeoutMs, signal };
   const answer = await caller.call(commands.identify, {}, options).catch((error: unknown) => {
     if (isReply(error, 'noDrive')) return undefined;
@@ -213,7 +217,7 @@ async function identify(
   }
   const kind = kindFromIdentify(answer.raw);
   const isMultiple = physicalSectorBytes > 0 && physicalSectorBytes % sectorBytes === 0;
-  return {
+  const identity = {
     model: model.trim(),
     serial: serial.trim(),
     firmware: firmware.trim(),
@@ -222,6 +226,7 @@ async function identify(
     physicalSectorBytes: isMultiple ? physicalSectorBytes : sectorBytes,
     ...(kind && { kind }),
   };
+  return { identity, raw: answer.raw };
 }
 
 async function tuneDrive(
@@ -400,6 +405,7 @@ export async function openImager(
     },
   });
   let sectorBytes = sectorBytesUnknown;
+  let ata: AtaIdentity | undefined;
   const path = imagerPath(caller, options.name ?? link.name ?? 'the imager');
   const commander = path && createCommander(path, clock);
   const canPower = (caller.agreed.capabilities & capabilityBits.power) !== 0;
@@ -414,10 +420,11 @@ export async function openImager(
       return caller.counters;
     },
     async identify(signal) {
-      const identity = await identify(caller, signal);
+      const found = await identify(caller, signal);
       // Bridges may come back from a power cycle with another logical sector size.
-      if (identity) sectorBytes = identity.sectorBytes;
-      return identity;
+      if (found) sectorBytes = found.identity.sectorBytes;
+      ata = found && parseIdentify(found.raw);
+      return found?.identity;
     },
     async read(request) {
       const result = await caller.read({
@@ -444,6 +451,7 @@ export async function openImager(
     },
     temperature: async () => (await statusNow(caller)).temperatureCelsius,
     ...(commander && { commander }),
+    questions: () => ({ ...(ata && { ata }), ...(ata && commander && { commander }) }),
     tune: (settings) => tuneDrive(commander, settings),
     status: () => statusNow(caller),
     async throttle(limits) {

@@ -26,16 +26,19 @@ const failedNames = [/^SATAFIRM/i, /^SandForce\{/i, /BAD_CTX/];
  * known. */
 const failedBytesMax = 32 * 1024 ** 2;
 
-/** Throws FIRMWARE_FAILED when what answers is the drive's controller without its firmware. It can be
- * told by its name, by having no capacity, and, where another capacity is known, by a tiny one. */
+/** Whether what answers is the drive's controller without its firmware. It can be told by its name, by having no
+ * capacity, and, where it is known to have had more bytes, by a tiny one. */
+export function isFirmwareFailed(found: DriveIdentity, expectedBytes = 0): boolean {
+  const bytes = found.sectorCount * found.sectorBytes;
+  const isShrunk = bytes <= failedBytesMax && bytes < expectedBytes;
+  const isNamed = failedNames.some((name) => name.test(found.model) || name.test(found.serial));
+  return isShrunk || isNamed || bytes === 0;
+}
+
+/** Throws FIRMWARE_FAILED when what answers is the drive's controller without its firmware. */
 export function refuseFailedFirmware(found: DriveIdentity, expected?: DriveIdentity): void {
   const bytes = found.sectorCount * found.sectorBytes;
-  const isShrunk =
-    expected !== undefined &&
-    bytes <= failedBytesMax &&
-    bytes < expected.sectorCount * expected.sectorBytes;
-  const isNamed = failedNames.some((name) => name.test(found.model) || name.test(found.serial));
-  if (!isShrunk && !isNamed && bytes > 0) return;
+  if (!isFirmwareFailed(found, expected && expected.sectorCount * expected.sectorBytes)) return;
   throw new LastspinError(
     'FIRMWARE_FAILED',
     `the drive's firmware has failed: it answers as ${found.model} ${found.serial} with ${Math.floor(bytes / 1e5) / 10} MB; leave its power off for a while and run the same command again; if it stays so, it needs a laboratory`,

@@ -44,6 +44,27 @@ function cycle(drive: SimulatedDrive, nowMs: number): number {
   return nowMs + 1000;
 }
 
+test('a locked drive says who it is and aborts reads at once; a stuck motor goes on drawing', () => {
+  const locked = readyDrive([], { identity: { locked: true } });
+  expect(locked.identify(1000)).toMatchObject({ locked: true, sectorCount: 8000 });
+  const answer = locked.read({ lba: 0, count: 8 }, 1000);
+  expect(answer).toMatchObject({ outcome: 'fault', goodCount: 0, ata: { status: 0x51, error: 4 } });
+  expect(answer.elapsedMs).toBeLessThan(5);
+  expect(answer.data).toHaveLength(0);
+  const drawn = (stuck: boolean) =>
+    readyDrive([{ kind: 'spin-up', fails: 1, stuck }]).milliamps(30_000).rail12;
+  expect([drawn(true), drawn(false)]).toEqual([1800, 450]);
+});
+
+test.each([
+  'nativeSectorCount',
+  'configurationSectorCount',
+])('%s below the sectors shown is refused', (word) => {
+  expect(() => defineScenario({ ...plain, identity: { [word]: 7999 } })).toThrow(
+    /at least sectorCount/,
+  );
+});
+
 describe('the media', () => {
   test('every sector of the pattern names its LBA and its seed', () => {
     const sector = patternSector(7, 1234, 512);

@@ -6,6 +6,7 @@ import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
 import { headMapJsonSchema } from '../../src/plan/head-map-schema.js';
 import { presetJsonSchema } from '../../src/plan/preset-schema.js';
 import { devicesResultSchema, doctorResultSchema } from '../../src/show/devices.js';
+import { identifyResultSchema } from '../../src/show/identify.js';
 import { powerResultSchema } from '../../src/show/power-result.js';
 import { rehearsalResultSchema } from '../../src/show/rehearsal.js';
 import { imageResultSchema } from '../../src/show/result.js';
@@ -15,6 +16,10 @@ const published = (name: string) =>
 
 test('the published schema of `image --json` is the one that results are made by', () => {
   expect(published('image-result.schema.json')).toEqual(z.toJSONSchema(imageResultSchema));
+});
+
+test('the published schema of `identify --json` is the one that results are made by', () => {
+  expect(published('identify-result.schema.json')).toEqual(z.toJSONSchema(identifyResultSchema));
 });
 
 test('the published schema of scenario files is the one that they are checked by', () => {

@@ -14,7 +14,6 @@ import type {
   ReadRequest,
   ReadResult,
 } from '../drive.js';
-import type { SmartData } from './ata-data.js';
 import { quirksOf } from './bridges.js';
 import { ata, fitsLba28, fitsLba48 } from './cdb.js';
 import {
@@ -25,6 +24,13 @@ import {
   toldBy,
   whyNot,
 } from './commander.js';
+import {
+  askHidden,
+  askSmart,
+  type HiddenCapacity,
+  type Questions,
+  type SmartReport,
+} from './examine.js';
 import type { ScsiPath } from './path.js';
 import { findProfile, type Knowledge, type Profile } from './profile.js';
 import { faultOf, type SenseReport, senseKeys } from './sense.js';
@@ -42,16 +48,9 @@ export interface ScsiDriveOptions {
 }
 
 /** What lies beyond plain reading: asked only on purpose, since each question may be one too many. */
-export interface Examination {
-  /** Sectors by READ NATIVE MAX ADDRESS: more than there are hides some behind a protected area. */
-  readonly nativeSectorCount?: number;
-  /** Sectors by DEVICE CONFIGURATION IDENTIFY: more than the native ones hides some behind an overlay. */
-  readonly configurationSectorCount?: number;
+export interface Examination extends HiddenCapacity, SmartReport {
   readonly powerMode?: 'standby' | 'idle' | 'active';
   readonly temperatureCelsius?: number;
-  /** Within its thresholds, by its own word. */
-  readonly isSmartPassed?: boolean;
-  readonly smart?: SmartData;
 }
 
 export interface ScsiDrive extends Drive {
@@ -60,6 +59,8 @@ export interface ScsiDrive extends Drive {
   /** What the last `identify` found; undefined before it. */
   readonly profile: Profile | undefined;
   readonly timeoutMsMin: number;
+  /** As far as the last `identify` went. */
+  questions(): Questions;
   /** Hidden capacity, power mode, temperature; SMART last, and only with `smart`. What the drive does not
    * have or does not answer is left out. After `identify`. */
   examine(options?: { readonly smart?: boolean }): Promise<Examination>;
@@ -168,6 +169,7 @@ export function createScsiDrive(
     readiness: () => readiness(parts),
     tune: (settings) => tune(parts, settings),
     park: (kind = 'standby') => park(parts, kind),
+    questions: () => questionsOf(parts),
     examine: ({ smart = false } = {}) => examine(parts, smart),
     temperatureCelsius: (timeoutMs) => temperature(parts, timeoutMs),
     temperature: () => temperature(parts),
@@ -440,26 +442,24 @@ async function temperature({ profile, commander }: Parts, timeoutMs?: number) {
   return toldBy(await commander.sctCelsius(timeoutMs));
 }
 
+function questionsOf({ profile, commander }: Parts): Questions {
+  return {
+    ...(profile?.ata && { ata: profile.ata }),
+    ...(profile?.passesAta && { commander }),
+  };
+}
+
 async function examine(parts: Parts, smart: boolean): Promise<Examination> {
   const { commander, profile } = parts;
   const own = profile?.ata;
   if (!profile?.passesAta || !own) return {};
-  const native = own.hasHostProtectedArea
-    ? toldBy(await commander.nativeCount(own.hasLba48))
-    : undefined;
-  const configured = own.hasConfigurationOverlay
-    ? toldBy(await commander.configurationCount())
-    : undefined;
-  const found = {
-    // Fewer than the drive shows cannot be.
-    nativeSectorCount: native !== undefined && native >= own.sectorCount ? native : undefined,
-    configurationSectorCount:
-      configured !== undefined && configured >= own.sectorCount ? configured : undefined,
-    powerMode: toldBy(await commander.powerMode()),
-    temperatureCelsius: await temperature(parts),
-    isSmartPassed:
-      smart && own.hasSmart ? toldBy(await commander.smartStatus())?.passed : undefined,
-    smart: smart && own.hasSmart ? toldBy(await commander.smartData()) : undefined,
+  const hidden = await askHidden(commander, own);
+  const powerMode = toldBy(await commander.powerMode());
+  const temperatureCelsius = await temperature(parts);
+  return {
+    ...hidden,
+    ...(powerMode && { powerMode }),
+    ...(temperatureCelsius !== undefined && { temperatureCelsius }),
+    ...(smart && (await askSmart(commander, own))),
   };
-  return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
 }

@@ -32,6 +32,16 @@ test('a drive behind a simulated imager is asked as one behind a bridge', async 
         kind: 'good',
         value: { powerCycles: 1 },
       });
+      expect(await commander.smartStatus()).toMatchObject({ value: { passed: true } });
+      expect(await commander.nativeCount(true)).toMatchObject({ value: identity?.sectorCount });
+      expect(await commander.nativeCount(false)).toMatchObject({ value: identity?.sectorCount });
+      expect(await commander.configurationCount()).toMatchObject({ value: identity?.sectorCount });
+      expect(await commander.powerMode()).toMatchObject({ value: 'active' });
+      expect(await commander.sctCelsius()).toMatchObject({ kind: 'good' });
+      expect(await commander.smartLog(0x06)).toMatchObject({
+        kind: 'fault',
+        report: { ata: { error: 0x04 } },
+      });
       await expect(commander.send(Uint8Array.of(0x04, 0, 0, 0, 0, 0), 0, 100)).rejects.toThrow(
         /^not sent to sim:case-a: /,
       );
