@@ -17,6 +17,7 @@ import {
 } from '../show/identify.js';
 import { onInterrupt } from './interrupt.js';
 import { openPowered, type PoweredDrive } from './powers.js';
+import { refuseInUse } from './source-guard.js';
 
 export interface IdentifyOptions {
   readonly power: readonly string[];
@@ -43,6 +44,8 @@ export async function identify(spec: string, options: IdentifyOptions): Promise<
 }
 
 async function identifyDrive(spec: string, options: IdentifyOptions): Promise<IdentifyResult> {
+  // An adapter would be taken away from under a mounted drive.
+  refuseInUse(spec);
   const interrupt = onInterrupt('lastspin: stopping (again: leave at once)');
   try {
     const opened = await openPowered(spec, options.power, {});

@@ -39,7 +39,7 @@ import type {
 } from './drive.js';
 import { kindFromIdentify } from './kind.js';
 import { type AtaIdentity, parseIdentify } from './scsi/ata-data.js';
-import { type Commander, createCommander, whyNot } from './scsi/commander.js';
+import { type Commander, createCommander, toldBy, whyNot } from './scsi/commander.js';
 import type { Questions } from './scsi/examine.js';
 import { imagerPath } from './scsi/imager-path.js';
 
@@ -450,7 +450,10 @@ export async function openImager(
       await caller.call(commands.park, request, { timeoutMs: parkTimeoutMs });
     },
     temperature: async () => (await statusNow(caller)).temperatureCelsius,
-    ...(commander && { commander }),
+    ...(commander && {
+      commander,
+      powerCycleCount: async () => toldBy(await commander.smartData())?.powerCycles,
+    }),
     questions: () => ({ ...(ata && { ata }), ...(ata && commander && { commander }) }),
     tune: (settings) => tuneDrive(commander, settings),
     status: () => statusNow(caller),
