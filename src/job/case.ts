@@ -215,6 +215,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       },
     },
     options.clock,
+    drive.sectorBytes,
   );
   return {
     state,

@@ -25,21 +25,30 @@ export interface Recorder {
 
 /** At most this much reading is repeated after a crash. */
 const commitIntervalMs = 1000;
+/** So much reading is made durable without waiting for the second to be over: a disk that writes while more is
+ * read is not waited for at the end. */
+const commitBytes = 128 * 1024 * 1024;
 /** How old the map file may be for those who watch it. */
 const checkpointIntervalMs = 30_000;
 /** Bounds the replay after a crash: about 100,000 events. */
 const journalBytesMax = 16 * 1024 * 1024;
 
-export function createRecorder(files: DurableFiles, clock: Clock): Recorder {
+export function createRecorder(
+  files: DurableFiles,
+  clock: Clock,
+  sectorBytes = 512,
+): Recorder {
   let pending: JobEvent[] = [];
   let commitAtMs = clock.now() + commitIntervalMs;
   let checkpointAtMs = clock.now() + checkpointIntervalMs;
   let underWay: Promise<void> | undefined;
   let failure: unknown;
+  let pendingCount = 0;
 
   async function commit(): Promise<void> {
     const events = pending;
     pending = [];
+    pendingCount = 0;
     if (events.length === 0) return;
     await files.syncImage();
     await files.appendJournal(events);
@@ -58,6 +67,7 @@ export function createRecorder(files: DurableFiles, clock: Clock): Recorder {
 
   return {
     record(event) {
+      if (event.kind === 'read') pendingCount += event.goodCount;
       const last = pending.at(-1);
       const joined = last && joinGoodReads(last, event);
       if (joined) pending[pending.length - 1] = joined;
@@ -65,7 +75,8 @@ export function createRecorder(files: DurableFiles, clock: Clock): Recorder {
     },
     tick() {
       if (failure !== undefined) throw failure;
-      if (!underWay && pending.length > 0 && clock.now() >= commitAtMs) startCommit();
+      const isDue = clock.now() >= commitAtMs || pendingCount * sectorBytes >= commitBytes;
+      if (!underWay && pending.length > 0 && isDue) startCommit();
     },
     checkpointDue: () => clock.now() >= checkpointAtMs || files.journalBytes() >= journalBytesMax,
     async checkpoint(state) {
