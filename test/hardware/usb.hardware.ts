@@ -1,6 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { framedLink } from '../../firmware-protocol/link.js';
 import { loadScenario } from '../../hardware-sim/scenario.js';
 import { type Simulator, serveSimulator } from '../../hardware-sim/simulator.js';
 import { createUsbDevice, type UsbDevice, vendorEndpoint } from '../../hardware-sim/usb-device.js';
@@ -11,6 +13,8 @@ import { bootVm, needsVm, type Vm } from './vm.js';
 
 const clock = realClock();
 const sectorCount = 10_240;
+/** An adapter from USB to serial, as boards have it, with the imager at its other end. */
+const ftdi = 'usb-serial,id=ftdi,chardev=ftdi,bus=xhci.0,serial=FT1,always-plugged=on';
 const lastspin = `'${process.execPath}' '${join(import.meta.dirname, '../../bin/lastspin.js')}'`;
 
 let vm: Vm;
@@ -18,9 +22,14 @@ let scenario: string;
 let simulator: Simulator;
 let device: UsbDevice;
 let plug: UsbredirPlug;
+let line: Socket;
 
 async function setUp(): Promise<void> {
-  vm = await bootVm(['imager']);
+  vm = await bootVm(
+    ['imager'],
+    ['-chardev', 'socket,id=ftdi,path=$FOLDER/ftdi.sock,server=on,wait=off', '-device', ftdi],
+  );
+  await vm.load('ftdi_sio');
   scenario = join(vm.folder, 'small.yaml');
   // In life's own time, so that no stage of the watchdog comes sooner; but soon up to speed.
   const mechanics = { spinUpMs: 500 };
@@ -31,6 +40,8 @@ async function setUp(): Promise<void> {
   });
   plug = await openUsbredir(vm.socketOf('imager'), device, clock);
   await plug.plugIn();
+  line = connect(vm.socketOf('ftdi'));
+  simulator.responder.attach(framedLink(line));
 }
 
 /** Lets `mishap` happen once, when this share of the drive was read. */
@@ -67,6 +78,12 @@ async function pullAndPlugIn(): Promise<void> {
   await plug.plugIn();
 }
 
+async function replugAdapter(): Promise<void> {
+  await vm.monitor('device_del ftdi');
+  await clock.sleep(1500);
+  await vm.monitor(`device_add ${ftdi}`);
+}
+
 /** The pull comes as soon as the stall was mended, while most of the drive is still to be sent. */
 async function stallAndPull(): Promise<void> {
   device.stall(vendorEndpoint | 0x80);
@@ -78,6 +95,7 @@ describe.skipIf(needsVm())('an imager on a real USB stack', () => {
   beforeAll(setUp);
   afterAll(async () => {
     plug?.close();
+    line?.destroy();
     await simulator?.close();
     await vm?.stop();
   });
@@ -97,6 +115,12 @@ describe.skipIf(needsVm())('an imager on a real USB stack', () => {
     const output = await image("'serial:/dev/ttyACM0?baud=3000000'", 'serial');
     expect(output).toContain('the imager is back');
     expect(await vm.run('ls /dev/ttyACM*')).toBe('/dev/ttyACM1\n');
+  });
+
+  test('an FTDI adapter that is pulled and pushed in again in the middle', async () => {
+    whenRead(0.5, () => void replugAdapter());
+    const output = await image("'serial:/dev/ttyUSB0?baud=3000000'", 'ftdi');
+    expect(output).toContain('the imager is back');
   });
 
   test('what is not there, or not allowed, says why', async () => {
