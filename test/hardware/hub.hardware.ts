@@ -115,7 +115,7 @@ describe.skipIf(needsVm() || needsTool('mke2fs'))('power switches on a real USB 
     const words = `--power hub:${place} --preset /vm/cycled.yaml --kind flash --json --strict`;
     const job = vm.start(`${lastspin} image '${disk}' /vm/case.img ${words}`);
     expect(await job.ended, job.output()).toBe(0);
-    expect(job.output()).toContain('a port reset, until the drive says more');
+    expect(job.output()).toContain('port reset (until the drive counts more)');
     const result = JSON.parse(
       job
         .output()
