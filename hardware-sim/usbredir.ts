@@ -49,8 +49,9 @@ export async function openUsbredir(
   path: string,
   device: UsbDevice,
   clock: Clock,
+  signal?: AbortSignal,
 ): Promise<UsbredirPlug> {
-  const socket = await connectWhenThere(path, clock);
+  const socket = await connectWhenThere(path, clock, signal);
   const port = createPort(socket, device);
   await port.greeted;
   return {
@@ -71,7 +72,11 @@ export async function openUsbredir(
   };
 }
 
-async function connectWhenThere(path: string, clock: Clock): Promise<Socket> {
+async function connectWhenThere(
+  path: string,
+  clock: Clock,
+  signal: AbortSignal | undefined,
+): Promise<Socket> {
   for (;;) {
     const socket = await new Promise<Socket | undefined>((resolve) => {
       const opening = connect(path);
@@ -79,7 +84,7 @@ async function connectWhenThere(path: string, clock: Clock): Promise<Socket> {
       opening.once('error', () => resolve(undefined));
     });
     if (socket) return socket;
-    await clock.sleep(retryMs);
+    await clock.sleep(retryMs, signal);
   }
 }
 

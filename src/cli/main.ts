@@ -31,7 +31,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .description('image DRIVE into IMAGE; run again to resume')
     .argument(
       '<DRIVE>',
-      'serial:/dev/ttyACM0?baud=N, usb:VID:PID, tcp:HOST:PORT, stdio:COMMAND, sim:SCENARIO, usb-bot:VID:PID, file:PATH or a path',
+      'serial:/dev/ttyACM0?baud=N, usb:VID:PID, tcp:HOST:PORT, stdio:COMMAND, sim:SCENARIO, sg:NODE, usb-bot:VID:PID, file:PATH or a path',
     )
     .argument('<IMAGE>', 'the image; IMAGE.map goes beside it as a ddrescue map')
     .option(

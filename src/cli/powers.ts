@@ -198,7 +198,9 @@ async function openOnceThere(
   options: OpenOptions,
 ): Promise<{ readonly opened: OpenedDrive; readonly wasAbsent: boolean }> {
   const clock = realClock();
-  const holder = switches.find(({ power }) => power?.canHold)?.power;
+  // A link to an imager does not come with the drive's power: a mistyped one must not start the drive.
+  const comesWithPower = !/^(?:serial|tcp|usb|stdio|sim):/.test(spec);
+  const holder = comesWithPower ? switches.find(({ power }) => power?.canHold)?.power : undefined;
   const untilMs = clock.now() + troublePolicies.hdd.readyLimitMs;
   for (let attempt = 0; ; attempt++) {
     try {
@@ -206,7 +208,12 @@ async function openOnceThere(
     } catch (error) {
       const isAbsent = !existsSync(spec.replace(/^(file|sg):/, ''));
       if (!isLastspinError(error, 'DRIVE_OPEN_FAILED') || !isAbsent) throw error;
-      if (!holder || clock.now() >= untilMs) throw error;
+      if (!holder) throw error;
+      if (clock.now() >= untilMs) {
+        // Nobody would look after what was switched on for nothing.
+        await holder.set(false);
+        throw error;
+      }
       if (attempt === 0) await holder.set(true);
       await clock.sleep(1000);
     }

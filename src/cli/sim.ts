@@ -38,7 +38,11 @@ export async function sim(scenario: string, options: SimOptions): Promise<number
   checkOptions(options);
   const loaded = loadScenario(scenario);
   const interrupt = onInterrupt('lastspin: unplugged');
-  const served = await serve(loaded, options);
+  const served = await serve(loaded, options, interrupt.signal).catch((error: unknown) => {
+    if (error === interrupt.signal.reason) return undefined;
+    throw error;
+  });
+  if (!served) return 0;
   const control =
     options.control !== undefined && served.deeds
       ? await openControl(options.control, served.deeds)
@@ -69,7 +73,7 @@ function checkOptions({ pty, tcp, usbredir, usbip, as, control }: SimOptions): v
   if (problem !== undefined) throw new LastspinError('USAGE', problem);
 }
 
-function serve(scenario: Scenario, options: SimOptions): Promise<Served> {
+function serve(scenario: Scenario, options: SimOptions, signal: AbortSignal): Promise<Served> {
   const { pty, tcp, as } = options;
   const clock = realClock(options.scale);
   if (pty !== undefined) {
@@ -78,8 +82,8 @@ function serve(scenario: Scenario, options: SimOptions): Promise<Served> {
   if (tcp !== undefined) {
     return serveImager(scenario, clock, 'tcp:', (link) => plugIntoTcp(tcp, link));
   }
-  if (as === 'disk') return serveDisk(scenario, clock, options);
-  return serveUsbImager(scenario, clock, options);
+  if (as === 'disk') return serveDisk(scenario, clock, options, signal);
+  return serveUsbImager(scenario, clock, options, signal);
 }
 
 async function serveImager(
@@ -98,20 +102,26 @@ async function serveUsbImager(
   scenario: Scenario,
   clock: Clock,
   options: SimOptions,
+  signal: AbortSignal,
 ): Promise<Served> {
   let port: UsbPlug | undefined;
   const served = await serveImager(scenario, clock, 'usb:', async (link) => {
     const device = createUsbDevice(link);
-    port = await openPort(options, device);
+    port = await openPort(options, device, signal);
     await port.plugIn();
     return { address: device.name, close: async () => port?.close() };
   });
   return { ...served, deeds: { plug: () => port?.plugIn(), unplug: () => port?.pull() } };
 }
 
-async function serveDisk(scenario: Scenario, clock: Clock, options: SimOptions): Promise<Served> {
+async function serveDisk(
+  scenario: Scenario,
+  clock: Clock,
+  options: SimOptions,
+  signal: AbortSignal,
+): Promise<Served> {
   const { disk, dock, close } = await serveUsbDisk(scenario, clock, (device) =>
-    openPort(options, device),
+    openPort(options, device, signal),
   );
   await dock.power(true);
   return {
@@ -127,8 +137,15 @@ async function serveDisk(scenario: Scenario, clock: Clock, options: SimOptions):
 }
 
 /** The bus has real time, whatever time the drive lives in. */
-async function openPort({ usbredir, usbip }: SimOptions, device: UsbDevice): Promise<UsbPlug> {
-  if (usbredir !== undefined) return openUsbredir(usbredir, device, realClock());
+async function openPort(
+  { usbredir, usbip }: SimOptions,
+  device: UsbDevice,
+  signal: AbortSignal,
+): Promise<UsbPlug> {
+  if (usbredir !== undefined) {
+    process.stderr.write(`lastspin: waits for QEMU at ${usbredir}\n`);
+    return openUsbredir(usbredir, device, realClock(), signal);
+  }
   const server = await serveUsbip(usbip ?? '', device);
   process.stderr.write(`lastspin: USB/IP at ${server.address}, bus id 1-1 (usbip attach)\n`);
   return server;

@@ -135,6 +135,7 @@ async function spinUp(
     limitMs: policy.readyLimitMs,
     isTripped: meter.tripped.aborted,
     rails: meter.rails(),
+    ...(powers.some(({ canHold }) => canHold) && { isLeftOff: true }),
     ...(policy.failedSpinUpsMax > failedSpinUpsMax && { restMs: policy.spinUpRestMs }),
   });
   try {

@@ -23,6 +23,8 @@ export interface SpinUpFinding {
   readonly isTripped: boolean;
   /** Empty where nothing measures. */
   readonly rails: readonly RailCurrent[];
+  /** A switch that can hold the power off does so when the drive does not become ready. */
+  readonly isLeftOff?: boolean;
   /** Rest that is due before another power-on; absent where the policy allows none. */
   readonly restMs?: number;
 }
@@ -134,7 +136,10 @@ function stopBySpinUp({ spinUp, kind }: Findings): Stop | undefined {
       `no answer within ${seconds} s, and nothing here can switch its power; check power and cables, then try again with --power`,
     );
   const times = powerOns === 1 ? 'power-on' : `${powerOns} power-ons`;
-  const reason = `not ready within ${seconds} s of ${times}; its power is off: leave it so`;
+  const after = spinUp.isLeftOff
+    ? 'its power is off: leave it so'
+    : 'it still has power: unplug it';
+  const reason = `not ready within ${seconds} s of ${times}; ${after}`;
   return stop(turns ? 'cleanroom' : 'it does not become ready', reason, ...restReason(spinUp));
 }
 

@@ -50,6 +50,8 @@ const spinUpSchema = z.object({
       lastMilliamps: z.number(),
     }),
   ),
+  /** A switch that can hold the power off does so when the drive does not become ready. */
+  isLeftOff: z.boolean().exactOptional(),
   /** Rest that is due before another power-on. */
   restMs: z.number().exactOptional(),
 });

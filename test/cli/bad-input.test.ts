@@ -293,6 +293,17 @@ describe.concurrent('ports that are not our imager', () => {
     complains(['image', 'tcp:127.0.0.1:1', 'x.img'], 1, /127\.0\.0\.1 port 1/));
 });
 
+test('a mistyped imager starts no drive', async () => {
+  const folder = temporaryFolder();
+  const switched = join(folder, 'switched');
+  const power = `exec:echo {action} >> ${switched}`;
+  const args = ['image', 'serial:/dev/nope', join(folder, 'case.img'), '--power', power];
+  const { status, stderr } = await run(args);
+  expect(status).toBe(1);
+  expect(stderr).toContain('there is no such port');
+  expect(existsSync(switched)).toBe(false);
+});
+
 test('a finished case is left alone when run again', async () => {
   const folder = temporaryFolder();
   const args = ['image', drive(folder), join(folder, 'case.img'), '--json'];

@@ -32,6 +32,13 @@ test('a disk over USB/IP, whose power and plug a socket holds', async () => {
   expect((await serving.finished).status).toBe(0);
 });
 
+test('what waits for QEMU says so, and ends when it is told to', async () => {
+  const waiting = start(['sim', 'demo', '--usbredir', join(folder, 'nobody')]);
+  await waiting.saw(/waits for QEMU at .*nobody/);
+  waiting.process.kill('SIGTERM');
+  expect((await waiting.finished).status).toBe(0);
+});
+
 test.each([
   [['--as', 'disk', '--tcp', '0'], 'a disk is on USB'],
   [['--tcp', '0', '--control', join(folder, 'none')], '--control is for what has a USB plug'],

@@ -112,6 +112,18 @@ describe('the verdict on what was found', () => {
     ],
     ['several power-ons', found({ spinUp: { ...never, powerOns: 2 } }), 'cleanroom', /2 power-ons/],
     [
+      'what no switch can leave off',
+      found({ spinUp: never }),
+      'cleanroom',
+      /it still has power: unplug it/,
+    ],
+    [
+      'what a switch leaves off',
+      found({ spinUp: { ...never, isLeftOff: true } }),
+      'cleanroom',
+      /its power is off: leave it so/,
+    ],
+    [
       'a motor that does not turn',
       found({ spinUp: { ...never, rails: [rail(5, 600, 500), rail(12, 1800, 1750)] } }),
       'cleanroom',
@@ -145,7 +157,7 @@ describe('the verdict on what was found', () => {
       'an SSD that does not answer',
       found({ kind: 'ssd', spinUp: never }),
       'it does not become ready',
-      /leave it so/,
+      /not ready within/,
     ],
     [
       'a controller without firmware',
