@@ -18,6 +18,8 @@ export interface TemperatureEvent {
   /** Absent where the drive did not say. */
   readonly celsius?: number;
   readonly elapsedMs: number;
+  /** Its heads were parked: it may have spun up first, so that the time tells nothing. */
+  readonly wasParked?: true;
 }
 
 export type HeatStep =
@@ -42,12 +44,12 @@ export function createHeat(): Heat {
 
 export function foldTemperature(
   heat: Heat,
-  { celsius, elapsedMs }: TemperatureEvent,
+  { celsius, elapsedMs, wasParked }: TemperatureEvent,
   atMs: number,
   { heat: limits }: TroublePolicy,
 ): void {
   heat.celsius = celsius;
-  heat.isRefused = celsius === undefined || elapsedMs > slowAnswerMs;
+  heat.isRefused = celsius === undefined || (elapsedMs > slowAnswerMs && !wasParked);
   heat.askAtMs = atMs + (limits?.everyMs ?? 0);
 }
 

@@ -150,12 +150,22 @@ export function createRemedies(
     const fromMs = clock.now();
     const celsius = await drive.temperature?.();
     const elapsedMs = clock.now() - fromMs;
-    note({ kind: 'temperature', ...(celsius !== undefined && { celsius }), elapsedMs });
+    note({
+      kind: 'temperature',
+      ...(celsius !== undefined && { celsius }),
+      elapsedMs,
+      ...(parked && { wasParked: true }),
+    });
   }
 
   async function cool(restMs: number, why: string, powerOff: boolean): Promise<void> {
-    const isHeldOff = powerOff && powers.some((power) => power.canHold);
-    await rest(restMs, why, powerOff);
+    let isHeldOff = powerOff && powers.some((power) => power.canHold);
+    await rest(restMs, why, powerOff).catch(async (error: unknown) => {
+      if (!isHeldOff || !isLastspinError(error, 'POWER_FAILED')) throw error;
+      // A switch that fails is no reason to leave a hot drive as it is.
+      isHeldOff = false;
+      await rest(restMs, why, false);
+    });
     if (!isHeldOff || (await revive())) return;
     const silent = 'the drive does not come back after it cooled down';
     note({ kind: 'trouble', why: silent, from: 'power' });

@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { ScenarioInput } from '../../hardware-sim/schema.js';
+import { LastspinError } from '../../src/errors.js';
 import { createHeat, foldRest, foldTemperature, heatStep } from '../../src/job/heat.js';
 import { troublePolicies } from '../../src/power/policy.js';
+import type { Power } from '../../src/power/power.js';
 import { falsehoods, imageInWorld } from './world.js';
 
 const none = () => false;
@@ -43,6 +45,25 @@ describe('a drive that gets hot', () => {
     expect(outcome.elapsedMs).toBeGreaterThan(600_000);
   });
 
+  test('rests parked where the switch fails', async () => {
+    const { wrap } = sensor((asked) => [60, 40][asked] ?? 40);
+    const stuck: Power = {
+      name: 'stuck',
+      canHold: true,
+      cycle: async () => {},
+      set: async () => {
+        throw new LastspinError('POWER_FAILED', 'the relay does not answer');
+      },
+      close: async () => {},
+    };
+    const outcome = await imageInWorld(base, { wrap, powers: [stuck] });
+    expect(outcome.end.how).toBe('finished');
+    expect(outcome.drive.counters.powerOns).toBe(1);
+    expect(outcome.events.filter((event) => event.kind === 'rested')).toMatchObject([
+      { restMs: 600_000 },
+    ]);
+  });
+
   test('without a switch it rests parked, however hot it is', async () => {
     const { wrap } = sensor((asked) => [60, 40][asked] ?? 40);
     const outcome = await imageInWorld(base, { wrap, noPower: true });
@@ -71,6 +92,13 @@ describe('asking for the temperature', () => {
     const heat = createHeat();
     foldTemperature(heat, event, 0, policy);
     expect(heatStep(heat, policy, 1e9)).toBeUndefined();
+  });
+
+  test('goes on after a slow answer of a drive that had to spin up for it', () => {
+    const heat = createHeat();
+    foldTemperature(heat, { ...told(53, 6000), wasParked: true }, 0, policy);
+    foldRest(heat, 200_000, policy);
+    expect(heatStep(heat, policy, 200_000)).toEqual({ kind: 'take-temperature' });
   });
 
   test('happens anew after a rest of a drive that was too hot, and only of one', () => {
