@@ -33,11 +33,7 @@ const checkpointIntervalMs = 30_000;
 /** Bounds the replay after a crash: about 100,000 events. */
 const journalBytesMax = 16 * 1024 * 1024;
 
-export function createRecorder(
-  files: DurableFiles,
-  clock: Clock,
-  sectorBytes = 512,
-): Recorder {
+export function createRecorder(files: DurableFiles, clock: Clock, sectorBytes = 512): Recorder {
   let pending: JobEvent[] = [];
   let commitAtMs = clock.now() + commitIntervalMs;
   let checkpointAtMs = clock.now() + checkpointIntervalMs;
