@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { type Clock, realClock } from '../clock.js';
@@ -6,6 +6,7 @@ import { LastspinError } from '../errors.js';
 import {
   type BlockDevice,
   type BlockDevices,
+  backingFilesBelow,
   blockDevices,
   deviceAt,
   devicesBelow,
@@ -23,21 +24,35 @@ import type { HostAttached } from '../show/result.js';
 /** The source is never written, not even by a slip of the pen: throws USAGE when a file of the case is the
  * source, or would be written to a device that the source is on, or that is on the source. */
 export function refuseToTouchSource(source: string, paths: CasePaths, host = thisHost): void {
-  const found = statSync(source);
+  const shown = shownFilesOf(source, host);
+  const sources = [statSync(source), ...shown.flatMap(statOrNothing)];
   const { image, map, journal, lock, versions, hashes } = paths;
   const temporary = [map, journal, hashes].map((path) => `${path}.tmp`);
   const files = [image, map, journal, lock, versions, hashes, ...temporary];
   for (const path of files) {
     const target = statSync(path, { throwIfNoEntry: false });
     // A regular file, or a device by another of its nodes.
-    const isSame = found.isBlockDevice()
-      ? target?.isBlockDevice() && target.rdev === found.rdev
-      : target?.dev === found.dev && target.ino === found.ino;
-    if (isSame) {
+    const isSame = (found: Stats) =>
+      found.isBlockDevice()
+        ? target?.isBlockDevice() && target.rdev === found.rdev
+        : target?.dev === found.dev && target.ino === found.ino;
+    if (sources.some(isSame)) {
       throw new LastspinError('USAGE', `${path} is the drive itself; give another image path`);
     }
   }
   refuseDestinationOn(source, [...files, dirname(image)], host);
+}
+
+const statOrNothing = (path: string): Stats[] => {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found ? [found] : [];
+};
+
+/** Files that a block device shows, itself a loop device or made of one: to write there is to write to it. */
+function shownFilesOf(source: string, host: HostFiles): string[] {
+  const devices = blockDevices(host);
+  const device = deviceAt(host, devices, source);
+  return device ? backingFilesBelow(host, devices, device) : [];
 }
 
 /** Throws USAGE when one of `paths` lies on the block device `source`, on a partition, the parent, or another

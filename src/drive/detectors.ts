@@ -16,9 +16,10 @@
  * - *stale*: reads that follow a failed one and repeat, byte for byte, what other places held, on a drive
  *   that did not repeat itself before.
  *
- * Limits: zeros that come in stretches shorter than the window, or between failures that are told, at the bus's pace through a link slower than
- * the media, or at the media's own pace pass unseen; so does a stale buffer that comes in time in
- * reads of a few sectors without a failed read before it, and made-up data between slow reads that bring what is there. A shingled
+ * Limits: zeros that come in stretches shorter than the window, or between failures that are told, at the bus's
+ * pace through a link slower than the media, or at the media's own pace pass unseen; so does a buffer that is
+ * stuck with no more than a page of 16 KiB, and a stale buffer that comes in time in reads of a few sectors
+ * without a failed read before it, and made-up data between slow reads that bring what is there. A shingled
  * drive that honours TRIM answers zeros for trimmed zones as fast as one that lost its translator: that is
  * the user's to decide. */
 
@@ -75,6 +76,8 @@ const staleHits = 3;
 const keptMax = 8;
 /** Reads that must have been all different before anybody can say that the drive did not repeat itself. */
 const differentMin = 64;
+/** What file systems and databases call a page, at most. */
+const pageBytesMax = 16 * 1024;
 
 /** A detector for one drive. Give it the reads of the passes only: a place read again repeats itself. */
 export function createDataDetector(options: DetectorOptions): DataDetector {
@@ -231,6 +234,14 @@ function createLateDetector(): DataDetector {
   };
 }
 
+/** Whether it is one page over and over, as lies in files that were made to test a disk, or to have their room
+ * in a database: such files go on through many reads. */
+function isPages(data: Uint8Array, sectorBytes: number): boolean {
+  for (let bytes = sectorBytes; bytes <= pageBytesMax && bytes < data.length; bytes *= 2)
+    if (isPeriodic(data, bytes)) return true;
+  return false;
+}
+
 /** Sectors that a read must have for its content to be its own. */
 const stuckCountMin = 8;
 /** Pairs of reads alike that are no chance, and how many different reads each must stand among. */
@@ -246,7 +257,7 @@ function createStuckDetector(sectorBytes: number): DataDetector {
     look(extent, { kind, data }) {
       const isWhole = kind === 'good' || kind === 'slow';
       if (!isWhole || data.length < stuckCountMin * sectorBytes) return undefined;
-      if (isRepeated(data, sectorBytes)) return undefined;
+      if (isPages(data, sectorBytes)) return undefined;
       if (!last || !startsAlike(last, data)) {
         last = data;
         different += 1;

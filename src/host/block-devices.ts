@@ -112,6 +112,21 @@ export function devicesBelow(
   return found;
 }
 
+/** Files whose bytes a device shows: of loop devices, itself or what it is made of. */
+export function backingFilesBelow(
+  host: HostFiles,
+  devices: BlockDevices,
+  device: BlockDevice,
+): string[] {
+  const below = [...devicesBelow(host, devices, device, false)];
+  return below.flatMap((name) => {
+    const file = devices.get(name)?.backingFile;
+    if (file === undefined) return [];
+    const under = deviceAt(host, devices, file);
+    return under ? backingFilesBelow(host, devices, under) : [file];
+  });
+}
+
 /** Names of the devices that a path's bytes go to in the end: those below its file system, or below the device
  * that it is. Empty where nothing can be told: a network, memory. */
 export function devicesUnderPath(

@@ -26,6 +26,8 @@ export interface OpenFile {
   /** Data and size are durable when this resolves. */
   sync(): Promise<void>;
   size(): Promise<number>;
+  /** Whether `path` still leads to this file; true where nobody can tell. */
+  isAt?(path: string): Promise<boolean>;
   /** Bytes really allocated, which a sparse file has fewer of. */
   allocatedBytes(): Promise<number>;
   truncate(size: number): Promise<void>;

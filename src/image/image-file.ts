@@ -16,7 +16,8 @@ export interface ImageFile {
   read(extent: Extent): Promise<Uint8Array>;
   /** Everything written before the call is durable when this resolves. When it fails, nothing
    * written since the last success may be believed, even if a later sync succeeds.
-   * @throws LastspinError IMAGE_WRITE_FAILED, IMAGE_SPACE. */
+   * @throws LastspinError IMAGE_WRITE_FAILED, IMAGE_SPACE, and IMAGE_MISMATCH when the file was cut, moved or
+   *   replaced meanwhile: then no map may go on claiming what its name holds. */
   sync(): Promise<void>;
   close(): Promise<void>;
 }
@@ -139,9 +140,25 @@ function imageOver(
       } catch (error) {
         await failed(error);
       }
+      await requireUntouched(file, path, sizeBytes);
     },
     close: () => file.close(),
   };
+}
+
+async function requireUntouched(file: OpenFile, path: string, sizeBytes: number): Promise<void> {
+  if ((await file.size()) !== sizeBytes) {
+    throw new LastspinError(
+      'IMAGE_MISMATCH',
+      `something has cut ${path} while it was in use: what its map claims is lost; move both away and begin anew`,
+    );
+  }
+  if ((await file.isAt?.(path)) === false) {
+    throw new LastspinError(
+      'IMAGE_MISMATCH',
+      `${path} was moved or replaced while it was in use; put back the file that was there, and run the same command again`,
+    );
+  }
 }
 
 /** Bytes that an image still needs, has, and lacks. */

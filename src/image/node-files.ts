@@ -79,6 +79,15 @@ function openFile(path: string, handle: FileHandle): OpenFile {
           throw error;
         }
       }),
+    isAt: async (other) => {
+      try {
+        const found = await stat(other, { bigint: true });
+        const own = await handle.stat({ bigint: true });
+        return found.dev === own.dev && found.ino === own.ino;
+      } catch (error) {
+        return codeOf(error) !== 'ENOENT';
+      }
+    },
     size: () => named(path, 'find the size of', async () => (await handle.stat()).size),
     allocatedBytes: () =>
       named(path, 'find the size of', async () => {

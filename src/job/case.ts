@@ -194,9 +194,13 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     claimedCount: claimedCount(state.plan.map),
   });
   const writer = createImageWriter(image, drive.sectorBytes);
-  const hashes = options.hashed
-    ? await openHashes(files, paths.hashes, drive, state.plan.map)
-    : undefined;
+  const opened = await openHashes(
+    files,
+    paths.hashes,
+    drive,
+    saved?.foreign ? undefined : state.plan.map,
+  );
+  const hashes = options.hashed ? opened : undefined;
   const access = readable(image, writer, hashes);
   const versions = lineFile(files, paths.versions);
   const journal = await createJournal(files, paths.journal, number);
@@ -259,16 +263,17 @@ function readable(
 }
 
 /** Hashes that an earlier run listed hold as long as no sector of theirs is written again; its list is taken away,
- * for only the end of this run knows which still do. */
+ * for only the end of this run knows which still do, and one that hashes nothing never does. Without a `map`
+ * none hold: another program had the map, and nobody knows what it did to the image. */
 async function openHashes(
   files: FileLayer,
   path: string,
   { sectorCount, sectorBytes }: DriveIdentity,
-  map: RunMap,
+  map: RunMap | undefined,
 ): Promise<SegmentHashes> {
   const hashes = createSegmentHashes(sectorCount, sectorBytes);
   if (!(await files.exists(path))) return hashes;
-  hashes.takeList(Buffer.from(await files.readAll(path)).toString('latin1'), map);
+  if (map) hashes.takeList(Buffer.from(await files.readAll(path)).toString('latin1'), map);
   await files.remove(path);
   await files.syncDirectory(path);
   return hashes;

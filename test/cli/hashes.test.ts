@@ -1,5 +1,5 @@
 import { createHash, randomFillSync } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { run, startImager, temporaryFolder } from './cli.js';
@@ -47,4 +47,30 @@ test('a failing drive behind an imager: what was read has hashes, the rest is li
   }
   expect(next * 512).toBe(data.length);
   expect(lines.some((line) => line.endsWith('bad-sector'))).toBe(true);
+});
+
+test('no hash outlives what it was of: not a run that hashes nothing, not another program', async () => {
+  const folder = temporaryFolder();
+  const at = (name: string) => join(folder, name);
+  const former = randomFillSync(Buffer.alloc(512 * 64));
+  const content = randomFillSync(Buffer.alloc(512 * 64));
+  const job = ['image', at('source.bin'), at('case.img')];
+  const list = () => readFileSync(at('case.hashes.csv'), 'latin1');
+  writeFileSync(at('source.bin'), former);
+  expect(await run(job)).toMatchObject({ status: 0 });
+  expect(list()).toContain(sha256(former));
+  // Something else is in the image from here on, by a run that does not hash.
+  rmSync(at('case.img'));
+  rmSync(at('case.map'));
+  writeFileSync(at('source.bin'), content);
+  expect(await run([...job, '--no-hash'])).toMatchObject({ status: 0 });
+  expect(existsSync(at('case.hashes.csv'))).toBe(false);
+  writeFileSync(
+    at('case.hashes.csv'),
+    `sha256,first_lba,last_lba,status\n${sha256(former)},0,63,finished\n`,
+  );
+  writeFileSync(at('case.map'), '0x0 + 1\n0x0 0x8000 +\n');
+  expect(await run(job)).toMatchObject({ status: 0 });
+  expect(list()).toContain(sha256(content));
+  expect(list()).not.toContain(sha256(former));
 });

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { imageResultSchema } from '../../src/show/result.js';
@@ -79,6 +79,17 @@ describe.skipIf(needsLoop())('a real block device', () => {
     expect(readOnly()).toBe('0');
     expect((await run(['image', device, at('b.img'), ...options])).status).toBe(0);
     expect(readFileSync(at('b.img')).equals(readFileSync(at('disk')))).toBe(true);
+  });
+
+  test('the file that a loop device shows is the drive: no image goes there', async () => {
+    const before = readFileSync(at('disk'));
+    linkSync(at('disk'), at('link.img'));
+    for (const image of [at('disk'), at('link.img')]) {
+      const { status, stderr } = await run(['image', device, image, '--force', '--os-may-touch']);
+      expect(status).toBe(2);
+      expect(stderr).toContain(`${image} is the drive itself`);
+    }
+    expect(readFileSync(at('disk')).equals(before)).toBe(true);
   });
 
   test('it stays read-only where it was, and writable where that is wanted', async () => {

@@ -9,7 +9,7 @@ const sectorCount = 2 * 1024 * 1024;
 const readCount = 128;
 const windowReads = 1024;
 
-type Content = 'zeros' | 'pattern' | 'unique' | 'stale' | 'failure';
+type Content = 'zeros' | 'pattern' | 'pages' | 'unique' | 'stale' | 'failure';
 interface Piece {
   readonly content: Content;
   readonly reads: number;
@@ -26,12 +26,15 @@ function feed(turns: boolean, pieces: readonly Piece[], bestRate = 0): Doubt | u
   const pattern = new Uint8Array(readCount * sectorBytes);
   for (let at = 0; at < pattern.length; at += sectorBytes) pattern.set(sector, at);
   const zeros = new Uint8Array(readCount * sectorBytes);
+  const page = Uint8Array.from({ length: 8 * sectorBytes }, () => random.below(256));
+  const pages = zeros.map((_, at) => page[at % page.length]!);
   let atMs = 0;
   let lba = 0;
   let last: Uint8Array = zeros;
   const dataOf = (content: Content): Uint8Array => {
     if (content === 'zeros') return zeros;
     if (content === 'pattern') return pattern;
+    if (content === 'pages') return pages;
     if (content === 'stale') return last;
     const unique = pattern.slice();
     new DataView(unique.buffer).setUint32(0, lba);
@@ -219,5 +222,16 @@ describe('a stale buffer after a failed read', () => {
   test('one repeat, as of a file that lies there twice, is believed', () => {
     const once: Piece = { content: 'stale', reads: 1 };
     expect(feed(true, [ordinary, failure, once, ordinary])).toBeUndefined();
+  });
+});
+
+describe('a buffer that is stuck', () => {
+  test('is doubted without a failed read', () => {
+    const doubt = feed(false, [ordinary, { content: 'stale', reads: 8 }]);
+    expect(doubt?.why).toContain('what the read before each had brought');
+  });
+
+  test('a file of one page over and over is believed', () => {
+    expect(feed(false, [ordinary, { content: 'pages', reads: 200 }, ordinary])).toBeUndefined();
   });
 });

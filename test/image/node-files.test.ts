@@ -1,4 +1,11 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -95,5 +102,35 @@ describe('files of the operating system', () => {
       message: expect.stringContaining('no space is left'),
     });
     await file.close();
+  });
+});
+
+describe('an image that somebody touches while it is in use', () => {
+  const sizes = { sectorBytes: 512, sectorCount: 8, mode: 'new' } as const;
+  const touched = async (touch: (path: string) => void) => {
+    const path = join(folder, 'case.img');
+    const image = await openImage(nodeFiles(), path, sizes);
+    await image.write(0, new Uint8Array(512).fill(1));
+    await image.sync();
+    touch(path);
+    await image.write(1, new Uint8Array(512).fill(1));
+    return image.sync().finally(() => image.close());
+  };
+
+  it.each([
+    ['cut', (path: string) => truncateSync(path, 0)],
+    ['moved or replaced', (path: string) => renameSync(path, `${path}.old`)],
+    [
+      'moved or replaced',
+      (path: string) => {
+        renameSync(path, `${path}.old`);
+        writeFileSync(path, new Uint8Array(8 * 512));
+      },
+    ],
+  ])('is found %s at the next sync, before a map claims more', async (what, touch) => {
+    await expect(touched(touch)).rejects.toMatchObject({
+      code: 'IMAGE_MISMATCH',
+      message: expect.stringContaining(what),
+    });
   });
 });
