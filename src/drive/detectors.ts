@@ -247,12 +247,14 @@ const stuckCountMin = 8;
 /** Pairs of reads alike that are no chance, and how many different reads each must stand among. */
 const stuckPairs = 4;
 const stuckShare = 16;
+/** Pairs further apart, in different reads, are copies here and there. */
+const stuckWindow = 1024;
 
 /** Keeps the read that a buffer may be stuck with; what repeats it does not replace it. */
 function createStuckDetector(sectorBytes: number): DataDetector {
   let last: Uint8Array | undefined;
   let different = 0;
-  let alike: Extent[] = [];
+  let alike: { readonly extent: Extent; readonly after: number }[] = [];
   return {
     look(extent, { kind, data }) {
       const isWhole = kind === 'good' || kind === 'slow';
@@ -263,10 +265,11 @@ function createStuckDetector(sectorBytes: number): DataDetector {
         different += 1;
         return undefined;
       }
-      alike = [...alike, extent];
+      alike = alike.filter(({ after }) => different - after < stuckWindow);
+      alike.push({ extent, after: different });
       if (alike.length < stuckPairs || different < stuckShare * alike.length) return undefined;
       const why = `${alike.length} reads brought what the read before each had brought, the last at LBA ${extent.lba}`;
-      return { why, extents: alike, bestRate: 0 };
+      return { why, extents: alike.map((pair) => pair.extent), bestRate: 0 };
     },
   };
 }
