@@ -227,8 +227,10 @@ async function imageOpened(
       );
       if (drive.capabilities.park) await drive.park().catch(() => {});
       const elapsedMs = clock.now() - startedAtMs;
-      await drive.flushSegments?.();
-      await rescue.listHashes(end.how === 'finished');
+      const isFinished = end.how === 'finished';
+      // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
+      if (isFinished) await drive.flushSegments?.();
+      await rescue.listHashes(isFinished);
       return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached());
     } finally {
       releaseKeys();

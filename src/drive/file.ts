@@ -151,8 +151,11 @@ function createFileDrive(
       return isTaken;
     },
     async flushSegments() {
-      // Each answer has room for one.
-      while (target && tellSegment(await line.ask(plainRequest('flush'), openTimeoutMs)));
+      // Each answer has room for one. A process that ended told of none: those segments are hashed from the image.
+      const flush = () => line.ask(plainRequest('flush'), openTimeoutMs).catch(() => undefined);
+      for (let answer = await flush(); target && answer; answer = await flush()) {
+        if (!tellSegment(answer)) return;
+      }
     },
     async close() {
       isClosed = true;

@@ -13,6 +13,8 @@ export interface SegmentHashes {
   take(lba: number, data: Uint8Array): void;
   /** A segment that was hashed where it was read. */
   takeHash(hash: SegmentHash): void;
+  /** Nobody knows any more what these sectors of the image are: they were being written when that was given up. */
+  forget(extent: Extent): void;
   /** Takes the hashes of an earlier list for segments that the map still calls finished. What makes no sense is
    * left out: it will be hashed again. */
   takeList(text: string, map: RunMap): void;
@@ -73,13 +75,18 @@ export function createSegmentHashes(sectorCount: number, sectorBytes: number): S
     }
   }
 
+  function forget(extent: Extent): void {
+    const last = indexOf(endOf(extent) - 1);
+    for (let index = indexOf(extent.lba); index <= last; index++) known.delete(index);
+  }
+
   return {
     segmentBytes,
     take(lba, data) {
-      const last = lba + data.length / sectorBytes - 1;
-      for (let index = indexOf(lba); index <= indexOf(last); index++) known.delete(index);
+      forget({ lba, count: data.length / sectorBytes });
       hasher.take(lba * sectorBytes, data);
     },
+    forget,
     takeHash,
     takeList(text, map) {
       for (const line of text.split('\n')) {

@@ -254,6 +254,7 @@ function readable(
       hashes?.take(lba, data);
       await writer.write(lba, data);
     },
+    forget: (extent) => hashes?.forget(extent),
     async read(extent) {
       if (isBehind) await writer.sync();
       isBehind = false;

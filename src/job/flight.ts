@@ -164,6 +164,7 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     },
     abandon() {
       age += 1;
+      for (const { extent } of underWay) image.forget(extent);
       underWay.length = 0;
       sectors = 0;
       probing = undefined;

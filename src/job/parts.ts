@@ -16,6 +16,8 @@ export interface JobParts {
   readonly powers: readonly Power[];
   readonly image: {
     write(lba: number, data: Uint8Array): Promise<void>;
+    /** Reads of these sectors were given up while the path to the drive may have been writing them here itself. */
+    forget(extent: Extent): void;
     /** What was written before. */
     read(extent: Extent): Promise<Uint8Array>;
     /** Keeps what the readings of a sector were, one line each. */

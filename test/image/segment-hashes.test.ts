@@ -85,6 +85,14 @@ test('a sector that is written again takes the hash of its segment with it', asy
   ]);
 });
 
+test('a read that was given up takes the hash of its segment with it', async () => {
+  const hashes = createSegmentHashes(sectorCount, sectorBytes);
+  takeAll(hashes, 0, sectorCount);
+  hashes.forget({ lba: segmentCount - 1, count: 1 });
+  const lines = (await hashes.list(finishedMap())).split('\n').slice(1, -1);
+  expect(lines.map((line) => line.split(',')[1])).toEqual(['131072', '262144']);
+});
+
 test('an earlier list is taken for what is still finished, and nothing else of it', async () => {
   const earlier = createSegmentHashes(sectorCount, sectorBytes);
   takeAll(earlier, 0, sectorCount);
