@@ -68,7 +68,7 @@ const ambient: { readonly pattern: RegExp; readonly files: readonly string[] }[]
       'src/image/lock.ts',
       'src/preset-files.ts',
       'src/head-map-files.ts',
-      'src/drive/file.ts',
+      'src/drive/io-process.ts',
       'src/drive/file-reader.ts',
       'src/drive/file-source.ts',
       'src/drive/links',

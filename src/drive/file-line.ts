@@ -5,8 +5,22 @@ import { strict as assert } from 'node:assert';
 import type { ChildProcess } from 'node:child_process';
 import type { Clock } from '../clock.js';
 import { LastspinError } from '../errors.js';
-import { connectReader, type ReaderProcess, type Reply } from './file-process.js';
-import { helloId, type Operation, type RequestRecord, type StoreOrder } from './file-records.js';
+import {
+  decodeReplyHeader,
+  encodeRequest,
+  helloId,
+  type Operation,
+  type ReplyHeader,
+  type RequestRecord,
+  replyHeaderBytes,
+  type StoreOrder,
+} from './file-records.js';
+import {
+  abandonedCountMax,
+  connectIoProcess,
+  type IoProcess,
+  type ReplyFormat,
+} from './io-process.js';
 
 /** How an operation ended: as the process said, or without it. */
 export type Answer =
@@ -30,10 +44,15 @@ export interface OperationLine {
  * for a spin-up; beyond that it counts as no answer. */
 export const openTimeoutMs = 30_000;
 
-/** Processes that were killed and have not ended, since their read never returned. Each holds
- * some 50 MB and one more reference to the device; a path that has swallowed this many without
- * giving one back needs its power cut, not a ninth. */
-export const abandonedCountMax = 8;
+export type Reply = ReplyHeader & { readonly data: Uint8Array };
+
+const format: ReplyFormat<ReplyHeader> = {
+  doing: 'reading',
+  headerBytes: replyHeaderBytes,
+  decode: decodeReplyHeader,
+  // The read is over, and what it brought is being put into the image.
+  isNotice: ({ kind }) => kind === 'begun',
+};
 
 /** What was killed ends within milliseconds, unless it hangs in the kernel. */
 const closeWaitMs = 500;
@@ -228,7 +247,7 @@ function answerReads(entries: readonly Entry[], answer: Answer, batch?: number):
 
 /** The running process, and how many were left behind. */
 function createReaders(spawn: () => ChildProcess) {
-  let running: ReaderProcess | undefined;
+  let running: IoProcess | undefined;
   /** It has opened the path: what it does from here on is what it was asked. */
   let hasOpened = false;
   let abandonedCount = 0;
@@ -242,7 +261,8 @@ function createReaders(spawn: () => ChildProcess) {
       }),
     isRunning: () => running !== undefined,
     hasOpened: () => hasOpened,
-    send: (request: RequestRecord, payload?: Uint8Array) => running?.send(request, payload),
+    send: (request: RequestRecord, payload?: Uint8Array) =>
+      running?.send(encodeRequest(request), ...(payload ? [payload] : [])),
     setInUse: (inUse: boolean) => running?.setInUse(inUse),
     /** Starts a process. Returns why not: `gone` beyond the bound, or an error. */
     start(events: {
@@ -253,7 +273,7 @@ function createReaders(spawn: () => ChildProcess) {
       if (abandonedCount >= abandonedCountMax) return { kind: 'gone' };
       hasOpened = false;
       try {
-        running = connectReader(spawn(), {
+        running = connectIoProcess(spawn(), format, {
           header: events.header,
           reply(reply) {
             hasOpened = true;

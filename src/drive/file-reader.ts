@@ -1,4 +1,4 @@
-/** The reading process of a `file:` drive: the program that `file-process.ts` starts and, when
+/** The reading process of a `file:` drive: the program that `io-process.ts` starts and, when
  * the path hangs, abandons. It is no library: importing it runs it.
  *
  * Threads, so that one read is under way while the last one's data goes to the parent, or into the image:
@@ -23,14 +23,13 @@ import {
   encodeReplyHeader,
   type ReplyHeader,
   type RequestRecord,
-  repliesDescriptor,
   replyHeaderBytes,
   requestBytes,
-  requestsDescriptor,
   type StoreOrder,
 } from './file-records.js';
 import { allocateSlots, createSlots, slotCount, slotEnd } from './file-slots.js';
 import { createSource, errnoOf, type Source } from './file-source.js';
+import { repliesDescriptor, requestsDescriptor } from './io-process.js';
 
 /** Requests that are taken from the pipe at once. */
 const requestsAtOnceMax = 64;

@@ -5,11 +5,6 @@
 import type { SegmentHash } from '../segment-hasher.js';
 import type { StopOn } from './drive.js';
 
-/** File descriptors of the reading process. Not 0 to 2: Node sets those non-blocking behind one's
- * back. */
-export const requestsDescriptor = 3;
-export const repliesDescriptor = 4;
-
 /** Most bytes of one read: what a kernel takes as one command on most paths (a page each of
  * Linux's 256 segments), and enough that the cost of a request no longer shows. */
 export const readBytesMax = 1 << 20;

@@ -2,9 +2,7 @@
  * only. */
 
 import { strict as assert } from 'node:assert';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import type { ChildProcess } from 'node:child_process';
 import { getSystemErrorName } from 'node:util';
 import type { Clock } from '../clock.js';
 import { LastspinError } from '../errors.js';
@@ -24,6 +22,7 @@ import {
   plainRequest,
 } from './file-line.js';
 import type { Inspection, PathIdentity } from './file-records.js';
+import { spawnIoProcess } from './io-process.js';
 
 export interface FileDriveOptions {
   /** Logical sector in bytes. By default what the device says, 512 for a file. */
@@ -317,24 +316,5 @@ async function untilAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promi
 /** Starts the reading process for `path`. Throws DRIVE_OPEN_FAILED where its program is not
  * built. */
 export function spawnReader(path: string): ChildProcess {
-  return spawn(process.execPath, [readerScript(), path], {
-    // Descriptors 0 to 2 are not passed on, or an abandoned process would hold the terminal, or the
-    // pipe that somebody waits on.
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
-    // A session of its own: Ctrl-C is for this program, which still wants what is being read.
-    detached: true,
-    // What was asked of this Node (an inspector, a loader) is not meant for that one.
-    env: { ...process.env, NODE_OPTIONS: '' },
-  });
-}
-
-/** Beside this file when compiled. When tests run the sources as they are, Node 20 cannot run a
- * TypeScript program, so that the last build's is taken. */
-function readerScript(): string {
-  const here = import.meta.url.endsWith('.ts')
-    ? '../../dist/src/drive/file-reader.js'
-    : './file-reader.js';
-  const script = fileURLToPath(new URL(here, import.meta.url));
-  if (existsSync(script)) return script;
-  refuse(`the program that reads drives is missing (${script}): run \`npm run build\``);
+  return spawnIoProcess('file-reader.js', [path]);
 }

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
 import { realClock } from '../../src/clock.js';
+import { abandonedCountMax } from '../../src/drive/io-process.js';
 import type { ScsiCommand } from '../../src/drive/scsi/path.js';
 import { senseOf } from '../../src/drive/scsi/sense.js';
-import { abandonedCountMax } from '../../src/drive/sg/line.js';
 import {
   kernelRecoveryMs,
   openSgPath,

@@ -4,8 +4,16 @@ import { strict as assert } from 'node:assert';
 import type { ChildProcess } from 'node:child_process';
 import type { Clock } from '../../clock.js';
 import { LastspinError } from '../../errors.js';
-import { type Hello, helloId, type SgRecord, type SgReply } from './records.js';
-import { connectSender, type SenderProcess } from './sender-process.js';
+import { abandonedCountMax, connectIoProcess, type IoProcess } from '../io-process.js';
+import {
+  decodeReplyHeader,
+  encodeRecord,
+  type Hello,
+  helloId,
+  replyHeaderBytes,
+  type SgRecord,
+  type SgReply,
+} from './records.js';
 
 /** How an operation ended. */
 export type SgOutcome =
@@ -36,9 +44,7 @@ export interface SgLine {
 /** Opening does not wait for the kernel's error handling, only for a device that is woken. */
 export const openTimeoutMs = 30_000;
 
-/** Processes that were killed and have not ended. A path that has swallowed this many without giving one
- * back needs its power cut, not a ninth. */
-export const abandonedCountMax = 8;
+const format = { doing: 'sending', headerBytes: replyHeaderBytes, decode: decodeReplyHeader };
 
 /** Ids start again after this one, long after the first has been answered. */
 const idMax = 2 ** 32 - 1;
@@ -57,7 +63,7 @@ interface Line {
   readonly clock: Clock;
   /** Asked and not yet settled; the first is under way. */
   readonly entries: Entry[];
-  sender: SenderProcess | undefined;
+  sender: IoProcess | undefined;
   /** What the running process said when it came up. */
   hello: Hello | undefined;
   abandonedCount: number;
@@ -138,7 +144,7 @@ function startHead(line: Line): void {
 
 function startSender(line: Line): boolean {
   try {
-    line.sender = connectSender(line.spawn(), {
+    line.sender = connectIoProcess(line.spawn(), format, {
       header: () => line.disarm(),
       reply: (reply) => receive(line, reply),
       ended: (reason) => fail(line, processEnded(reason)),
@@ -153,7 +159,7 @@ function startSender(line: Line): boolean {
 function askHead(line: Line, { asked, deadlineMs }: Entry, hello: Hello): void {
   if (asked && hello.state === 'open') {
     line.idLast = (line.idLast % idMax) + 1;
-    line.sender?.send({ ...asked, id: line.idLast });
+    line.sender?.send(encodeRecord({ ...asked, id: line.idLast }));
     arm(line, deadlineMs);
     return;
   }

@@ -3,11 +3,6 @@
  * one build, so there is no version. */
 import { cdbBytesMax, headerBytes, senseBytesMax } from './sg-io.js';
 
-/** File descriptors of the sending process. Not 0 to 2: Node sets those non-blocking behind one's
- * back. */
-export const requestsDescriptor = 3;
-export const repliesDescriptor = 4;
-
 /** Most bytes of one transfer: more costs a failing drive more than it saves. */
 export const transferBytesMax = 1 << 20;
 

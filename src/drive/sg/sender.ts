@@ -20,16 +20,15 @@ import {
 import { endianness } from 'node:os';
 import { judgeReadOnly } from '../../../firmware-protocol/read-only.js';
 import { reasonOf } from '../../errors.js';
+import { repliesDescriptor, requestsDescriptor } from '../io-process.js';
 import { splitDeviceNumber } from './nodes.js';
 import {
   decodeRecord,
   encodeReplyNumbers,
   type Hello,
   helloId,
-  repliesDescriptor,
   replyHeaderBytes,
   requestBytes,
-  requestsDescriptor,
   type SgRecord,
   type SgReplyKind,
   sgPartsOf,
