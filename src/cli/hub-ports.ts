@@ -1,9 +1,10 @@
 /** A USB connector as Linux's /sys shows it: its two halves, and what hangs there. */
 
-import { accessSync, constants, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { hexId } from '../drive/links/identity.js';
+import { lineOf, thisHost } from '../host/host.js';
 import type { HubPort } from '../power/hub.js';
 import { nameOfPort, type PortLocation, parsePowerSpec } from '../power/spec.js';
 
@@ -23,12 +24,12 @@ export function connectorAt(
 ): readonly HubPort[] {
   const folder = portFolder(location, sys);
   if (!exists(folder)) return [];
-  const other = locationOf(basename(realPath(join(folder, 'peer')) ?? ''));
+  const other = locationOf(basename(thisHost.realpath(join(folder, 'peer')) ?? ''));
   return [location, ...(other ? [other] : [])].map((each) => {
     const path = join(portFolder(each, sys), 'disable');
     return {
       location: each,
-      ...(isWritable(path) && {
+      ...(thisHost.mayOpen(path, 'read-write') && {
         tellSystem: (isOff: boolean) => writeFile(path, isOff ? '1' : '0'),
       }),
     };
@@ -105,12 +106,12 @@ function disksOf(device: string, kernel: KernelFolders, depth = 0): string[] {
     const mount = mountsOf(kernel).find((each) => each.number === device);
     return mount && mount.device !== device ? deeper(mount.device) : [];
   }
-  const place = realPath(join(kernel.sys, 'dev/block', device));
+  const place = thisHost.realpath(join(kernel.sys, 'dev/block', device));
   if (place === undefined) return [];
-  const members = namesIn(join(place, 'slaves')).flatMap(
-    (name) => lineOf(join(place, 'slaves', name, 'dev')) ?? [],
-  );
-  const file = lineOf(join(place, 'loop/backing_file'));
+  const members = thisHost
+    .list(join(place, 'slaves'))
+    .flatMap((name) => lineOf(thisHost, join(place, 'slaves', name, 'dev')) ?? []);
+  const file = lineOf(thisHost, join(place, 'loop/backing_file'));
   return [
     place,
     ...members.flatMap(deeper),
@@ -127,7 +128,9 @@ interface Mount {
 
 /** By proc(5): ID, parent, major:minor, root, folder, options, …, `-`, type, source. */
 function mountsOf({ proc }: KernelFolders): Mount[] {
-  const lines = (textOf(join(proc, 'self/mountinfo')) ?? '').split('\n');
+  const lines = Buffer.from(thisHost.read(join(proc, 'self/mountinfo')) ?? '', 'latin1')
+    .toString()
+    .split('\n');
   return lines.flatMap((line) => {
     const [before = '', after = ''] = line.split(' - ');
     const [, , number, , folder] = before.split(' ');
@@ -154,8 +157,8 @@ function unescaped(text: string): string {
 function devicesOfLink(link: string, { sys }: KernelFolders): string[] {
   const port = /^serial:([^?]+)/.exec(link)?.[1] ?? pathOfRelays(link);
   if (port !== undefined) {
-    const name = basename(realPath(port) ?? port);
-    const place = realPath(join(sys, 'class/tty', name, 'device'));
+    const name = basename(thisHost.realpath(port) ?? port);
+    const place = thisHost.realpath(join(sys, 'class/tty', name, 'device'));
     return place === undefined ? [] : [place];
   }
   const [, vendor, product] = /^usb:([0-9a-f]{1,4}):([0-9a-f]{1,4})/i.exec(link) ?? [];
@@ -164,9 +167,9 @@ function devicesOfLink(link: string, { sys }: KernelFolders): string[] {
   const id = (hex = '') => hexId(Number.parseInt(hex, 16));
   const wanted = isRelay ? '16c0:05df' : `${id(vendor)}:${id(product)}`;
   const devices = join(sys, 'bus/usb/devices');
-  return namesIn(devices).flatMap((name) => {
-    const ids = `${lineOf(join(devices, name, 'idVendor'))}:${lineOf(join(devices, name, 'idProduct'))}`;
-    return ids === wanted ? (realPath(join(devices, name)) ?? []) : [];
+  return thisHost.list(devices).flatMap((name) => {
+    const ids = `${lineOf(thisHost, join(devices, name, 'idVendor'))}:${lineOf(thisHost, join(devices, name, 'idProduct'))}`;
+    return ids === wanted ? (thisHost.realpath(join(devices, name)) ?? []) : [];
   });
 }
 
@@ -178,41 +181,4 @@ function pathOfRelays(link: string): string | undefined {
 
 function exists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
-}
-
-function isWritable(path: string): boolean {
-  try {
-    accessSync(path, constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function realPath(path: string): string | undefined {
-  try {
-    return realpathSync(path);
-  } catch {
-    return undefined;
-  }
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder).sort();
-  } catch {
-    return [];
-  }
-}
-
-function textOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
-  }
-}
-
-function lineOf(path: string): string | undefined {
-  return textOf(path)?.trim() || undefined;
 }
