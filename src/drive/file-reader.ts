@@ -6,17 +6,10 @@
  * Each is a plain loop of blocking calls. A thread cannot be abandoned alone when a pread does not come back,
  * which is why they have a process of their own and the parent no thread like them. */
 
-import {
-  type BigIntStats,
-  closeSync,
-  constants,
-  fstatSync,
-  openSync,
-  readSync,
-  writeSync,
-} from 'node:fs';
+import { readSync, writeSync } from 'node:fs';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { createSegmentHasher } from '../segment-hasher.js';
+import { closeImage, openImage, writeImage } from './file-image.js';
 import {
   decodeReplyHeader,
   decodeRequest,
@@ -27,7 +20,14 @@ import {
   requestBytes,
   type StoreOrder,
 } from './file-records.js';
-import { allocateSlots, createSlots, slotCount, slotEnd } from './file-slots.js';
+import {
+  allocateSlots,
+  createSlots,
+  type ImageDescriptors,
+  type Slots,
+  slotCount,
+  slotEnd,
+} from './file-slots.js';
 import { createSource, errnoOf, type Source } from './file-source.js';
 import { repliesDescriptor, requestsDescriptor } from './io-process.js';
 
@@ -83,19 +83,20 @@ function runWriter(path: string): void {
 
 /** Puts a slot's data into the image. Where that fails the parent gets the data, and makes of the failure what it
  * makes of its own. */
-function store(image: number, header: ReplyHeader, bytes: Uint8Array, placeBytes: number): boolean {
+function store(
+  image: ImageDescriptors,
+  header: ReplyHeader,
+  bytes: Uint8Array,
+  placeBytes: number,
+): boolean {
   const begun = new Uint8Array(replyHeaderBytes);
   encodeReplyHeader({ ...header, kind: 'begun', dataBytes: 0 }, begun);
   send(begun);
-  try {
-    for (let done = 0; done < header.dataBytes; ) {
-      const left = header.dataBytes - done;
-      done += writeSync(image, bytes, replyHeaderBytes + done, left, placeBytes + done);
-    }
-    return true;
-  } catch {
-    return false;
-  }
+  return writeImage(
+    image,
+    bytes.subarray(replyHeaderBytes, replyHeaderBytes + header.dataBytes),
+    placeBytes,
+  );
 }
 
 function send(bytes: Uint8Array): void {
@@ -136,7 +137,7 @@ function runReader(memory: SharedArrayBuffer, path: string): void {
     const request = record;
     if (request.operation === 'store') {
       const order = orderIn(pipe.take(request.countBytes));
-      const errno = openImage(slots, source, order);
+      const errno = takeImage(slots, source, order);
       const { segmentBytes = 0 } = order ?? {};
       if (order && errno === 0 && segmentBytes > 0 && !hasHasher) {
         startThread({ kind: 'hasher', memory, firstSlot: slot, order });
@@ -184,23 +185,14 @@ function orderIn(bytes: Buffer | undefined): StoreOrder | undefined {
   return bytes && (JSON.parse(bytes.toString()) as StoreOrder);
 }
 
-/** Opens the image that the parent holds open, and nothing else: never the source. Returns the error number of
- * what failed. */
-function openImage(
-  slots: ReturnType<typeof createSlots>,
-  source: Source,
-  order: StoreOrder | undefined,
-): number {
+/** Opens the image for the writer. Returns the error number of what failed. */
+function takeImage(slots: Slots, source: Source, order: StoreOrder | undefined): number {
   if (!order) return errnoInvalid;
   try {
-    const descriptor = openSync(order.path, constants.O_WRONLY);
-    const found = fstatSync(descriptor, { bigint: true });
-    if (!isOrdered(found, order) || source.isSame(found)) {
-      closeSync(descriptor);
-      return errnoInvalid;
-    }
-    if (slots.image !== undefined) closeSync(slots.image);
-    slots.image = descriptor;
+    const opened = openImage(order, (found) => source.isSame(found));
+    if (!opened) return errnoInvalid;
+    if (slots.image) closeImage(slots.image);
+    slots.image = opened;
     return 0;
   } catch (error) {
     return errnoOf(error);
@@ -208,10 +200,6 @@ function openImage(
 }
 
 const errnoInvalid = 22;
-
-function isOrdered({ dev, ino }: BigIntStats, { device, inode }: StoreOrder): boolean {
-  return `${dev}` === device && `${ino}` === inode;
-}
 
 // ---- The hasher: hashes what goes into the image.
 

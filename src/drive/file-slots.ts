@@ -63,12 +63,24 @@ export interface Unhashed {
   readonly data: Uint8Array;
 }
 
+/** An image that is open for writing. */
+export interface ImageDescriptors {
+  readonly buffered: number;
+  /** The same file past the page cache (O_DIRECT), where its file system can. */
+  readonly direct: number | undefined;
+}
+
+function descriptorIn(words: Int32Array, at: number): number | undefined {
+  const descriptor = Atomics.load(words, at) + noImage;
+  return descriptor === noImage ? undefined : descriptor;
+}
+
 /** A thread's view of the memory. */
 export function createSlots(memory: SharedArrayBuffer) {
   const toSend = new Int32Array(memory, 0, slotCount);
   const toHash = new Int32Array(memory, slotCount * wordBytes, slotCount);
-  const shared = new Int32Array(memory, 2 * slotCount * wordBytes, 1 + mailCount);
-  const mail = shared.subarray(1);
+  const shared = new Int32Array(memory, 2 * slotCount * wordBytes, 2 + mailCount);
+  const mail = shared.subarray(2);
   /** Where in the source and in the image each slot's data belongs. */
   const places = new Float64Array(memory, placesAt, slotCount);
   const dataAt = (slot: number) => memoryPageBytes + slot * slotBytes + memoryPageBytes;
@@ -137,13 +149,14 @@ export function createSlots(memory: SharedArrayBuffer) {
       return { index, sha256 };
     },
 
-    /** The descriptor of the image, a process's and so every thread's. */
-    get image(): number | undefined {
-      const descriptor = Atomics.load(shared, 0) + noImage;
-      return descriptor === noImage ? undefined : descriptor;
+    /** The image's descriptors, which are a process's and so every thread's. */
+    get image(): ImageDescriptors | undefined {
+      const [buffered, direct] = [descriptorIn(shared, 0), descriptorIn(shared, 1)];
+      return buffered === undefined ? undefined : { buffered, direct };
     },
-    set image(descriptor: number | undefined) {
-      Atomics.store(shared, 0, (descriptor ?? noImage) - noImage);
+    set image({ buffered, direct }: ImageDescriptors) {
+      shared[1] = (direct ?? noImage) - noImage;
+      Atomics.store(shared, 0, buffered - noImage);
     },
   };
 }

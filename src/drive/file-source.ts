@@ -40,7 +40,8 @@ const servedFileSystems = new Set([
   0x65735546, 0x6969, 0xff534d42, 0xfe534d42, 0x01021997, 0x00c36400,
 ]);
 
-function isOwnFile(path: string): boolean {
+/** Whether `path` is a regular file on a disk of this computer. Throws the system's error. */
+export function isOwnFile(path: string): boolean {
   return statSync(path).isFile() && !servedFileSystems.has(statfsSync(path).type);
 }
 
