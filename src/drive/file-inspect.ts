@@ -1,7 +1,7 @@
 /** What Linux tells of a block device without reading from it: attributes of /sys. */
 
 import { dirname, join } from 'node:path';
-import { type Inspection, readBytesMax } from './file-records.js';
+import { deviceReadBytesMax, type Inspection } from './file-records.js';
 
 /** Where /sys is looked at. */
 export interface Sysfs {
@@ -111,7 +111,7 @@ function usbSerialOf(sysfs: Sysfs, disk: string): string | undefined {
 
 /** What the kernel would split is not one command. */
 function commandBytesMax(attribute: Attribute, sectorBytes: number): number {
-  const limits = [readBytesMax];
+  const limits = [deviceReadBytesMax];
   const sectorsKib = positive(attribute('queue/max_sectors_kb'));
   const segments = positive(attribute('queue/max_segments'));
   if (sectorsKib) limits.push(sectorsKib * 1024);

@@ -6,8 +6,10 @@ import type { SegmentHash } from '../segment-hasher.js';
 import type { StopOn } from './drive.js';
 
 /** Most bytes of one read: what a kernel takes as one command on most paths (a page each of
- * Linux's 256 segments), and enough that the cost of a request no longer shows. */
-export const readBytesMax = 1 << 20;
+ * Linux's 256 segments). */
+export const deviceReadBytesMax = 1 << 20;
+/** The same where there is no command but a cache: so much that the cost of a request no longer shows. */
+export const readBytesMax = 4 << 20;
 
 /** Bytes of a request record, with room to grow, a divisor of every pipe's capacity. */
 export const requestBytes = 64;

@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { inspectDevice, type Sysfs } from './file-inspect.js';
 import {
+  deviceReadBytesMax,
   helloId,
   type Inspection,
   type ReplyHeader,
@@ -93,7 +94,7 @@ function inspect(path: string, { descriptor, direct }: OpenPath): Inspection {
       serial: realpathSync(path),
       firmware: '',
       sizeBytes: found.size,
-      readBytesMax,
+      readBytesMax: !direct && isOwnFile(path) ? readBytesMax : deviceReadBytesMax,
     },
   };
 }

@@ -66,7 +66,7 @@ describe('a file as a drive', () => {
   test('gives what the file holds, several requests under way, in their order', async () => {
     const drive = await open();
     const { readCountMax, inFlightMax } = drive.capabilities;
-    expect({ readCountMax, inFlightMax }).toEqual({ readCountMax: 2048, inFlightMax: 4 });
+    expect({ readCountMax, inFlightMax }).toEqual({ readCountMax: 8192, inFlightMax: 4 });
     const places = [0, 2048, 7, 4095].map((lba) => ({ lba, count: Math.min(2048, 4096 - lba) }));
     const order: number[] = [];
     const results = await Promise.all(
