@@ -2,6 +2,7 @@
  * CDC-ACM serial port, each a link of its own. What carries its transfers is another file's
  * matter. */
 import { Duplex } from 'node:stream';
+import { createBulkEndpoints } from './bulk-endpoints.js';
 import {
   bulkPair,
   configurationDescriptor,
@@ -155,15 +156,9 @@ interface Line {
   isHalted(endpoint: number): boolean;
 }
 
-interface WaitingIn {
-  readonly lengthMax: number;
-  readonly answer: AnswerIn;
-}
-
 /** One pair of bulk endpoints, and the stream behind it. */
 function createLine(): Line {
-  const waiting: WaitingIn[] = [];
-  const halted = new Set<number>();
+  const endpoints = createBulkEndpoints(pump);
   /** What the device sends: each entry is one transfer of T-3. */
   const sending: { bytes: Buffer; readonly done: () => void }[] = [];
   /** The host's last transfer, while the device has no room for more. */
@@ -171,12 +166,11 @@ function createLine(): Line {
   let stream: Duplex | undefined;
 
   function pump(): void {
-    while (!halted.has(directionIn)) {
-      const [entry, transfer] = [sending[0], waiting[0]];
-      if (!entry || !transfer) return;
+    for (let entry = sending[0]; entry; entry = sending[0]) {
+      const transfer = endpoints.next();
+      if (!transfer) return;
       const bytes = entry.bytes.subarray(0, transfer.lengthMax);
       entry.bytes = entry.bytes.subarray(bytes.length);
-      waiting.shift();
       transfer.answer('done', bytes);
       // A transfer that came back full does not end what is sent: an empty one follows.
       if (entry.bytes.length > 0 || bytes.length === transfer.lengthMax) continue;
@@ -194,7 +188,7 @@ function createLine(): Line {
   const line: Line = {
     open() {
       line.close();
-      halted.clear();
+      endpoints.clearHalts();
       const opened: Duplex = new Duplex({
         read: release,
         write(bytes: Buffer, _encoding, done) {
@@ -213,38 +207,18 @@ function createLine(): Line {
       const closing = stream;
       stream = undefined;
       held = undefined;
-      waiting.splice(0);
+      endpoints.forget();
       closing?.destroy();
     },
-    take(lengthMax, answer) {
-      if (halted.has(directionIn)) {
-        answer('stall', noBytes);
-        return () => {};
-      }
-      const transfer: WaitingIn = { lengthMax, answer };
-      waiting.push(transfer);
-      pump();
-      return () => {
-        const at = waiting.indexOf(transfer);
-        if (at === -1) return;
-        waiting.splice(at, 1);
-        answer('cancelled', noBytes);
-      };
-    },
+    take: endpoints.take,
     give(bytes, answer) {
-      if (halted.has(0)) answer('stall');
+      if (endpoints.isHalted(0)) answer('stall');
       else if (bytes.length === 0 || !stream || stream.push(bytes)) answer('done');
       else held = answer;
     },
-    halt(endpoint) {
-      halted.add(endpoint & directionIn);
-      if ((endpoint & directionIn) !== 0) waiting.shift()?.answer('stall', noBytes);
-    },
-    clearHalt(endpoint) {
-      halted.delete(endpoint & directionIn);
-      pump();
-    },
-    isHalted: (endpoint) => halted.has(endpoint & directionIn),
+    halt: endpoints.stall,
+    clearHalt: endpoints.clearHalt,
+    isHalted: endpoints.isHalted,
   };
   return line;
 }

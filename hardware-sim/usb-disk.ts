@@ -2,10 +2,11 @@
  * Bulk-Only Transport 1.0; clauses of it are cited as BOT). Answers come when the clock says so, and until
  * then the device can be reset, unplugged, or lose its power. */
 import type { Clock } from '../src/clock.js';
+import { createBulkEndpoints, type WaitingIn } from './bulk-endpoints.js';
 import type { SimulatedDrive } from './drive.js';
 import type { ScsiAnswer } from './scsi-answer.js';
 import { type BridgeOptions, createBridge } from './usb-bridge.js';
-import type { AnswerIn, AnswerOut, Setup, UsbDevice, UsbPlug } from './usb-device.js';
+import type { AnswerOut, Setup, UsbDevice, UsbPlug } from './usb-device.js';
 import {
   bulkPair,
   configurationDescriptor,
@@ -153,15 +154,9 @@ interface Commands {
   refusesData(cdb: Uint8Array): void;
 }
 
-interface WaitingIn {
-  readonly lengthMax: number;
-  readonly answer: AnswerIn;
-}
-
 /** The two bulk endpoints: commands in, data and status out. */
 function createTransport(clock: Clock, { execute, refusesData }: Commands) {
-  const halted = new Set<number>();
-  const waiting: WaitingIn[] = [];
+  const endpoints = createBulkEndpoints(pump);
   let reply: Reply | undefined;
   /** Ends the command under way without an answer. */
   let cancelWork: (() => void) | undefined;
@@ -171,8 +166,8 @@ function createTransport(clock: Clock, { execute, refusesData }: Commands) {
   let isWedged = false;
 
   function pump(): void {
-    while (reply && !halted.has(directionIn)) {
-      const transfer = waiting.shift();
+    while (reply) {
+      const transfer = endpoints.next();
       if (!transfer) return;
       if (reply.isDataOver) sendStatus(reply, transfer);
       else sendData(reply, transfer);
@@ -195,7 +190,7 @@ function createTransport(clock: Clock, { execute, refusesData }: Commands) {
       answer('done', piece);
       return;
     }
-    halted.add(directionIn);
+    endpoints.halt(directionIn);
     answer('stall', piece);
   }
 
@@ -214,7 +209,7 @@ function createTransport(clock: Clock, { execute, refusesData }: Commands) {
   function begin(cbw: Cbw): void {
     if (!cbw.isIn && cbw.wantedBytes > 0) {
       refusesData(cbw.cdb);
-      halted.add(0);
+      endpoints.halt(0);
       respond(cbw, new Uint8Array(0), statuses.failed);
       return;
     }
@@ -243,8 +238,8 @@ function createTransport(clock: Clock, { execute, refusesData }: Commands) {
 
   function wedge(): void {
     isWedged = true;
-    halted.add(0).add(directionIn);
-    waiting.shift()?.answer('stall', noBytes);
+    endpoints.halt(0);
+    endpoints.stall(directionIn);
   }
 
   function reset(): void {
@@ -256,23 +251,9 @@ function createTransport(clock: Clock, { execute, refusesData }: Commands) {
   }
 
   return {
-    take(lengthMax: number, answer: AnswerIn): () => void {
-      if (halted.has(directionIn)) {
-        answer('stall', noBytes);
-        return () => {};
-      }
-      const transfer: WaitingIn = { lengthMax, answer };
-      waiting.push(transfer);
-      pump();
-      return () => {
-        const at = waiting.indexOf(transfer);
-        if (at === -1) return;
-        waiting.splice(at, 1);
-        answer('cancelled', noBytes);
-      };
-    },
+    take: endpoints.take,
     give(bytes: Buffer, answer: AnswerOut): void {
-      if (halted.has(0)) {
+      if (endpoints.isHalted(0)) {
         answer('stall');
         return;
       }
@@ -289,19 +270,13 @@ function createTransport(clock: Clock, { execute, refusesData }: Commands) {
     reset,
     startAnew() {
       reset();
-      halted.clear();
-      for (const { answer } of waiting.splice(0)) answer('cancelled', noBytes);
+      endpoints.startAnew();
     },
-    halt(endpoint: number) {
-      halted.add(endpoint & directionIn);
-      if ((endpoint & directionIn) !== 0) waiting.shift()?.answer('stall', noBytes);
-    },
+    halt: endpoints.stall,
     clearHalt(endpoint: number) {
-      if (isWedged) return;
-      halted.delete(endpoint & directionIn);
-      pump();
+      if (!isWedged) endpoints.clearHalt(endpoint);
     },
-    isHalted: (endpoint: number) => halted.has(endpoint & directionIn),
+    isHalted: endpoints.isHalted,
   };
 }
 
