@@ -43,8 +43,8 @@ const preset = {
     ...phases.map((phase) => ({ name: phase, phase })),
   ],
 };
-/** The hub's ports: the destination's, and the dock's. */
-const ports = { hub: '1-2', destination: '1-2.1', dock: '1-2.3' };
+/** The hub's own port, and the dock's on it. The destination's is for hub.hardware.ts. */
+const ports = { hub: '1-2', dock: '1-2.3' };
 const image = '/run/case/case.img';
 const words = `--preset /vm/preset.yaml --physical-sector 4096 --retries 0 --json --power none`;
 const sata = 'sg:/dev/disk/by-id/ata-WDC_WD10_WD-1';
@@ -208,14 +208,12 @@ describe.skipIf(needsVm() || needsTool('mke2fs'))(
       await vm?.stop();
     });
 
-    test('the power of the hub and of the image’s port is left alone; the dock’s own port is not', async () => {
-      const asked = (port: string) => refused(`image ${dock} ${image} --power hub:${port}`);
+    test('the hub’s power is left alone, since the image hangs below it; the dock’s own port is not', async () => {
       await vm.run('udevadm settle');
       const readsBefore = reads.length;
       const own = vm.start(`${lastspin} power hub:${ports.dock} status`);
-      const [hub, destination] = await Promise.all([asked(ports.hub), asked(ports.destination)]);
+      const hub = await refused(`image ${dock} ${image} --power hub:${ports.hub}`);
       expect(hub).toContain(`${image} lies on a disk below that port`);
-      expect(destination).toContain(`${image} lies on a disk below that port`);
       expect(await own.ended, own.output()).toBe(0);
       expect(reads.length).toBe(readsBefore);
     });
