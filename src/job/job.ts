@@ -284,6 +284,11 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
     case 'await-ready':
       await remedies.awaitReady(step.limitMs);
       return;
+    case 'hold':
+      remedies.hold(step.limitMs);
+      // It may be the last that this run does.
+      await job.parts.recorder.checkpoint(state);
+      return;
     case 'power-cycle':
       await remedies.cyclePower(step.offMs);
       return;

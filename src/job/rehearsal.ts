@@ -313,6 +313,9 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
         if (step.reset !== 'abort') lookAhead = undefined;
         note({ kind: 'reset', reset: step.reset, ok: true });
         return;
+      case 'hold':
+        note({ kind: 'held', limitMs: step.limitMs });
+        return;
       case 'await-ready':
         awaitReady(step.limitMs);
         return;

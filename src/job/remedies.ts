@@ -14,6 +14,8 @@ export interface Remedies {
   /** Polls until the drive answers, and makes sure that it is the same one.
    * Says whether it did. Throws DRIVE_CHANGED when another drive answers. */
   awaitReady(limitMs: number): Promise<boolean>;
+  /** The drive is off its bus, and with it what it was told: somebody must plug it in. */
+  hold(limitMs: number): void;
   /** Asks a drive that seems to answer who it is: one that came back without its firmware reads nothing
    * that is worth having. Throws DRIVE_CHANGED, FIRMWARE_FAILED. */
   checkIdentity(): Promise<void>;
@@ -224,6 +226,11 @@ export function createRemedies(
       // Settings of the drive are volatile (ACS-3, SET FEATURES).
       if (kind !== 'abort') inForce = {};
       note({ kind: 'reset', reset: kind, ok });
+    },
+    hold(limitMs) {
+      parked = false;
+      inForce = {};
+      note({ kind: 'held', limitMs });
     },
     countCycles: proof.count,
     awaitReady,

@@ -25,6 +25,8 @@ export type TroubleEvent =
       /** By a switch that may have done no more than reset the port. */
       readonly unproven?: true;
     }
+  /** The drive left its bus and nothing here brings it back: somebody is waited for, so long. */
+  | { readonly kind: 'held'; readonly limitMs: number }
   | { readonly kind: 'ready'; readonly ok: boolean; readonly waitedMs: number }
   | { readonly kind: 'rested'; readonly restMs: number; readonly why: string }
   | {
@@ -42,6 +44,8 @@ export type TroubleStep =
   | { readonly kind: 'reset'; readonly reset: 'abort' | 'soft' | 'hard' }
   | { readonly kind: 'power-cycle'; readonly offMs: number; readonly why: string }
   | { readonly kind: 'await-ready'; readonly limitMs: number }
+  /** Say that the drive must be plugged in again; what follows waits for it. */
+  | { readonly kind: 'hold'; readonly limitMs: number }
   | {
       readonly kind: 'rest';
       readonly restMs: number;
@@ -76,6 +80,10 @@ export interface Trouble {
   saysReady: boolean;
   /** How long it was waited for then. */
   readyAfterMs: number;
+  /** The last read found nobody on the bus. */
+  isGone: boolean;
+  /** Somebody is waited for who plugs it in again, or was in vain. */
+  hold: 'none' | 'waiting' | 'over';
   /** Nothing but a rest was done since it was last found unwell. */
   restedLast: boolean;
   /** How often in this trouble the drive was found to crawl. */
@@ -126,6 +134,8 @@ export function createTrouble(): Trouble {
     crawled: false,
     saysReady: false,
     readyAfterMs: 0,
+    isGone: false,
+    hold: 'none',
     restedLast: false,
     session: {
       count: 0,
@@ -176,6 +186,7 @@ export function foldTrouble(
         crawled: false,
         saysReady: false,
         restedLast: false,
+        hold: 'none',
         verdict: undefined,
       } satisfies Partial<Trouble>);
       return;
@@ -196,6 +207,12 @@ export function foldTrouble(
       trouble.restedLast = false;
       Object.assign(trouble.session, { count: 0, sincePowerCount: 0, rested: false });
       return;
+    case 'held':
+      trouble.hold = 'waiting';
+      // What was unplugged has most likely been without power.
+      trouble.rung = 'power';
+      trouble.stage = 'await-ready';
+      return;
     case 'ready':
       foldReady(trouble, event.ok, event.waitedMs);
       return;
@@ -208,6 +225,7 @@ export function foldTrouble(
       else trouble.stage = 'reference';
       return;
     case 'read':
+      if (event.outcome !== 'not-attempted') trouble.isGone = event.outcome === 'gone';
       if (event.role === 'reference' && trouble.why === undefined) trouble.references += 1;
       else if (event.role === 'reference') foldReference(trouble, event, policy);
       else foldPassRead(trouble, event);
@@ -230,9 +248,13 @@ function foldReady(trouble: Trouble, ok: boolean, waitedMs: number): void {
   trouble.asked = false;
   trouble.readyAfterMs = waitedMs;
   trouble.saysReady = ok;
+  const wasHeld = trouble.hold === 'waiting';
+  if (wasHeld) trouble.hold = ok ? 'none' : 'over';
   if (ok) {
     trouble.spinUpsFailed = 0;
     trouble.stage = trouble.rung === 'power' ? 'settle' : 'reference';
+  } else if (wasHeld) {
+    trouble.stage = 'act';
   } else if (trouble.rung === 'power') {
     trouble.spinUpsFailed += 1;
     trouble.stage = 'spin-up-rest';
@@ -396,7 +418,7 @@ export function nextTroubleStep(
     case 'await-ready':
       return {
         kind: 'await-ready',
-        limitMs: trouble.rung === 'power' ? policy.readyLimitMs : policy.resetLimitMs,
+        limitMs: readyLimitMs(trouble, policy),
       };
     case 'settle':
       return {
@@ -429,6 +451,25 @@ export function nextTroubleStep(
   }
 }
 
+function readyLimitMs({ hold, rung }: Trouble, policy: TroublePolicy): number {
+  if (hold === 'waiting') return policy.returnLimitMs;
+  return rung === 'power' ? policy.readyLimitMs : policy.resetLimitMs;
+}
+
+/** What is left when no rung is: a drive that is not on its bus may have been unplugged. */
+function beyondResets(trouble: Trouble, reach: Reach, policy: TroublePolicy): TroubleStep {
+  const limitMs = policy.returnLimitMs;
+  if (trouble.hold === 'over')
+    return {
+      kind: 'give-up',
+      why: `${trouble.why}; it was not plugged in again within ${limitMs / 60_000} min`,
+    };
+  // A budget that is spent is no reason to wait for somebody.
+  if (trouble.isGone && reach.powerRefused === undefined) return { kind: 'hold', limitMs };
+  const power = reach.powerRefused ?? 'no power switch is given (--power)';
+  return { kind: 'give-up', why: `${trouble.why}; resets did not help and ${power}` };
+}
+
 function stallRest(policy: TroublePolicy): TroubleStep {
   const why = 'the drive crawls everywhere';
   return { kind: 'rest', restMs: policy.stallRestMs, powerOff: false, why };
@@ -446,11 +487,7 @@ function actStep(
     if (reach.resets.has(rung) && policy.resets.includes(rung))
       return { kind: 'reset', reset: rung };
   }
-  if (!reach.power)
-    return {
-      kind: 'give-up',
-      why: `${trouble.why}; resets did not help and ${reach.powerRefused ?? 'no power switch is given (--power)'}`,
-    };
+  if (!reach.power) return beyondResets(trouble, reach, policy);
   if (trouble.cycles >= policy.cyclesMax)
     return { kind: 'give-up', why: `the budget of ${policy.cyclesMax} power cycles is spent` };
   if (trouble.cyclesGainless >= policy.gainlessCyclesMax)

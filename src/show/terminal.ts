@@ -230,6 +230,11 @@ function describeEvent(
       return { style: 'red', text: 'the power is left off' };
     case 'power-failed':
       return { style: 'red', text: `power switch failed: ${event.power}: ${event.why}` };
+    case 'held':
+      return {
+        style: 'red',
+        text: `held: the drive is not there; plug it in again within ${formatDuration(event.limitMs)} and the job goes on, or end it with Ctrl-C: the map is saved`,
+      };
     case 'ready':
       return event.ok
         ? { style: 'green', text: `drive ready after ${formatDuration(event.waitedMs)}` }

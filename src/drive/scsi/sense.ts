@@ -10,6 +10,7 @@ export const senseKeys = {
   recovered: 0x01,
   notReady: 0x02,
   medium: 0x03,
+  hardware: 0x04,
   illegalRequest: 0x05,
   unitAttention: 0x06,
   dataProtect: 0x07,
@@ -144,11 +145,25 @@ function wordAt(bytes: Uint8Array, at: number): number {
 /** STATUS: the command ended with an error (ACS-3 6.2). */
 const ataStatusError = 0x01;
 
-/** What a failed read says, for the job. A failing LBA is believed only inside the request. Where the drive's
- * own registers tell of an error, a bridge's `aborted command` without reasons adds nothing and would hide it. */
+/** ERROR: the LBA registers hold the first sector that failed (ACS-3 6.3: UNC, IDNF). After an abort they hold
+ * nothing in particular, often where the command began, and translators pass that on as INFORMATION. */
+const ataErrorsAtPlace = 0x50;
+/** ABORTED COMMAND: what came did not fit its protection information (SPC-4 annex D, 10h). */
+const protectionFailed = 0x10;
+
+/** Whether INFORMATION is the sector that failed (SBC-3 4.18.1). */
+function namesPlace({ key, asc }: Sense): boolean {
+  if (key === senseKeys.aborted) return asc === protectionFailed;
+  return key === senseKeys.medium || key === senseKeys.hardware;
+}
+
+/** What a failed read says, for the job. A failing LBA is believed only inside the request, and only of an
+ * error that has a place. Where the drive's own registers tell of an error, a bridge's `aborted command` without reasons adds nothing and would hide it. */
 export function faultOf({ sense, information, ata }: SenseReport, extent: Extent): Fault {
   const failed = ata && (ata.status & ataStatusError) !== 0 ? ata : undefined;
-  const lba = [information, failed && lbaOf(failed, extent)].find(
+  const placed = failed && (failed.error & ataErrorsAtPlace) !== 0 ? failed : undefined;
+  const named = namesPlace(sense) ? information : undefined;
+  const lba = [named, placed && lbaOf(placed, extent)].find(
     (each) => each !== undefined && each >= extent.lba && each < extent.lba + extent.count,
   );
   const isMute = sense.key === senseKeys.aborted && sense.asc === 0;
