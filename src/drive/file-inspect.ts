@@ -65,7 +65,7 @@ export function inspectDevice(
 /** A device of which nothing is known but its size. */
 function nameless(isDirect: boolean, told: DeviceSize): Inspection {
   const names = { model: 'block device', serial: '', firmware: '' };
-  return { state: 'open', path: { isDirect, ...names, ...told, readBytesMax } };
+  return { state: 'open', path: { isDirect, ...names, ...told, readBytesMax: deviceReadBytesMax } };
 }
 
 /** Reads attributes below a directory: trimmed, undefined where there is nothing. */

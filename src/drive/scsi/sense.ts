@@ -2,7 +2,7 @@
  * through cheap bridges: any bytes are taken, and only what is whole is believed. */
 
 import type { Extent } from '../../map/extent.js';
-import type { Fault, Sense } from '../drive.js';
+import { ataErrorsAtPlace, type Fault, type Sense } from '../drive.js';
 
 /** Sense keys of SPC-4 table 28 that something here turns on. */
 export const senseKeys = {
@@ -145,20 +145,19 @@ function wordAt(bytes: Uint8Array, at: number): number {
 /** STATUS: the command ended with an error (ACS-3 6.2). */
 const ataStatusError = 0x01;
 
-/** ERROR: the LBA registers hold the first sector that failed (ACS-3 6.3: UNC, IDNF). After an abort they hold
- * nothing in particular, often where the command began, and translators pass that on as INFORMATION. */
-const ataErrorsAtPlace = 0x50;
 /** ABORTED COMMAND: what came did not fit its protection information (SPC-4 annex D, 10h). */
 const protectionFailed = 0x10;
 
-/** Whether INFORMATION is the sector that failed (SBC-3 4.18.1). */
-function namesPlace({ key, asc }: Sense): boolean {
+/** Whether INFORMATION is the sector that failed (SBC-3 4.18.1). Translators pass on as INFORMATION what the
+ * registers held after an abort, too. */
+export function namesPlace({ key, asc }: Sense): boolean {
   if (key === senseKeys.aborted) return asc === protectionFailed;
   return key === senseKeys.medium || key === senseKeys.hardware;
 }
 
 /** What a failed read says, for the job. A failing LBA is believed only inside the request, and only of an
- * error that has a place. Where the drive's own registers tell of an error, a bridge's `aborted command` without reasons adds nothing and would hide it. */
+ * error that has a place. Where the drive's own registers tell of an error, a bridge's `aborted command` without
+ * reasons adds nothing and would hide it. */
 export function faultOf({ sense, information, ata }: SenseReport, extent: Extent): Fault {
   const failed = ata && (ata.status & ataStatusError) !== 0 ? ata : undefined;
   const placed = failed && (failed.error & ataErrorsAtPlace) !== 0 ? failed : undefined;
