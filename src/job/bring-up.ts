@@ -30,6 +30,11 @@ export async function bringUp(
     const identity = await poll(drive, limitMs, clock, signal, power);
     if (identity) return identity;
   }
+  async function switchOn(attempt: number): Promise<Power | undefined> {
+    if (isOff && attempt === 0) return await switches.hold(true, signal);
+    say('the drive does not answer: its power is cycled');
+    return await switches.cycle(policy.offMs, signal);
+  }
   for (let attempt = 0; power && attempt < policy.failedSpinUpsMax; attempt++) {
     if (attempt > 0) {
       say(
@@ -38,14 +43,11 @@ export async function bringUp(
       await switches.hold(false, signal);
       await clock.sleep(policy.spinUpRestMs, signal);
     }
-    if (isOff && attempt === 0) {
-      await switches.hold(true, signal);
-    } else {
-      say('the drive does not answer: its power is cycled');
-      await switches.cycle(policy.offMs, signal);
-    }
+    const used = await switchOn(attempt);
     const identity = await poll(drive, policy.readyLimitMs, clock, signal, power);
     if (identity) return identity;
+    if (used?.mayOnlyReset && switches.putLast(used))
+      say(`${used.name} may only reset the port: another switch goes first`);
   }
   // Every further turn of a drive that clicks costs data.
   await switches.hold(false, signal);

@@ -2,7 +2,7 @@ import type { DriveSettings, ParkKind } from '../drive/drive.js';
 import { isLastspinError, reasonOf } from '../errors.js';
 import type { Pass } from '../plan/pass.js';
 import { settleRestMs } from '../power/ladder.js';
-import { createSwitches } from '../power/power.js';
+import { createSwitches, type Power } from '../power/power.js';
 import { refuseOther } from './identity.js';
 import type { JobParts, Note } from './parts.js';
 import { createProof } from './power-proof.js';
@@ -66,7 +66,9 @@ export function createRemedies(
   const switches = createSwitches(powers, (power, error) =>
     note({ kind: 'power-failed', power: power.name, why: reasonOf(error) }),
   );
-  const proof = createProof(parts, note);
+  const proof = createProof(parts, note, (power) => switches.putLast(power));
+  /** The switch of the last cycle where it may have done no more than reset the port, until that has helped. */
+  let unhelpful: Power | undefined;
   /** What was set since the drive last forgot its settings, and what it does not let us set. */
   let inForce: DriveSettings = {};
   const refused = new Set<keyof DriveSettings>();
@@ -101,6 +103,15 @@ export function createRemedies(
     }
   }
 
+  /** What did not bring the drive back has perhaps not cut its power: the next switch goes first. */
+  function putUnhelpfulLast(): void {
+    const power = unhelpful;
+    unhelpful = undefined;
+    if (!power || !proof.isOpenFor(power) || !switches.putLast(power)) return;
+    const why = 'the drive did not come back; it may only reset the port, so it is tried last now';
+    note({ kind: 'power-failed', power: power.name, why });
+  }
+
   async function awaitReady(limitMs: number): Promise<boolean> {
     const signal = currentSignal();
     const fromMs = clock.now();
@@ -112,6 +123,8 @@ export function createRemedies(
       if (identity) refuseOther(parts.identity, identity);
       if (identity || waitedMs >= limitMs) {
         note({ kind: 'ready', ok: identity !== undefined, waitedMs });
+        if (!identity) putUnhelpfulLast();
+        else if (state.trouble.why === undefined) unhelpful = undefined;
         return identity !== undefined;
       }
       await clock.sleep(readinessPollMs, signal);
@@ -122,6 +135,7 @@ export function createRemedies(
     cycling = true;
     try {
       await parkIfReady('standby');
+      putUnhelpfulLast();
       const gainedCount = progressOf(state) - state.progressAtCycle;
       const used = await switches.cycle(offMs, currentSignal());
       parked = false;
@@ -133,6 +147,7 @@ export function createRemedies(
         ...(proof.isOpenFor(used) && { unproven: true }),
       });
       proof.cycled(used);
+      unhelpful = proof.isOpenFor(used) ? used : undefined;
     } finally {
       cycling = false;
     }
@@ -225,7 +240,10 @@ export function createRemedies(
       if (kind !== 'abort') inForce = {};
       note({ kind: 'reset', reset: kind, ok });
     },
-    countCycles: proof.count,
+    countCycles() {
+      unhelpful = undefined;
+      return proof.count();
+    },
     awaitReady,
     async checkIdentity() {
       if ((await drive.readiness()) !== 'ready') return;

@@ -22,8 +22,11 @@ export interface Power {
 export interface Switches {
   /** Off and on; says by which. Throws what the last one said where none works, or the signal's reason. */
   cycle(offMs: number, signal: AbortSignal): Promise<Power>;
-  /** Holds the rail on or off, by a switch that can. Does nothing where none can. Throws like `cycle`. */
-  hold(on: boolean, signal: AbortSignal): Promise<void>;
+  /** Holds the rail on or off, by a switch that can; says by which. Does nothing where none can. Throws like
+   * `cycle`. */
+  hold(on: boolean, signal: AbortSignal): Promise<Power | undefined>;
+  /** From now on this one is used where all others fail. Says whether that changed the order. */
+  putLast(power: Power): boolean;
 }
 
 /** `onFailure` is told of each switch that does not work. */
@@ -31,26 +34,28 @@ export function createSwitches(
   powers: readonly Power[],
   onFailure: (power: Power, error: unknown) => void,
 ): Switches {
-  const holders = powers.filter((power) => power.canHold);
+  let order = powers;
   /** The one that holds the rail off: no other can bring it back. */
   let heldOff: Power | undefined;
   return {
     async cycle(offMs, signal) {
-      const used = await withFirst(
-        powers,
-        (power) => power.cycle(offMs, signal),
-        signal,
-        onFailure,
-      );
+      const used = await withFirst(order, (power) => power.cycle(offMs, signal), signal, onFailure);
       if (heldOff && heldOff !== used) await heldOff.set(true, signal);
       heldOff = undefined;
       return used;
     },
     async hold(on, signal) {
-      if (holders.length === 0) return;
-      const order = heldOff ? [heldOff, ...holders.filter((power) => power !== heldOff)] : holders;
-      const used = await withFirst(order, (power) => power.set(on, signal), signal, onFailure);
+      const holders = order.filter((power) => power.canHold);
+      if (holders.length === 0) return undefined;
+      const tried = heldOff ? [heldOff, ...holders.filter((power) => power !== heldOff)] : holders;
+      const used = await withFirst(tried, (power) => power.set(on, signal), signal, onFailure);
       heldOff = on ? undefined : used;
+      return used;
+    },
+    putLast(power) {
+      if (order.at(-1) === power) return false;
+      order = [...order.filter((each) => each !== power), power];
+      return true;
     },
   };
 }
