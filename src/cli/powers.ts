@@ -14,6 +14,7 @@ import type { Power } from '../power/power.js';
 import { relayPower } from '../power/relay.js';
 import { type PortLocation, parsePowerSpec } from '../power/spec.js';
 import type { UsbAccess } from '../power/usb.js';
+import { shellWord } from '../show/format.js';
 import { personAt } from './ask.js';
 import { type OpenedDrive, type OpenOptions, openDrive, openImagerAt } from './drives.js';
 import { connectorAt, type MustStay, whyKeepPower } from './hub-ports.js';
@@ -64,7 +65,7 @@ export async function openPowered(
   try {
     for (const each of powerSpecs) switches.push(...(await openSwitch(each, stays, say)));
     const { opened, wasAbsent } = await openOnceThere(spec, switches, options);
-    const powers = powersOf(switches, powerSpecs, opened);
+    const powers = powersOf(spec, switches, powerSpecs, opened);
     const guards = switches.flatMap(({ guard }) => guard ?? []);
     return {
       ...opened,
@@ -221,15 +222,23 @@ async function openOnceThere(
 }
 
 function powersOf(
+  spec: string,
   switches: readonly Switch[],
   powerSpecs: readonly string[],
   opened: OpenedDrive,
 ): readonly Power[] {
-  if (powerSpecs.length === 0) return opened.power ? [opened.power] : [];
-  return switches.map(({ power }) => {
-    if (power) return power;
-    if (opened.power) return opened.power;
+  // A simulated one goes with this program.
+  const own = opened.power && !spec.startsWith('sim:') ? { onBy: onByOf(spec, opened.power) } : {};
+  if (powerSpecs.length === 0) return opened.power ? [{ ...opened.power, ...own }] : [];
+  return switches.map(({ spec: each, power }) => {
+    if (power) return { ...power, onBy: onByOf(each, power) };
+    if (opened.power) return { ...opened.power, ...own };
     const why = 'this drive has no imager that can switch power';
     throw new LastspinError('USAGE', `--power imager: ${why}`);
   });
+}
+
+function onByOf(spec: string, { canHold }: Power): string {
+  if (spec === 'manual') return 'plug it in';
+  return `npx lastspin power ${shellWord(spec)} ${canHold ? 'on' : 'cycle'}`;
 }

@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
 import { LastspinError, reasonOf } from '../errors.js';
 import type { TroublePolicy } from '../power/policy.js';
-import { createSwitches, type Power } from '../power/power.js';
+import { createSwitches, describeLeftOff, type Power, type Switches } from '../power/power.js';
 
 /** How often the drive is asked: the wait it adds is at most this. */
 const pollMs = 250;
@@ -22,6 +22,24 @@ export async function bringUp(
   const switches = createSwitches(powers, (failed, error) =>
     say(`power switch failed: ${failed.name}: ${reasonOf(error)}`),
   );
+  try {
+    return await bringUpBy(switches, drive, powers, policy, clock, signal, say);
+  } catch (error) {
+    const leftOff = await switches.leftOff();
+    if (leftOff) say(describeLeftOff(leftOff));
+    throw error;
+  }
+}
+
+async function bringUpBy(
+  switches: Switches,
+  drive: Drive,
+  powers: readonly Power[],
+  policy: TroublePolicy,
+  clock: Clock,
+  signal: AbortSignal,
+  say: (line: string) => void,
+): Promise<DriveIdentity> {
   const power = powers.find((each) => each.canHold) ?? powers[0];
   const isOff = power?.canHold === true && (await drive.readiness()) === 'gone';
   if (!isOff) {

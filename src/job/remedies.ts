@@ -2,7 +2,7 @@ import type { DriveSettings, ParkKind } from '../drive/drive.js';
 import { isLastspinError, reasonOf } from '../errors.js';
 import type { Pass } from '../plan/pass.js';
 import { settleRestMs } from '../power/ladder.js';
-import { createSwitches, type Power } from '../power/power.js';
+import { createSwitches, type LeftOff, type Power } from '../power/power.js';
 import { refuseOther } from './identity.js';
 import type { JobParts, Note } from './parts.js';
 import { createProof } from './power-proof.js';
@@ -34,8 +34,10 @@ export interface Remedies {
   mustTune(pass: Pass): boolean;
   /** Sets the drive's look-ahead and retries as the row wants them, as far as the drive lets us. */
   tuneDrive(pass: Pass): Promise<void>;
-  /** Leaves the drive without power where a switch can hold it off. */
-  powerOff(): Promise<void>;
+  /** Leaves the drive without power where a switch can hold it off. Ends with `signal`, nothing else ends it. */
+  powerOff(signal: AbortSignal): Promise<void>;
+  /** Who left the drive without power, or may have. */
+  leftOff(): Promise<LeftOff | undefined>;
   /** What a row wants done before its first read. */
   prepare(pass: Pass): Promise<void>;
   /** Sends nothing, but parks the drive when that lasts. Ends only with the signal. */
@@ -255,12 +257,12 @@ export function createRemedies(
     takeTemperature,
     cool,
     revive,
-    async powerOff() {
+    async powerOff(signal) {
       if (!powers.some((power) => power.canHold)) return;
       await parkIfReady('standby');
-      await switches.hold(false, currentSignal());
-      note({ kind: 'powered-off' });
+      await switches.hold(false, signal);
     },
+    leftOff: switches.leftOff,
     async prepare({ before, name }) {
       if (before.kind === 'rest') await rest(before.restMs, `before ${name}`, false);
       if (before.kind === 'power-cycle' && powers.length > 0) await revive();
