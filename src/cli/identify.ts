@@ -49,7 +49,7 @@ async function identifyDrive(spec: string, options: IdentifyOptions): Promise<Id
   refuseInUse(spec);
   const interrupt = onInterrupt('lastspin: stopping (again: leave at once)');
   try {
-    const opened = await openPowered(spec, options.power, {});
+    const opened = await openPowered(spec, options.power, { signal: interrupt.signal });
     try {
       opened.drive.onNotice?.(say);
       return await leaveAsItWas(opened, () =>

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { type Clock, realClock } from '../clock.js';
 import { serialTransport } from '../drive/links/serial.js';
 import { adviceOn, loadUsb } from '../drive/links/usb.js';
-import { isLastspinError, LastspinError } from '../errors.js';
+import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import type { Guard } from '../job/kind.js';
 import { execPower } from '../power/exec.js';
 import { openHidBoard } from '../power/hid.js';
@@ -44,11 +44,13 @@ export interface SwitchOptions {
   readonly files?: readonly string[];
   /** A line for the user. */
   readonly say?: (line: string) => void;
+  /** Ends what takes long. */
+  readonly signal?: AbortSignal;
 }
 
 /** Opens DRIVE as `openDrive` does, and the switches named by `--power`, in order; the imager's own where none is
  * named. Where the drive's device is not there, because an earlier run left the power off, a switch that
- * can hold it is switched on first. Throws what `openDrive` throws, USAGE for a switch that this drive or
+ * can hold it is switched on first. Throws what `openDrive` throws, the signal's reason, USAGE for a switch that this drive or
  * this version does not have, and what opening a switch throws. */
 export async function openPowered(
   spec: string,
@@ -193,31 +195,79 @@ async function openImagerSwitch(spec: string): Promise<Switch> {
   return { spec, power, guard: imager };
 }
 
+/** How long a device may take to come once its power is on. */
+const comingMsMax = troublePolicies.hdd.readyLimitMs;
+const lookMs = 1000;
+
 async function openOnceThere(
   spec: string,
   switches: readonly Switch[],
-  options: OpenOptions,
+  options: OpenOptions & SwitchOptions,
 ): Promise<{ readonly opened: OpenedDrive; readonly wasAbsent: boolean }> {
-  const clock = realClock();
   // A link to an imager does not come with the drive's power: a mistyped one must not start the drive.
   const comesWithPower = !/^(?:serial|tcp|usb|stdio|sim):/.test(spec);
   const holder = comesWithPower ? switches.find(({ power }) => power?.canHold)?.power : undefined;
-  const untilMs = clock.now() + troublePolicies.hdd.readyLimitMs;
-  for (let attempt = 0; ; attempt++) {
+  try {
+    return { opened: await openDrive(spec, options), wasAbsent: false };
+  } catch (error) {
+    if (!holder || !isAbsent(spec, error)) throw error;
+  }
+  const { say = sayOnStderr, signal } = options;
+  const limit = `${comingMsMax / 1000} s`;
+  say(`${spec} is not there: its power is switched on (${holder.name}), and it is given ${limit}`);
+  try {
+    await holder.set(true, signal);
+    return { opened: await openWithin(comingMsMax, spec, options), wasAbsent: true };
+  } catch (error) {
+    // Nobody would look after what was switched on for nothing.
+    await switchBack(holder, options);
+    throw error;
+  }
+}
+
+function isAbsent(spec: string, error: unknown): boolean {
+  return (
+    isLastspinError(error, 'DRIVE_OPEN_FAILED') && !existsSync(spec.replace(/^(file|sg):/, ''))
+  );
+}
+
+async function openWithin(
+  limitMs: number,
+  spec: string,
+  options: OpenOptions & SwitchOptions,
+): Promise<OpenedDrive> {
+  const clock = realClock();
+  const untilMs = clock.now() + limitMs;
+  for (;;) {
+    await clock.sleep(lookMs, options.signal);
     try {
-      return { opened: await openDrive(spec, options), wasAbsent: attempt > 0 };
+      return await openDrive(spec, options);
     } catch (error) {
-      const isAbsent = !existsSync(spec.replace(/^(file|sg):/, ''));
-      if (!isLastspinError(error, 'DRIVE_OPEN_FAILED') || !isAbsent) throw error;
-      if (!holder) throw error;
-      if (clock.now() >= untilMs) {
-        // Nobody would look after what was switched on for nothing.
-        await holder.set(false);
-        throw error;
-      }
-      if (attempt === 0) await holder.set(true);
-      await clock.sleep(1000);
+      if (!isAbsent(spec, error) || clock.now() >= untilMs) throw error;
     }
+  }
+}
+
+/** How long a switch may take once somebody wants to end. */
+const switchBackMs = 5000;
+
+async function switchBack(
+  power: Power,
+  { say = sayOnStderr, signal }: SwitchOptions,
+): Promise<void> {
+  const ending = new AbortController();
+  const isOver = signal?.aborted === true;
+  const cancel = isOver
+    ? realClock().after(switchBackMs, () => ending.abort(signal.reason))
+    : () => {};
+  try {
+    // Whoever interrupts is not asked for anything more.
+    if (isOver && power.name === 'manual') throw new LastspinError('INTERRUPTED', 'interrupted');
+    await power.set(false, isOver ? ending.signal : signal);
+  } catch (error) {
+    say(`the drive's power is still on (${power.name}): ${reasonOf(error)}`);
+  } finally {
+    cancel();
   }
 }
 

@@ -304,6 +304,24 @@ test('a mistyped imager starts no drive', async () => {
   expect(existsSync(switched)).toBe(false);
 });
 
+test.concurrent.each([
+  ['image', 'case.img'],
+  ['identify'],
+])('a device that does not come with its power: %s says what it waits for, and Ctrl-C ends that', async (command, ...rest) => {
+  const folder = temporaryFolder();
+  const switched = join(folder, 'switched');
+  const power = `exec:echo {action} >> ${switched}`;
+  const paths = rest.map((name) => join(folder, name));
+  const job = start([command, `file:${folder}/absent`, ...paths, '--power', power]);
+  await job.saw(/absent is not there: its power is switched on .*given 60 s/);
+  job.process.kill('SIGINT');
+  const { status, stderr } = await job.finished;
+  expect(stderr).toMatch(/interrupted.*\(INTERRUPTED\)\n$/);
+  expect(status).toBe(130);
+  // Killed in the middle of switching on, it may not have come that far.
+  expect(readFileSync(switched, 'utf8')).toMatch(/^(on\n)?off\n$/);
+});
+
 test('a finished case is left alone when run again', async () => {
   const folder = temporaryFolder();
   const args = ['image', drive(folder), join(folder, 'case.img'), '--json'];
