@@ -16,7 +16,13 @@ import { type PortLocation, parsePowerSpec } from '../power/spec.js';
 import type { UsbAccess } from '../power/usb.js';
 import { shellWord } from '../show/format.js';
 import { personAt } from './ask.js';
-import { type OpenedDrive, type OpenOptions, openDrive, openImagerAt } from './drives.js';
+import {
+  checkDriveSpec,
+  type OpenedDrive,
+  type OpenOptions,
+  openDrive,
+  openImagerAt,
+} from './drives.js';
 import { connectorAt, type MustStay, whyKeepPower } from './hub-ports.js';
 
 /** A switch named by `--power`. */
@@ -57,6 +63,7 @@ export async function openPowered(
   powerSpecs: readonly string[],
   options: OpenOptions & SwitchOptions,
 ): Promise<PoweredDrive> {
+  checkDriveSpec(spec);
   refuseTwice(spec, powerSpecs);
   const { files = [], say = sayOnStderr } = options;
   const stays = { files, links: [spec, ...powerSpecs] };

@@ -37,6 +37,11 @@ describe.concurrent('bad input: one clear line, the right exit status, and nothi
   test('an unknown kind of drive', () =>
     complains(['image', 'floppy:0', 'x.img'], 2, /unknown kind of drive 'floppy:'/));
 
+  test.each(['', 'file:', 'sim:', 'sg:'])('a DRIVE without a name: %j', async (spec) => {
+    await complains(['identify', spec], 2, /names no drive/);
+    await complains(['image', spec, 'x.img'], 2, /names no drive/);
+  });
+
   test('a device that is not there', () =>
     complains(['image', 'serial:/dev/ttyNOPE', 'x.img'], 1, /\/dev\/ttyNOPE/));
 
