@@ -2,7 +2,9 @@ import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   existsSync,
+  mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   statSync,
   truncateSync,
@@ -27,7 +29,10 @@ async function complains(args: readonly string[], status: number, line: RegExp) 
 }
 
 function drive(folder: string, bytes = 1 << 20): string {
-  const path = join(folder, 'source.bin');
+  return truncated(join(folder, 'source.bin'), bytes);
+}
+
+function truncated(path: string, bytes: number): string {
   closeSync(openSync(path, 'w'));
   truncateSync(path, bytes);
   return path;
@@ -80,6 +85,25 @@ describe.concurrent('bad input: one clear line, the right exit status, and nothi
     writeFileSync(image, 'precious');
     await complains(['image', drive(folder), image], 2, /case\.img exists but its map/);
     expect(readFileSync(image, 'utf8')).toBe('precious');
+  });
+
+  test.each([
+    ['--force', 'larger', (folder: string) => truncated(join(folder, 'case.img'), 2 << 20)],
+    ['--force', 'a folder', (folder: string) => mkdirSync(join(folder, 'case.img'))],
+    [
+      '--json',
+      'a journal that is a folder',
+      (folder: string) => mkdirSync(join(folder, 'case.journal')),
+    ],
+  ])('a refused image leaves nothing behind (%s, %s)', async (option, _what, prepare) => {
+    const folder = temporaryFolder();
+    const source = drive(folder);
+    prepare(folder);
+    const before = readdirSync(folder);
+    const { status, stderr } = await run(['image', source, join(folder, 'case.img'), option]);
+    expect(stderr).toMatch(/\((IMAGE_MISMATCH|FILE_FAILED)\)\n$/);
+    expect(status).toBeGreaterThan(0);
+    expect(readdirSync(folder)).toEqual(before);
   });
 
   test('the drive itself as the image', async () => {
