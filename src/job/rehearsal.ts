@@ -252,7 +252,7 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
     const { offMs, readyLimitMs, resetLimitMs } = state.policy;
     if (reach.power) cyclePower(offMs);
     const isBack = awaitReady(reach.power ? readyLimitMs : resetLimitMs);
-    if (isBack) rest(settleRestMs(state.trouble, state.policy), 'the drive settles');
+    if (isBack) rest(settleRestMs(state.policy), 'the drive settles');
     return isBack;
   }
 

@@ -192,7 +192,7 @@ export function createRemedies(
     const { offMs, readyLimitMs, resetLimitMs } = state.policy;
     if (powers.length > 0) await cyclePower(offMs);
     const isBack = await awaitReady(powers.length > 0 ? readyLimitMs : resetLimitMs);
-    if (isBack) await rest(settleRestMs(state.trouble, state.policy), 'the drive settles', false);
+    if (isBack) await rest(settleRestMs(state.policy), 'the drive settles', false);
     return isBack;
   }
 
