@@ -262,7 +262,7 @@ async function wake(parts: Parts): Promise<void> {
   }
   if (!parts.hasForgotten) return;
   parts.hasForgotten = false;
-  // Volatile (ACS-3 7.45).
+  // Volatile (ACS-3, SET FEATURES).
   if (lookAhead !== undefined) await commander.setLookAhead(lookAhead);
 }
 
