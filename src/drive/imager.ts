@@ -295,6 +295,7 @@ function createPower(caller: Caller, clock: Clock): ImagerPower {
   return {
     name: 'imager',
     canHold: true,
+    cyclesByItself: true,
     async cycle(offMs, signal, standbyFirst = false) {
       const before = await statusNow(caller);
       const action = powerActions.cycle;

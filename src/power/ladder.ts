@@ -78,8 +78,6 @@ export interface Trouble {
   crawled: boolean;
   /** It said that it was ready after the last reset or power cycle. */
   saysReady: boolean;
-  /** How long it was waited for then. */
-  readyAfterMs: number;
   /** The last read found nobody on the bus. */
   isGone: boolean;
   /** Somebody is waited for who plugs it in again, or was in vain. */
@@ -133,7 +131,6 @@ export function createTrouble(): Trouble {
     fastFaultsInRow: 0,
     crawled: false,
     saysReady: false,
-    readyAfterMs: 0,
     isGone: false,
     hold: 'none',
     restedLast: false,
@@ -214,7 +211,7 @@ export function foldTrouble(
       trouble.stage = 'await-ready';
       return;
     case 'ready':
-      foldReady(trouble, event.ok, event.waitedMs);
+      foldReady(trouble, event.ok);
       return;
     case 'rested':
       if (trouble.stage === 'stall') trouble.restedLast = true;
@@ -244,9 +241,8 @@ function climb(trouble: Trouble): void {
   trouble.stage = 'act';
 }
 
-function foldReady(trouble: Trouble, ok: boolean, waitedMs: number): void {
+function foldReady(trouble: Trouble, ok: boolean): void {
   trouble.asked = false;
-  trouble.readyAfterMs = waitedMs;
   trouble.saysReady = ok;
   const wasHeld = trouble.hold === 'waiting';
   if (wasHeld) trouble.hold = ok ? 'none' : 'over';
@@ -327,13 +323,14 @@ function foldStall(trouble: Trouble): void {
   }
 }
 
-/** A drive that is ready gets this rest before it is read, if its kind settles at all. */
-const settleLeastMs = 500;
+/** Ready is not usable; but a recovery is to cost no more than a second from there to the next read, and until its
+ * readiness is noticed some of that has passed. What a drive wants beyond that it has in the longer deadline of
+ * its first read. */
+const settleMostMs = 500;
 
-/** Rest of a drive that became ready after a power cycle, before its first read. It settles from when its power
- * came back: one that took long to be ready has done so meanwhile. */
-export function settleRestMs({ readyAfterMs }: Trouble, { settleMs }: TroublePolicy): number {
-  return Math.max(Math.min(settleMs, settleLeastMs), settleMs - readyAfterMs);
+/** Rest of a drive that became ready after a power cycle, before its first read. */
+export function settleRestMs({ settleMs }: TroublePolicy): number {
+  return Math.min(settleMs, settleMostMs);
 }
 
 /** Why the last reads call for a reference read although each was a medium error; undefined = nothing. */
@@ -423,7 +420,7 @@ export function nextTroubleStep(
     case 'settle':
       return {
         kind: 'rest',
-        restMs: settleRestMs(trouble, policy),
+        restMs: settleRestMs(policy),
         powerOff: false,
         why: 'the drive settles',
       };

@@ -14,8 +14,8 @@ export interface TroublePolicy {
     readonly standbyMs: number;
     readonly offMs: number;
   };
-  /** From the power's return to the first read at least, half a second of it after ready: ready is not
-   * usable (`settleRestMs`). */
+  /** From the power's return to the first read of a first contact, half a second of it after ready at least: ready
+   * is not usable. In a job it is half a second at most (`settleRestMs`). */
   readonly settleMs: number;
   /** How long power stays off in a cycle: spin-down, capacitors. */
   readonly offMs: number;

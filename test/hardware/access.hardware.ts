@@ -64,6 +64,18 @@ describe.skipIf(needsVm())('keeping a real system off a drive', () => {
     await vm.run(`rm '${keepAwayRule?.path}'; udevadm control --reload; blockdev --setrw /dev/sda`);
   });
 
+  test('a job that is killed gives it back', async () => {
+    const options = '--os-may-touch --kind ssd --max-rate 500000';
+    const job = vm.start(`exec ${lastspin} image /dev/sda /vm/killed.img ${options}`);
+    while (!/pass 1/.test(job.output())) await vm.run('sleep 0.2');
+    expect(await vm.run('cat /sys/class/block/sda/ro')).toBe('1\n');
+    await vm.run("pkill -9 -f 'image /dev/sda /vm/killed.img'");
+    await job.ended;
+    await vm.run("timeout 20 sh -c 'until grep -q 0 /sys/class/block/sda/ro; do sleep 0.2; done'");
+    // Nobody holds it either.
+    await vm.run('blockdev --rereadpt /dev/sda');
+  });
+
   test('a drive that goes away in the middle is kept again as it comes back, and given back', async () => {
     writeFileSync(join(vm.folder, 'switch'), `[ $1 = off ] || { ${giveBack}; ${link}; }\n`);
     const options =

@@ -4,6 +4,7 @@ import {
   foldTrouble,
   nextTroubleStep,
   type Reach,
+  settleRestMs,
   suspicionOf,
   type Trouble,
   type TroubleEvent,
@@ -170,7 +171,7 @@ describe('the ladder', () => {
     expect(step()).toEqual({ kind: 'await-ready', limitMs });
     fold({ kind: 'ready', ok: true, waitedMs: 1000 });
     // It has been without power: it settles before it is read.
-    expect(step()).toMatchObject({ kind: 'rest', restMs: policy.settleMs - 1000 });
+    expect(step()).toMatchObject({ kind: 'rest', restMs: settleRestMs(policy) });
     fold({ kind: 'trouble', why: 'it left', from: 'hard' });
     fold({ kind: 'held', limitMs });
     fold({ kind: 'ready', ok: false, waitedMs: limitMs });

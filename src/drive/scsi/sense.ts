@@ -17,7 +17,7 @@ export const senseKeys = {
   aborted: 0x0b,
 } as const;
 
-/** The drive's registers after an ATA command (ACS-3 clause 6, SAT-3 12.2.2). */
+/** The drive's registers after an ATA command (ACS-3, SAT-3). */
 export interface AtaRegisters {
   readonly status: number;
   readonly error: number;
@@ -31,18 +31,18 @@ export interface AtaRegisters {
 
 export interface SenseReport {
   readonly sense: Sense;
-  /** It speaks of an earlier command; the one that it came with was not carried out (SPC-4 4.5.5). */
+  /** It speaks of an earlier command; the one that it came with was not carried out (SPC-4). */
   readonly isDeferred: boolean;
-  /** INFORMATION, where it is marked as valid: for a read, the LBA that failed (SBC-3 4.18). */
+  /** INFORMATION, where it is marked as valid: for a read, the LBA that failed (SBC-3). */
   readonly information?: number;
   readonly ata?: AtaRegisters;
 }
 
 const nothing: SenseReport = { sense: { key: 0, asc: 0, ascq: 0 }, isDeferred: false };
 
-/** Reads sense data in fixed or descriptor format (SPC-4 4.5); undefined where it is neither. What is cut
+/** Reads sense data in fixed or descriptor format (SPC-4); undefined where it is neither. What is cut
  * short says less. `isAta`: it answers an ATA PASS-THROUGH, so that the fixed format carries registers
- * (SAT-3 12.2.2.7). */
+ * (SAT-3). */
 export function parseSense(bytes: Uint8Array, isAta = false): SenseReport | undefined {
   switch ((bytes[0] ?? 0) & 0x7f) {
     case 0x70:
@@ -61,7 +61,7 @@ export function senseOf(bytes: Uint8Array, isAta = false): SenseReport {
   return parseSense(bytes, isAta) ?? nothing;
 }
 
-/** SPC-4 4.5.3. */
+/** Fixed format (SPC-4). */
 function parseFixed(whole: Uint8Array, isAta: boolean): SenseReport | undefined {
   if (whole.length < 3) return undefined;
   const bytes = whole.subarray(0, whole.length > 7 ? 8 + whole[7]! : whole.length);
@@ -81,7 +81,7 @@ function parseFixed(whole: Uint8Array, isAta: boolean): SenseReport | undefined 
 
 const lbaUpperNonzero = 0x20;
 
-/** SAT-3 12.2.2.7: ERROR, STATUS, DEVICE, COUNT in INFORMATION, then flags and LBA. */
+/** What SAT-3 puts into fixed format: ERROR, STATUS, DEVICE, COUNT in INFORMATION, then flags and LBA. */
 function registersInFixed(bytes: Uint8Array): AtaRegisters {
   const byte = (index: number) => bytes[index] ?? 0;
   const isExtended = (byte(8) & 0x80) !== 0;
@@ -99,7 +99,7 @@ const descriptorsAt = 8;
 const informationType = 0x00;
 const ataType = 0x09;
 
-/** SPC-4 4.5.2. */
+/** Descriptor format (SPC-4). */
 function parseDescriptors(whole: Uint8Array): SenseReport | undefined {
   if (whole.length < 4) return undefined;
   const end = Math.min(whole.length, descriptorsAt + (whole[7] ?? 0));
@@ -123,7 +123,7 @@ function fromDescriptor(bytes: Uint8Array): Partial<SenseReport> {
   return {};
 }
 
-/** The ATA Status Return descriptor (SAT-3 12.2.2.6). */
+/** The ATA Status Return descriptor (SAT-3). */
 function registersInDescriptor(bytes: Uint8Array): AtaRegisters {
   const byte = (index: number) => bytes[index] ?? 0;
   const isExtended = (byte(2) & 0x01) !== 0;
@@ -142,7 +142,7 @@ function wordAt(bytes: Uint8Array, at: number): number {
   return bytes[at]! * 2 ** 24 + ((bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!);
 }
 
-/** STATUS: the command ended with an error (ACS-3 6.2). */
+/** STATUS: the command ended with an error (ACS-3). */
 const ataStatusError = 0x01;
 
 /** ABORTED COMMAND: what came did not fit its protection information (SPC-4 annex D, 10h). */
