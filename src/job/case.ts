@@ -1,5 +1,5 @@
 import { basename, dirname, extname, join } from 'node:path';
-import type { Clock } from '../clock.js';
+import { type Clock, wallMs } from '../clock.js';
 import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
@@ -22,7 +22,8 @@ import { textOfRows } from '../plan/pass-schema.js';
 import { createPlanState, restartPlan } from '../plan/state.js';
 import { createTrouble } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
-import type { JobEvent } from './events.js';
+import { type CaseData, mergeCaseData } from './case-data.js';
+import { type FoundLog, findLog, logRunStart, openCaseLog } from './case-log.js';
 import {
   isOtherIdentity,
   physicalCountMax,
@@ -30,8 +31,9 @@ import {
   refuseOther,
 } from './identity.js';
 import type { JobParts } from './parts.js';
+import { bodyOf, foldRecorded, type RecordedEvent } from './recorded.js';
 import { createRecorder, type Recorder } from './recorder.js';
-import { parseSnapshot, restoreState, snapshotOf } from './snapshot.js';
+import { parseSnapshot, restoreState, type Snapshot, snapshotOf } from './snapshot.js';
 import { createJobState, foldJob, type JobState } from './state.js';
 
 /** The files of a case: `case.img`, and beside it `case.map` and `case.journal`. */
@@ -44,6 +46,8 @@ export interface CasePaths {
   readonly versions: string;
   /** The hashes of the image's segments. */
   readonly hashes: string;
+  /** Every decision, one line each. */
+  readonly events: string;
 }
 
 const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
@@ -62,6 +66,7 @@ export function casePaths(image: string): CasePaths {
     lock: beside('.lock'),
     versions: beside('.versions'),
     hashes: beside('.hashes.csv'),
+    events: beside('.events.ndjson'),
   };
 }
 
@@ -71,6 +76,7 @@ export interface FoundCase {
   readonly paths: CasePaths;
   readonly hasImage: boolean;
   readonly saved: LoadedCheckpoint | undefined;
+  readonly log: FoundLog | undefined;
 }
 
 /** Looks at image and map without touching them, so that what is wrong with them is said before a drive
@@ -102,7 +108,9 @@ export async function findCase(
       `${paths.map} says that sectors are finished but ${paths.image} does not exist; bring the image back or move the map away`,
     );
   }
-  return { files, paths, hasImage, saved };
+  const anchor = saved && parseSnapshot(saved.state)?.log;
+  const log = await findLog(files, paths.events, anchor);
+  return { files, paths, hasImage, saved, log };
 }
 
 /** What a map file and the journal beside it tell, to look at: nothing is written, nobody is kept out. Undefined
@@ -119,7 +127,7 @@ export async function recallState(
   const state = restoreState(snapshot, { map: sectorMapOf(saved.map, drive, mapPath), driveKind });
   const journal = await loadJournal(files, mapPath.replace(/\.map$/, '.journal'));
   if (journal && journal.base === saved.number) {
-    for (const event of journal.records as JobEvent[]) foldJob(state, event);
+    for (const record of journal.records as RecordedEvent[]) foldRecorded(state, record);
   }
   return { state, drive };
 }
@@ -143,8 +151,16 @@ export interface CaseOptions {
   readonly force: boolean;
   /** Hash what is read, segment by segment. */
   readonly hashed?: boolean;
+  /** Percent of what was read that is read again in the end; absent: as the kind of drive has it. */
+  readonly comparePercent?: number;
+  /** Whose case it is, where this run is told; else as an earlier run was. */
+  readonly caseData?: CaseData;
+  /** What the event log says of this run beside that: its command line, what drive and image are called. */
+  readonly told?: object;
   readonly version: string;
   readonly clock: Clock;
+  /** Wall clock, ms since 1970; absent: the computer's. */
+  readonly wallMs?: () => number;
 }
 
 export interface Case {
@@ -165,14 +181,19 @@ export interface Case {
  * Throws IMAGE_MISMATCH, IMAGE_SPACE, MAP_MISMATCH, DRIVE_CHANGED, FIRMWARE_FAILED, FILE_FAILED, and USAGE for
  * rows that go by heads which no head map has. */
 export async function openCase(options: CaseOptions): Promise<Case> {
-  const { found, drive } = options;
+  const { found, drive, driveKind } = options;
   const { files, paths, saved } = found;
   refuseFailedFirmware(drive);
   const notices: string[] = [];
   const restored = saved ? await restore(options, saved, notices) : undefined;
-  const state = restored ?? freshState(options);
+  const state = restored?.state ?? freshState(options);
+  state.compare.percent = options.comparePercent ?? state.compare.percent;
   refuseUnknownHeads(state, options.heads);
   await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
+  const { log, caseData } = await beginRecord(options, state, restored, notices);
+  /** Numbers given to events, and the last one that the journal took. */
+  let numbered = log.last.n;
+  let journaled = numbered;
   let number = await checkpointBefore(found, saved?.number);
   const save = (current: JobState) => {
     number += 1;
@@ -181,7 +202,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       map: current.plan.map,
       sectorBytes: drive.sectorBytes,
       ...mapStatusLine(current),
-      state: snapshotOf(current, drive, options.driveKind),
+      state: snapshotOf(current, drive, driveKind, { caseData, log: log.last }),
       version: options.version,
     });
   };
@@ -208,18 +229,28 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     {
       syncImage: () => writer.sync(),
       appendJournal: async (events) => {
-        await journal.append(events);
+        for (const event of events) event.n ??= ++numbered;
+        const fresh = events.filter(({ n }) => (n as number) > journaled);
+        await journal.append(fresh);
+        journaled = events.at(-1)?.n ?? journaled;
         await journal.sync();
       },
+      appendLog: (events) =>
+        log.append(events.map((event) => ({ n: event.n as number, body: bodyOf(event) }))),
       journalBytes: () => journal.sizeBytes,
       checkpoint: async (current) => {
         await writer.sync();
+        await log.sync();
         await save(current);
         await journal.restart(number);
       },
     },
     options.clock,
-    drive.sectorBytes,
+    {
+      sectorBytes: drive.sectorBytes,
+      wallMs: options.wallMs ?? wallMs,
+      ...(found.log?.attempts && { attempts: found.log.attempts }),
+    },
   );
   return {
     state,
@@ -235,10 +266,52 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     },
     async close() {
       await versions.close();
+      await log.close();
       await journal.close();
       await image.close();
     },
   };
+}
+
+/** The event log, as far as the start of this run; before the checkpoint that takes in what only the journal had. */
+async function beginRecord(
+  options: CaseOptions,
+  state: JobState,
+  restored: Restored | undefined,
+  notices: string[],
+) {
+  const { found, drive, driveKind, version, clock } = options;
+  const nowMs = clock.now();
+  const now = (options.wallMs ?? wallMs)();
+  const formerCaseData = restored?.snapshot?.caseData ?? {};
+  const caseData = mergeCaseData(formerCaseData, options.caseData);
+  const opened = await openCaseLog({
+    files: found.files,
+    path: found.paths.events,
+    found: found.log,
+    anchor: restored?.snapshot?.log,
+    isCase: found.saved !== undefined,
+    journal: restored?.journal ?? [],
+    header: { version, image: found.paths.image, case: caseData, drive },
+    nowMs,
+    wallMs: now,
+  });
+  notices.push(...opened.notices);
+  const { log } = opened;
+  await logRunStart(log, {
+    state,
+    drive,
+    driveKind,
+    resumed: restored !== undefined,
+    caseData,
+    ...(restored && !isSame(formerCaseData, caseData) && { formerCaseData }),
+    version,
+    told: options.told ?? {},
+    isImplied: opened.isCurrent && restored?.isImplied === true,
+    nowMs,
+    wallMs: now,
+  });
+  return { log, caseData };
 }
 
 /** The image for writing and for reading what was written. */
@@ -397,13 +470,22 @@ function refuseOtherSize({ found, drive, force }: CaseOptions, saved: LoadedChec
   );
 }
 
+interface Restored {
+  readonly state: JobState;
+  /** Absent where the map is another program's. */
+  readonly snapshot?: Snapshot;
+  readonly journal: readonly RecordedEvent[];
+  /** Whether the state is what folding all events gives, and nothing was changed since. */
+  readonly isImplied: boolean;
+}
+
 async function restore(
   options: CaseOptions,
   saved: LoadedCheckpoint,
   notices: string[],
-): Promise<JobState> {
+): Promise<Restored> {
   const { found, drive, driveKind, physicalCount } = options;
-  const { files, paths } = found;
+  const { paths } = found;
   refuseOtherSize(options, saved);
   const snapshot = parseSnapshot(saved.state);
   if (!snapshot) {
@@ -411,25 +493,54 @@ async function restore(
     notices.push(
       `${paths.map} was written by another program: its statuses are kept, the passes start anew`,
     );
-    return freshState(options, map);
+    return { state: freshState(options, map), journal: [], isImplied: false };
   }
   const isOther = options.sameDrive === true && isOtherIdentity(snapshot.drive, drive);
   if (!isOther) refuseOther(snapshot.drive, drive);
   // Notes and journal count in the sectors of the drive that they were made with.
-  const state = restoreState(snapshot, {
-    map: sectorMapOf(saved.map, snapshot.drive, paths.map),
-    driveKind,
-    ...(physicalCount !== undefined && { physicalCount }),
-  });
-  const journal = await loadJournal(files, paths.journal);
-  if (journal && journal.base === saved.number) {
-    for (const event of journal.records as JobEvent[]) foldJob(state, event);
-    notices.push(...journalNotices(journal));
-  }
+  const told = physicalCount === undefined ? {} : { physicalCount };
+  const map = sectorMapOf(saved.map, snapshot.drive, paths.map);
+  let state = restoreState(snapshot, { map, driveKind, ...told });
+  const { journal, isWhole } = await foldJournal(found, saved, state, notices);
+  state = settle(state, snapshot.drive, driveKind, journal.length > 0);
+  const before = snapshotOf(state, drive, snapshot.driveKind);
+  if (isOther) state = takeOver(options, state, snapshot.drive, notices);
+  else adoptGiven(state, options, notices);
+  const isTold =
+    physicalCount !== undefined &&
+    !(snapshot.physicalKnown && snapshot.physicalCount === physicalCount);
+  const isImplied =
+    isWhole && !isOther && !isTold && isSame(before, snapshotOf(state, drive, driveKind));
+  return { state, snapshot, journal, isImplied };
+}
+
+/** Folds what the journal has since the checkpoint; says what that was, and whether it was all. */
+async function foldJournal(
+  { files, paths }: FoundCase,
+  saved: LoadedCheckpoint,
+  state: JobState,
+  notices: string[],
+): Promise<{ journal: readonly RecordedEvent[]; isWhole: boolean }> {
+  const loaded = await loadJournal(files, paths.journal);
+  if (!loaded || loaded.base !== saved.number) return { journal: [], isWhole: true };
+  const journal = loaded.records as RecordedEvent[];
+  for (const record of journal) foldRecorded(state, record);
+  notices.push(...journalNotices(loaded));
+  return { journal, isWhole: loaded.damage === undefined };
+}
+
+/** A state as the next run takes it up: without trouble, and with nothing that a checkpoint does not hold. */
+export function settle(
+  state: JobState,
+  drive: DriveIdentity,
+  driveKind: DriveKind,
+  isFolded: boolean,
+): JobState {
   settleTrouble(state);
-  if (isOther) return takeOver(options, state, snapshot.drive, notices);
-  adoptGiven(state, options, notices);
-  return state;
+  // What came from a checkpoint is so already.
+  if (!isFolded) return state;
+  const snapshot = parseSnapshot(JSON.parse(JSON.stringify(snapshotOf(state, drive, driveKind))));
+  return snapshot ? restoreState(snapshot, { map: state.plan.map, driveKind }) : state;
 }
 
 /** Goes on with what was learned of a drive under its new identity, which is recorded. The byte map holds;

@@ -3,10 +3,11 @@ import type { Pass } from '../plan/pass.js';
 import { referenceExtent } from '../plan/reference.js';
 import type { Reach } from '../power/ladder.js';
 import { type Circumstances, createDesk, type Desk } from './control.js';
-import { decide, eventOf, type JobStep } from './decide.js';
+import { decide, eventOf, type JobStep, suspectOf } from './decide.js';
 import { endedBeforeVerdict, type JobEvent } from './events.js';
 import { createFlight, type Flight } from './flight.js';
 import type { JobParts, Note } from './parts.js';
+import { countsOfStatus, roundMs } from './recorded.js';
 import { createRemedies, type Remedies } from './remedies.js';
 import { foldJob, type JobState } from './state.js';
 
@@ -49,16 +50,18 @@ export async function runJob(
   const note: Note = (body) => {
     // What the imager says after the end is nobody's any more.
     if (over) return;
-    const event = { ...body, atMs: parts.clock.now() } as JobEvent;
+    const event = { ...body, atMs: roundMs(parts.clock.now()) } as JobEvent;
     foldJob(state, event);
-    parts.recorder.record(event);
+    parts.recorder.record(event, state);
     parts.onEvent(event, state);
   };
   const job = createJob(parts, state, note, outerSignal);
   const { signal, desk } = job;
   for (const source of [parts.drive, ...parts.powers])
     source.onNotice?.((text) => note({ kind: 'noticed', text }));
-  note({ kind: 'started', resumed: parts.resumed, ...parts.names });
+  const { resets, power, temperature = false } = job.reach;
+  const reach = { resets: [...resets], power, temperature };
+  note({ kind: 'started', resumed: parts.resumed, ...parts.names, reach });
   if (parts.heads !== undefined) note({ kind: 'heads-given', heads: parts.heads });
   if (parts.isTrusted) note({ kind: 'noticed', text: 'data is taken as it comes (--trust-data)' });
   const disconnect = parts.control?.connect((request) => desk.take(request));
@@ -81,7 +84,8 @@ export async function runJob(
   if (state.plan.suspect || state.trouble.why !== undefined) {
     note({ kind: 'blamed', on: 'drive', why: endedBeforeVerdict });
   }
-  note({ kind: 'ended', ...(end ?? { how: 'failed', why: reasonOf(failure?.error) }) });
+  const counts = countsOfStatus(state.plan.map);
+  note({ kind: 'ended', ...(end ?? { how: 'failed', why: reasonOf(failure?.error) }), counts });
   over = true;
   try {
     await parts.recorder.checkpoint(state);
@@ -261,7 +265,7 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
     case 'go-back':
     case 'classify':
     case 'trouble':
-      note(eventOf(step));
+      note(eventOf(step, state));
       return;
     case 'reference':
       remedies.wasWoken();
@@ -285,7 +289,7 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       await remedies.awaitReady(step.limitMs);
       return;
     case 'power-cycle':
-      await remedies.cyclePower(step.offMs);
+      await remedies.cyclePower(step.offMs, step.why);
       return;
     case 'rest':
       await remedies.rest(step.restMs, step.why, step.powerOff);
@@ -306,7 +310,7 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       await remedies.tuneDrive(step.pass);
       return;
     case 'blame':
-      note({ kind: 'blamed', on: step.on, why: step.why });
+      note({ kind: 'blamed', on: step.on, why: step.why, ...suspectOf(state) });
       // Only now is the drive known to be well.
       await remedies.countCycles();
       return;
@@ -344,8 +348,8 @@ async function giveUp(
   note({ kind: 'blamed', on: 'drive', why });
   const index = state.plan.passIndex;
   if (state.plan.passes[index]?.ifHung !== 'next') return { how: 'gave-up', why };
-  if (!(await remedies.revive())) return { how: 'gave-up', why };
-  note({ kind: 'pass-ended', index });
+  if (!(await remedies.revive(`a last time for this row: ${why}`))) return { how: 'gave-up', why };
+  note({ kind: 'pass-ended', index, why: `${why}; the row says to go on with the next` });
   return undefined;
 }
 

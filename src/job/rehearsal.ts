@@ -297,7 +297,7 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
       case 'go-back':
       case 'classify':
       case 'trouble':
-        note(eventOf(step));
+        note(eventOf(step, state));
         return;
       case 'row-rest':
         parkIfReady('unload');
