@@ -20,7 +20,6 @@ import { headProblem } from '../plan/head-rows.js';
 import type { Pass } from '../plan/pass.js';
 import { textOfRows } from '../plan/pass-schema.js';
 import { createPlanState, restartPlan } from '../plan/state.js';
-import { createTrouble } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { type CaseData, mergeCaseData } from './case-data.js';
 import { type FoundLog, findLog, logRunStart, openCaseLog } from './case-log.js';
@@ -33,8 +32,8 @@ import {
 import type { JobParts } from './parts.js';
 import { bodyOf, foldRecorded, type RecordedEvent } from './recorded.js';
 import { createRecorder, type Recorder } from './recorder.js';
-import { parseSnapshot, restoreState, type Snapshot, snapshotOf } from './snapshot.js';
-import { createJobState, foldJob, type JobState } from './state.js';
+import { parseSnapshot, restoreState, type Snapshot, settle, snapshotOf } from './snapshot.js';
+import { createJobState, type JobState } from './state.js';
 
 /** The files of a case: `case.img`, and beside it `case.map` and `case.journal`. */
 export interface CasePaths {
@@ -119,17 +118,25 @@ export async function findCase(
 export async function recallState(
   files: FileLayer,
   mapPath: string,
-): Promise<{ readonly state: JobState; readonly drive: DriveIdentity } | undefined> {
+): Promise<
+  | {
+      readonly state: JobState;
+      readonly drive: DriveIdentity;
+      /** What the journal has since the checkpoint. */
+      readonly journal: readonly RecordedEvent[];
+    }
+  | undefined
+> {
   const saved = await loadCheckpoint(files, mapPath);
   const snapshot = saved?.foreign === false ? parseSnapshot(saved.state) : undefined;
   if (!saved || !snapshot) return undefined;
   const { drive, driveKind } = snapshot;
   const state = restoreState(snapshot, { map: sectorMapOf(saved.map, drive, mapPath), driveKind });
-  const journal = await loadJournal(files, mapPath.replace(/\.map$/, '.journal'));
-  if (journal && journal.base === saved.number) {
-    for (const record of journal.records as RecordedEvent[]) foldRecorded(state, record);
-  }
-  return { state, drive };
+  const loaded = await loadJournal(files, mapPath.replace(/\.map$/, '.journal'));
+  const isCurrent = loaded !== undefined && loaded.base === saved.number;
+  const journal = isCurrent ? (loaded.records as RecordedEvent[]) : [];
+  for (const record of journal) foldRecorded(state, record);
+  return { state, drive, journal };
 }
 
 export interface CaseOptions {
@@ -529,20 +536,6 @@ async function foldJournal(
   return { journal, isWhole: loaded.damage === undefined };
 }
 
-/** A state as the next run takes it up: without trouble, and with nothing that a checkpoint does not hold. */
-export function settle(
-  state: JobState,
-  drive: DriveIdentity,
-  driveKind: DriveKind,
-  isFolded: boolean,
-): JobState {
-  settleTrouble(state);
-  // What came from a checkpoint is so already.
-  if (!isFolded) return state;
-  const snapshot = parseSnapshot(JSON.parse(JSON.stringify(snapshotOf(state, drive, driveKind))));
-  return snapshot ? restoreState(snapshot, { map: state.plan.map, driveKind }) : state;
-}
-
 /** Goes on with what was learned of a drive under its new identity, which is recorded. The byte map holds;
  * where sectors have another size the passes start anew on it. */
 function takeOver(
@@ -590,21 +583,6 @@ function journalNotices({ tornBytes, damage }: LoadedJournal): string[] {
   return tornBytes > 0
     ? [`the last ${tornBytes} bytes of the journal were torn and are dropped`]
     : [];
-}
-
-/** A run that ended in the middle of trouble never learned who was to blame: nobody is. */
-function settleTrouble(state: JobState): void {
-  if (state.plan.suspect || state.trouble.why !== undefined) {
-    foldJob(state, {
-      kind: 'blamed',
-      on: 'drive',
-      why: 'the job was interrupted',
-      atMs: state.atMs,
-    });
-  }
-  Object.assign(state.trouble, createTrouble());
-  // The next run sees for itself.
-  state.doubt = undefined;
 }
 
 /** ddrescue's status line: the position, and a letter for what the pass is after. */

@@ -12,11 +12,12 @@ import type { Pass } from '../plan/pass.js';
 import { notes } from '../plan/pass.js';
 import { passSchema } from '../plan/pass-schema.js';
 import { createPlanState, type PlanState } from '../plan/state.js';
+import { createTrouble } from '../power/ladder.js';
 import type { DriveKind } from '../power/policy.js';
 import { troublePolicies } from '../power/policy.js';
 import { caseDataSchema } from './case-data.js';
 import { driveIdentitySchema, physicalCountMax } from './identity.js';
-import { createJobState, type Given, type JobState, unstableOf } from './state.js';
+import { createJobState, foldJob, type Given, type JobState, unstableOf } from './state.js';
 
 const count = z.number().int().nonnegative();
 
@@ -365,4 +366,33 @@ function triples(flat: readonly number[], sectorCount: number): [number, number,
     if (lba + runCount <= sectorCount && value <= 255) found.push([lba, runCount, value]);
   }
   return found;
+}
+
+/** A state as the next run takes it up: without trouble, and with nothing that a checkpoint does not hold. */
+export function settle(
+  state: JobState,
+  drive: DriveIdentity,
+  driveKind: DriveKind,
+  isFolded: boolean,
+): JobState {
+  settleTrouble(state);
+  // What came from a checkpoint is so already.
+  if (!isFolded) return state;
+  const snapshot = parseSnapshot(JSON.parse(JSON.stringify(snapshotOf(state, drive, driveKind))));
+  return snapshot ? restoreState(snapshot, { map: state.plan.map, driveKind }) : state;
+}
+
+/** A run that ended in the middle of trouble never learned who was to blame: nobody is. */
+function settleTrouble(state: JobState): void {
+  if (state.plan.suspect || state.trouble.why !== undefined) {
+    foldJob(state, {
+      kind: 'blamed',
+      on: 'drive',
+      why: 'the job was interrupted',
+      atMs: state.atMs,
+    });
+  }
+  Object.assign(state.trouble, createTrouble());
+  // The next run sees for itself.
+  state.doubt = undefined;
 }
