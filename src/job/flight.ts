@@ -2,7 +2,7 @@ import { isMediumError, type ReadRequest, type ReadResult } from '../drive/drive
 import { describeFault } from '../drive/fault.js';
 import type { Extent } from '../map/extent.js';
 import type { ReadEvent } from '../plan/events.js';
-import { type Pass, slowLimitMs } from '../plan/pass.js';
+import { isBlind, type Pass, slowLimitMs } from '../plan/pass.js';
 import { type Comparison, createComparison, type Varying, versionsLine } from './compare.js';
 import type { JobEventBody } from './events.js';
 import type { JobParts, Note } from './parts.js';
@@ -38,6 +38,8 @@ interface UnderWay {
   readonly extent: Extent;
   readonly request: ReadRequest;
   readonly pass: Pass;
+  /** Reads that were under way when it was sent. */
+  readonly ahead: number;
   readonly result: Promise<ReadResult>;
 }
 
@@ -137,7 +139,9 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     if (doubt) note(doubt);
     // What was under way when the doubt came is as doubtful.
     if (!isTaken) return;
-    const event = readEvent('pass', oldest.request, result);
+    const { ahead } = oldest;
+    const sent = isBlind(oldest.pass) ? undefined : { ahead };
+    const event = { ...readEvent('pass', oldest.request, result), ...sent };
     if (endsBatch(event, oldest.pass)) stopped = true;
     note(event);
   }
@@ -191,7 +195,7 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
       const result = drive.read(request);
       // It is awaited when its turn comes; until then a rejection must not count as unhandled.
       result.catch(() => {});
-      underWay.push({ extent, request, pass, result });
+      underWay.push({ extent, request, pass, ahead: underWay.length, result });
       sectors += extent.count;
       pace(pass, extent.count * state.plan.sectorBytes);
     },

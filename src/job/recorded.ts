@@ -33,6 +33,8 @@ export interface Each {
   /** Pairs of a count of sectors and how many reads in a row had it. */
   readonly counts: number[];
   readonly ms: number[];
+  /** Pairs of `ahead` and how many reads in a row had it, where they have one. */
+  readonly ahead?: number[];
   /** Each lies before the one before it. */
   readonly backward?: true;
 }
@@ -49,6 +51,7 @@ export function joinReads(last: RecordedEvent, next: RecordedEvent): RecordedEve
   if (last.role !== next.role || last.role === 'reference') return;
   if (last.row !== next.row || last.attempt !== next.attempt) return;
   if (last.outcome !== 'good' && last.outcome !== 'not-attempted') return;
+  if ((last.ahead === undefined) !== (next.ahead === undefined)) return;
   const backward = endOf(next) === last.lba;
   if (next.lba !== endOf(last) && !backward) return;
   const former = last.each;
@@ -56,11 +59,12 @@ export function joinReads(last: RecordedEvent, next: RecordedEvent): RecordedEve
   const each = former ?? {
     counts: [last.count, 1],
     ms: [last.elapsedMs],
+    ...(last.ahead !== undefined && { ahead: [last.ahead, 1] }),
     ...(backward && { backward }),
   };
   each.ms.push(next.elapsedMs);
-  if (each.counts.at(-2) === next.count) each.counts[each.counts.length - 1]! += 1;
-  else each.counts.push(next.count, 1);
+  pushPair(each.counts, next.count);
+  if (each.ahead && next.ahead !== undefined) pushPair(each.ahead, next.ahead);
   return {
     ...next,
     lba: Math.min(last.lba, next.lba),
@@ -69,6 +73,12 @@ export function joinReads(last: RecordedEvent, next: RecordedEvent): RecordedEve
     elapsedMs: roundMs(last.elapsedMs + next.elapsedMs),
     each,
   };
+}
+
+/** Adds one more of a value to pairs of a value and how often it comes in a row. */
+function pushPair(pairs: number[], value: number): void {
+  if (pairs.at(-2) === value) pairs[pairs.length - 1]! += 1;
+  else pairs.push(value, 1);
 }
 
 /** Milliseconds to the microsecond: what a clock says beyond that is noise, and seventeen digits of it. */
@@ -80,7 +90,8 @@ export function roundMs(ms: number): number {
 export function eventsOf(record: RecordedEvent): JobEvent[] {
   const { n, wallMs, row, attempt, rule, left, next, each, ...event } = record;
   if (!each || event.kind !== 'read') return [event as JobEvent];
-  const counts = countsOf(each);
+  const counts = unpaired(each.counts, each.ms.length);
+  const aheads = each.ahead && unpaired(each.ahead, each.ms.length);
   const isWhole = counts.reduce((sum, count) => sum + count, 0) === event.count;
   // A record that contradicts itself is one read.
   if (!isWhole || counts.length !== each.ms.length) return [event];
@@ -89,15 +100,18 @@ export function eventsOf(record: RecordedEvent): JobEvent[] {
     const lba = each.backward ? at - count : at;
     at = each.backward ? lba : lba + count;
     const goodCount = event.outcome === 'good' ? count : 0;
-    return { ...event, lba, count, goodCount, elapsedMs: each.ms[index]! };
+    const elapsedMs = each.ms[index]!;
+    const ahead = aheads?.[index];
+    return { ...event, lba, count, goodCount, elapsedMs, ...(ahead !== undefined && { ahead }) };
   });
 }
 
-function countsOf({ counts, ms }: Each): number[] {
+/** The values of pairs, up to so many. */
+function unpaired(pairs: readonly number[], most: number): number[] {
   const all: number[] = [];
-  for (let at = 0; at + 1 < counts.length && all.length <= ms.length; at += 2) {
-    const [count, times] = counts.slice(at, at + 2) as [number, number];
-    for (let n = 0; n < times && all.length <= ms.length; n++) all.push(count);
+  for (let at = 0; at + 1 < pairs.length; at += 2) {
+    const [value, times] = pairs.slice(at, at + 2) as [number, number];
+    for (let n = 0; n < times && all.length < most; n++) all.push(value);
   }
   return all;
 }

@@ -9,6 +9,7 @@ import { reasonOf } from '../errors.js';
 import { loadCheckpoint } from '../image/checkpoint.js';
 import { type LogPosition, type LogReport, readEventLog } from '../image/event-log.js';
 import type { FileLayer } from '../image/file-layer.js';
+import type { Extent } from '../map/extent.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
 import type { ReadEvent } from '../plan/events.js';
 import { plan } from '../plan/planner.js';
@@ -92,8 +93,12 @@ export function createReplayer(): Replayer {
   /** The last event that was no read: what some others follow from. */
   let former: JobEvent | undefined;
   const departures: Departure[] = [];
+  /** Events that are not folded yet, oldest first, and how many reads of rows there were. */
+  const waiting: Waiting[] = [];
+  let readCount = 0;
 
   function beginRun(line: object): void {
+    foldWaiting(true);
     run = runLine.parse(line);
     runCount += 1;
     packed = '';
@@ -131,17 +136,40 @@ export function createReplayer(): Replayer {
   function takeEvent(record: RecordedEvent): void {
     if (!run) throw new Error('no run has begun');
     if (isAwaitingState) state = completeState(run);
-    const current = state as JobState;
     eventCount += 1;
     if (record.kind === 'started') reach = reachOf(record);
     for (const event of eventsOf(record)) {
-      const proposed = departureOf(event, { state: current, reach, former });
-      if (proposed !== undefined) depart(record, proposed);
-      foldJob(current, event);
-      if (event.kind !== 'read') former = event;
-      const other = otherConsequence(record, event, current);
+      const index = isPassRead(event) ? readCount++ : undefined;
+      waiting.push({ record, event, index });
+    }
+    foldWaiting(false);
+  }
+
+  /** Folds what waits, as far as is known what was sent before it came back; in the end all of it. */
+  function foldWaiting(isEnd: boolean): void {
+    for (let head = waiting[0]; head && state; head = waiting[0]) {
+      if (!isEnd && isLookedFor(head, waiting)) return;
+      foldOne(head, state);
+      waiting.shift();
+    }
+  }
+
+  function foldOne(head: Waiting, current: JobState): void {
+    const { record, event } = head;
+    if (isPassRead(event) && event.ahead !== undefined) {
+      for (const { sent, inFlight } of sentBefore(head, waiting)) {
+        const extent = { lba: sent.event.lba, count: sent.event.count };
+        const other = otherStep(plan(current.plan, inFlight), { kind: 'read', extent });
+        if (other !== undefined) depart(sent.record, other);
+      }
+    } else {
+      const other = departureOf(event, { state: current, reach, former });
       if (other !== undefined) depart(record, other);
     }
+    foldJob(current, event);
+    if (event.kind !== 'read') former = event;
+    const other = otherConsequence(record, event, current);
+    if (other !== undefined) depart(record, other);
   }
 
   function depart(record: RecordedEvent, proposed: string): void {
@@ -189,6 +217,7 @@ export function createReplayer(): Replayer {
     },
     takeRecord: (record) => guarded(record.n, () => takeEvent(record)),
     finish() {
+      guarded(undefined, () => foldWaiting(true));
       const begun = run;
       // A run that was about to begin when the power went.
       if (begun && isAwaitingState && packed !== '')
@@ -200,6 +229,48 @@ export function createReplayer(): Replayer {
       return { state, drive, caseData: run?.case ?? {}, ...beside };
     },
   };
+}
+
+type PassRead = Extract<JobEvent, { kind: 'read' }>;
+
+interface Waiting {
+  readonly record: RecordedEvent;
+  readonly event: JobEvent;
+  /** Of reads for a row: how many there were before. */
+  readonly index: number | undefined;
+}
+
+/** No path has so many reads under way. */
+const waitingMax = 1024;
+
+function isPassRead(event: JobEvent): event is PassRead {
+  return event.kind === 'read' && event.role === 'pass';
+}
+
+/** Whether reads may follow that were sent before this one came back. */
+function isLookedFor(head: Waiting, waiting: readonly Waiting[]): boolean {
+  if (!isPassRead(head.event) || head.event.ahead === undefined) return false;
+  const { event, index = 0 } = waiting.at(-1) as Waiting;
+  if (waiting.length >= waitingMax) return false;
+  if (event.kind === 'noticed') return true;
+  return isPassRead(event) && index - (event.ahead ?? 0) <= (head.index ?? 0);
+}
+
+/** The reads that were sent when all before `head` had come back, each with those that were under way then. */
+function sentBefore(
+  head: Waiting,
+  waiting: readonly Waiting[],
+): { sent: Waiting & { readonly event: PassRead }; inFlight: Extent[] }[] {
+  const reads = waiting.filter((each): each is Waiting & { readonly event: PassRead } =>
+    isPassRead(each.event),
+  );
+  return reads.flatMap((sent, place) => {
+    if ((sent.index ?? 0) - (sent.event.ahead ?? 0) !== head.index) return [];
+    const inFlight = reads
+      .slice(0, place)
+      .map(({ event: { lba, count: size } }) => ({ lba, count: size }));
+    return [{ sent, inFlight }];
+  });
 }
 
 function unpacked(text: string, maxOutputLength: number): unknown {

@@ -23,6 +23,8 @@ export interface ReadEvent {
   readonly detail?: string;
   /** The same as numbers (SPC-4 clause 4.5), where the drive gave sense data. */
   readonly sense?: { readonly key: number; readonly asc: number; readonly ascq: number };
+  /** Of a row that goes by what it learns: how many reads were under way when this one was sent. */
+  readonly ahead?: number;
   /** The limits that a read did not keep: its deadline, and what it was called slow by. */
   readonly timeoutMs?: number;
   readonly slowMs?: number;

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
 import { createRandom } from '../../hardware-sim/random.js';
 import type { ScenarioInput } from '../../hardware-sim/schema.js';
-import { createControl } from '../../src/job/control.js';
 import { replayEventLog } from '../../src/job/replay.js';
 import { snapshotOf } from '../../src/job/snapshot.js';
 import { memoryFiles } from '../image/memory-files.js';
+import { presetRows } from '../presets.js';
 import { imageInWorld, type Outcome, type WorldOptions } from './world.js';
 
 type Faults = NonNullable<ScenarioInput['faults']>;
@@ -26,9 +26,11 @@ function drawWorld(seed: number) {
   const faults = Array.from({ length: 1 + random.below(4) }, () => pick(draw)());
   const interrupts = pick([[], [20 + random.below(60)], [10, 40 + random.below(60)]]);
   const physicalSectorBytes = pick([512, 4096]);
-  const preset = pick(['standard', 'best-first'] as const);
+  const preset = pick(['standard', 'adaptive', 'gentle', 'ddrescue'] as const);
   const input: ScenarioInput = { seed, sectorCount, physicalSectorBytes, faults };
-  return { input, interrupts, preset };
+  const rows = presetRows(preset, { sectorCount, retries: pick([0, 1]) });
+  const edit = () => rows;
+  return { input, interrupts, edit };
 }
 
 /** The log alone gives the state that the job ended with, and every decision is the planner's own. */
@@ -53,13 +55,13 @@ const seeds = process.env.SEED
   : Array.from({ length: Number(process.env.SEEDS ?? 12) }, (_, n) => n + 1);
 
 test.each(seeds)('world %i: the log folds into the same state and the same plan', async (seed) => {
-  const { input, interrupts } = drawWorld(seed);
+  const { input, interrupts, edit } = drawWorld(seed);
   const files = memoryFiles();
   const told = `SEED=${seed} npx vitest run test/job/record: ${JSON.stringify(input)}`;
   let last: Outcome | undefined;
   for (const interruptAfter of [...interrupts, 0]) {
     const options: WorldOptions = last ? { drive: last.drive, startMs: last.elapsedMs } : {};
-    last = await imageInWorld(input, { files, interruptAfter, ...options });
+    last = await imageInWorld(input, { files, interruptAfter, edit, ...options });
     await expectReplay(last, told);
   }
 });
