@@ -115,7 +115,8 @@ function whyAside({ anchor, isCase, path }: CaseLogOptions, found: FoundLog): st
   const { report, hasEvents } = found;
   const { problem, last } = report;
   if (!isCase && hasEvents) return `${path} is there, but no map: it is of another case`;
-  if (!problem) return undefined;
+  // Nothing but a beginning, of a run that never began: nothing of it was ever relied upon.
+  if (!problem || (!anchor && !hasEvents && last)) return undefined;
   const isTorn = problem.kind === 'torn' || problem.kind === 'not-a-line';
   // What the checkpoint knows of was durable: only what comes behind it may be torn. Without its word, the end.
   const isTail = anchor ? (last?.n ?? -1) >= anchor.n : isTorn && report.isAtEnd;
