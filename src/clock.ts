@@ -9,6 +9,11 @@ export interface Clock {
   after(delayMs: number, callback: () => void): () => void;
 }
 
+/** Wall clock: milliseconds since 1970, UTC. For people and for the record; nothing is decided by it. */
+export function wallMs(): number {
+  return Date.now();
+}
+
 /** The longest delay that a timer holds, almost 25 days; beyond it `setTimeout` fires at once. */
 export const delayMaxMs = 2 ** 31 - 1;
 

@@ -8,6 +8,7 @@ import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { bringUp } from '../job/bring-up.js';
 import { type Case, casePaths, findCase, openCase, physicalCountOf } from '../job/case.js';
+import { type CaseData, caseDataFrom } from '../job/case-data.js';
 import { createControl, type JobControl } from '../job/control.js';
 import { runJob } from '../job/job.js';
 import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
@@ -58,6 +59,11 @@ export interface ImageOptions extends DomainOptions {
   readonly trustData?: boolean;
   /** False: nothing is hashed. */
   readonly hash?: boolean;
+  /** Whose case it is: case number, evidence number, who works on it, and a note. */
+  readonly case?: string;
+  readonly evidence?: string;
+  readonly examiner?: string;
+  readonly note?: string;
   /** Goes on although the operating system may touch the source. */
   readonly osMayTouch?: boolean;
   /** False: the source is not set read-only for the operating system. */
@@ -99,6 +105,8 @@ export async function imageDrive(
   const chosen = options.preset === undefined ? undefined : loadPreset(options.preset);
   const domain = readDomain(options);
   const heads = headsFor(options.heads);
+  const { case: number, evidence, examiner, note } = options;
+  const caseData = caseDataFrom({ number, evidence, examiner, note });
   refuseInUse(spec);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
@@ -121,7 +129,7 @@ export async function imageDrive(
         spec,
         opened,
         path,
-        { ...options, part: domain, headsOf: heads },
+        { ...options, part: domain, headsOf: heads, caseData },
         chosen,
         interrupt,
         progress,
@@ -144,7 +152,11 @@ async function imageOpened(
   spec: string,
   opened: PoweredDrive,
   path: string,
-  options: ImageOptions & { readonly part: Part | undefined; readonly headsOf: HeadsOf },
+  options: ImageOptions & {
+    readonly part: Part | undefined;
+    readonly headsOf: HeadsOf;
+    readonly caseData: CaseData;
+  },
   chosen: Preset | undefined,
   interrupt: Interrupt,
   progress: Progress,
@@ -192,12 +204,19 @@ async function imageOpened(
       force,
       hashed: options.hash !== false,
       sameDrive: options.sameDrive ?? false,
+      ...(options.compare !== undefined && { comparePercent: options.compare }),
+      caseData: options.caseData,
+      told: {
+        source: spec,
+        image: resolve(path),
+        preset: preset.title,
+        options: optionsTyped(options),
+      },
       version,
       clock,
     });
     rescue.notices.forEach(say);
     const { state } = rescue;
-    state.compare.percent = options.compare ?? state.compare.percent;
     // An imager that passes on nothing of the drive's own words reads through an operating system.
     const isDirect = opened.isDirect ?? (opened.guard !== undefined && identity.kind !== undefined);
     const detector = detectorFor(kind, identity, isDirect, state.mediaRate);
@@ -241,6 +260,12 @@ async function imageOpened(
     await guard?.close();
     await lock.release();
   }
+}
+
+/** The options as they were typed, for the record: what others were made of them is left out. */
+function optionsTyped(options: ImageOptions): object {
+  const made = new Set(['part', 'headsOf', 'caseData', 'case', 'evidence', 'examiner', 'note']);
+  return Object.fromEntries(Object.entries(options).filter(([name]) => !made.has(name)));
 }
 
 /** Lets the path to the drive write the image where it can: data that nobody here looks at need not pass through. */

@@ -1,5 +1,5 @@
 import { basename, dirname, extname, join } from 'node:path';
-import type { Clock } from '../clock.js';
+import { type Clock, wallMs } from '../clock.js';
 import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
@@ -20,9 +20,9 @@ import { headProblem } from '../plan/head-rows.js';
 import type { Pass } from '../plan/pass.js';
 import { textOfRows } from '../plan/pass-schema.js';
 import { createPlanState, restartPlan } from '../plan/state.js';
-import { createTrouble } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
-import type { JobEvent } from './events.js';
+import { type CaseData, mergeCaseData } from './case-data.js';
+import { type FoundLog, findLog, logRunStart, openCaseLog } from './case-log.js';
 import {
   isOtherIdentity,
   physicalCountMax,
@@ -30,9 +30,10 @@ import {
   refuseOther,
 } from './identity.js';
 import type { JobParts } from './parts.js';
+import { bodyOf, foldRecorded, type RecordedEvent } from './recorded.js';
 import { createRecorder, type Recorder } from './recorder.js';
-import { parseSnapshot, restoreState, snapshotOf } from './snapshot.js';
-import { createJobState, foldJob, type JobState } from './state.js';
+import { parseSnapshot, restoreState, type Snapshot, settle, snapshotOf } from './snapshot.js';
+import { createJobState, type JobState } from './state.js';
 
 /** The files of a case: `case.img`, and beside it `case.map` and `case.journal`. */
 export interface CasePaths {
@@ -44,6 +45,8 @@ export interface CasePaths {
   readonly versions: string;
   /** The hashes of the image's segments. */
   readonly hashes: string;
+  /** Every decision, one line each. */
+  readonly events: string;
 }
 
 const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
@@ -62,6 +65,7 @@ export function casePaths(image: string): CasePaths {
     lock: beside('.lock'),
     versions: beside('.versions'),
     hashes: beside('.hashes.csv'),
+    events: beside('.events.ndjson'),
   };
 }
 
@@ -71,6 +75,7 @@ export interface FoundCase {
   readonly paths: CasePaths;
   readonly hasImage: boolean;
   readonly saved: LoadedCheckpoint | undefined;
+  readonly log: FoundLog | undefined;
 }
 
 /** Looks at image and map without touching them, so that what is wrong with them is said before a drive
@@ -102,7 +107,9 @@ export async function findCase(
       `${paths.map} says that sectors are finished but ${paths.image} does not exist; bring the image back or move the map away`,
     );
   }
-  return { files, paths, hasImage, saved };
+  const anchor = saved && parseSnapshot(saved.state)?.log;
+  const log = await findLog(files, paths.events, anchor);
+  return { files, paths, hasImage, saved, log };
 }
 
 /** What a map file and the journal beside it tell, to look at: nothing is written, nobody is kept out. Undefined
@@ -111,17 +118,25 @@ export async function findCase(
 export async function recallState(
   files: FileLayer,
   mapPath: string,
-): Promise<{ readonly state: JobState; readonly drive: DriveIdentity } | undefined> {
+): Promise<
+  | {
+      readonly state: JobState;
+      readonly drive: DriveIdentity;
+      /** What the journal has since the checkpoint. */
+      readonly journal: readonly RecordedEvent[];
+    }
+  | undefined
+> {
   const saved = await loadCheckpoint(files, mapPath);
   const snapshot = saved?.foreign === false ? parseSnapshot(saved.state) : undefined;
   if (!saved || !snapshot) return undefined;
   const { drive, driveKind } = snapshot;
   const state = restoreState(snapshot, { map: sectorMapOf(saved.map, drive, mapPath), driveKind });
-  const journal = await loadJournal(files, mapPath.replace(/\.map$/, '.journal'));
-  if (journal && journal.base === saved.number) {
-    for (const event of journal.records as JobEvent[]) foldJob(state, event);
-  }
-  return { state, drive };
+  const loaded = await loadJournal(files, mapPath.replace(/\.map$/, '.journal'));
+  const isCurrent = loaded !== undefined && loaded.base === saved.number;
+  const journal = isCurrent ? (loaded.records as RecordedEvent[]) : [];
+  for (const record of journal) foldRecorded(state, record);
+  return { state, drive, journal };
 }
 
 export interface CaseOptions {
@@ -143,8 +158,16 @@ export interface CaseOptions {
   readonly force: boolean;
   /** Hash what is read, segment by segment. */
   readonly hashed?: boolean;
+  /** Percent of what was read that is read again in the end; absent: as the kind of drive has it. */
+  readonly comparePercent?: number;
+  /** Whose case it is, where this run is told; else as an earlier run was. */
+  readonly caseData?: CaseData;
+  /** What the event log says of this run beside that: its command line, what drive and image are called. */
+  readonly told?: object;
   readonly version: string;
   readonly clock: Clock;
+  /** Wall clock, ms since 1970; absent: the computer's. */
+  readonly wallMs?: () => number;
 }
 
 export interface Case {
@@ -165,14 +188,19 @@ export interface Case {
  * Throws IMAGE_MISMATCH, IMAGE_SPACE, MAP_MISMATCH, DRIVE_CHANGED, FIRMWARE_FAILED, FILE_FAILED, and USAGE for
  * rows that go by heads which no head map has. */
 export async function openCase(options: CaseOptions): Promise<Case> {
-  const { found, drive } = options;
+  const { found, drive, driveKind } = options;
   const { files, paths, saved } = found;
   refuseFailedFirmware(drive);
   const notices: string[] = [];
   const restored = saved ? await restore(options, saved, notices) : undefined;
-  const state = restored ?? freshState(options);
+  const state = restored?.state ?? freshState(options);
+  state.compare.percent = options.comparePercent ?? state.compare.percent;
   refuseUnknownHeads(state, options.heads);
   await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
+  const { log, caseData } = await beginRecord(options, state, restored, notices);
+  /** Numbers given to events, and the last one that the journal took. */
+  let numbered = log.last.n;
+  let journaled = numbered;
   let number = await checkpointBefore(found, saved?.number);
   const save = (current: JobState) => {
     number += 1;
@@ -181,7 +209,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       map: current.plan.map,
       sectorBytes: drive.sectorBytes,
       ...mapStatusLine(current),
-      state: snapshotOf(current, drive, options.driveKind),
+      state: snapshotOf(current, drive, driveKind, { caseData, log: log.last }),
       version: options.version,
     });
   };
@@ -189,6 +217,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   await save(state);
   const { image, listed, journal } = await openFiles(options, state, number).catch(
     async (error: unknown) => {
+      await log.close().catch(() => {});
       if (!saved) await removeNew(found);
       throw error;
     },
@@ -201,18 +230,28 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     {
       syncImage: () => writer.sync(),
       appendJournal: async (events) => {
-        await journal.append(events);
+        for (const event of events) event.n ??= ++numbered;
+        const fresh = events.filter(({ n }) => (n as number) > journaled);
+        await journal.append(fresh);
+        journaled = events.at(-1)?.n ?? journaled;
         await journal.sync();
       },
+      appendLog: (events) =>
+        log.append(events.map((event) => ({ n: event.n as number, body: bodyOf(event) }))),
       journalBytes: () => journal.sizeBytes,
       checkpoint: async (current) => {
         await writer.sync();
+        await log.sync();
         await save(current);
         await journal.restart(number);
       },
     },
     options.clock,
-    drive.sectorBytes,
+    {
+      sectorBytes: drive.sectorBytes,
+      wallMs: options.wallMs ?? wallMs,
+      ...(found.log?.attempts && { attempts: found.log.attempts }),
+    },
   );
   return {
     state,
@@ -228,6 +267,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     },
     async close() {
       await versions.close();
+      await log.close();
       await journal.close();
       await image.close();
     },
@@ -258,14 +298,56 @@ async function openFiles({ found, drive }: CaseOptions, { plan }: JobState, base
 }
 
 /** Takes away what a case that could not begin has made, the map last: nothing of the drive is in it yet. */
-async function removeNew({ files, paths, hasImage }: FoundCase): Promise<void> {
+async function removeNew({ files, paths, hasImage, log }: FoundCase): Promise<void> {
   try {
+    if (!log) await files.remove(paths.events);
     if (!hasImage && (await files.exists(paths.image))) await files.remove(paths.image);
     await files.remove(paths.map);
     await files.syncDirectory(paths.map);
   } catch {
     // Why it could not begin is told; that is the same reason.
   }
+}
+
+/** The event log, as far as the start of this run; before the checkpoint that takes in what only the journal had. */
+async function beginRecord(
+  options: CaseOptions,
+  state: JobState,
+  restored: Restored | undefined,
+  notices: string[],
+) {
+  const { found, drive, driveKind, version, clock } = options;
+  const nowMs = clock.now();
+  const now = (options.wallMs ?? wallMs)();
+  const formerCaseData = restored?.snapshot?.caseData ?? {};
+  const caseData = mergeCaseData(formerCaseData, options.caseData);
+  const opened = await openCaseLog({
+    files: found.files,
+    path: found.paths.events,
+    found: found.log,
+    anchor: restored?.snapshot?.log,
+    isCase: found.saved !== undefined,
+    journal: restored?.journal ?? [],
+    header: { version, image: found.paths.image, case: caseData, drive },
+    nowMs,
+    wallMs: now,
+  });
+  notices.push(...opened.notices);
+  const { log } = opened;
+  await logRunStart(log, {
+    state,
+    drive,
+    driveKind,
+    resumed: restored !== undefined,
+    caseData,
+    ...(restored && !isSame(formerCaseData, caseData) && { formerCaseData }),
+    version,
+    told: options.told ?? {},
+    isImplied: opened.isCurrent && restored?.isImplied === true,
+    nowMs,
+    wallMs: now,
+  });
+  return { log, caseData };
 }
 
 /** The image for writing and for reading what was written. */
@@ -424,13 +506,22 @@ function refuseOtherSize({ found, drive, force }: CaseOptions, saved: LoadedChec
   );
 }
 
+interface Restored {
+  readonly state: JobState;
+  /** Absent where the map is another program's. */
+  readonly snapshot?: Snapshot;
+  readonly journal: readonly RecordedEvent[];
+  /** Whether the state is what folding all events gives, and nothing was changed since. */
+  readonly isImplied: boolean;
+}
+
 async function restore(
   options: CaseOptions,
   saved: LoadedCheckpoint,
   notices: string[],
-): Promise<JobState> {
+): Promise<Restored> {
   const { found, drive, driveKind, physicalCount } = options;
-  const { files, paths } = found;
+  const { paths } = found;
   refuseOtherSize(options, saved);
   const snapshot = parseSnapshot(saved.state);
   if (!snapshot) {
@@ -438,25 +529,40 @@ async function restore(
     notices.push(
       `${paths.map} was written by another program: its statuses are kept, the passes start anew`,
     );
-    return freshState(options, map);
+    return { state: freshState(options, map), journal: [], isImplied: false };
   }
   const isOther = options.sameDrive === true && isOtherIdentity(snapshot.drive, drive);
   if (!isOther) refuseOther(snapshot.drive, drive);
   // Notes and journal count in the sectors of the drive that they were made with.
-  const state = restoreState(snapshot, {
-    map: sectorMapOf(saved.map, snapshot.drive, paths.map),
-    driveKind,
-    ...(physicalCount !== undefined && { physicalCount }),
-  });
-  const journal = await loadJournal(files, paths.journal);
-  if (journal && journal.base === saved.number) {
-    for (const event of journal.records as JobEvent[]) foldJob(state, event);
-    notices.push(...journalNotices(journal));
-  }
-  settleTrouble(state);
-  if (isOther) return takeOver(options, state, snapshot.drive, notices);
-  adoptGiven(state, options, notices);
-  return state;
+  const told = physicalCount === undefined ? {} : { physicalCount };
+  const map = sectorMapOf(saved.map, snapshot.drive, paths.map);
+  let state = restoreState(snapshot, { map, driveKind, ...told });
+  const { journal, isWhole } = await foldJournal(found, saved, state, notices);
+  state = settle(state, snapshot.drive, driveKind, journal.length > 0);
+  const before = snapshotOf(state, drive, snapshot.driveKind);
+  if (isOther) state = takeOver(options, state, snapshot.drive, notices);
+  else adoptGiven(state, options, notices);
+  const isTold =
+    physicalCount !== undefined &&
+    !(snapshot.physicalKnown && snapshot.physicalCount === physicalCount);
+  const isImplied =
+    isWhole && !isOther && !isTold && isSame(before, snapshotOf(state, drive, driveKind));
+  return { state, snapshot, journal, isImplied };
+}
+
+/** Folds what the journal has since the checkpoint; says what that was, and whether it was all. */
+async function foldJournal(
+  { files, paths }: FoundCase,
+  saved: LoadedCheckpoint,
+  state: JobState,
+  notices: string[],
+): Promise<{ journal: readonly RecordedEvent[]; isWhole: boolean }> {
+  const loaded = await loadJournal(files, paths.journal);
+  if (!loaded || loaded.base !== saved.number) return { journal: [], isWhole: true };
+  const journal = loaded.records as RecordedEvent[];
+  for (const record of journal) foldRecorded(state, record);
+  notices.push(...journalNotices(loaded));
+  return { journal, isWhole: loaded.damage === undefined };
 }
 
 /** Goes on with what was learned of a drive under its new identity, which is recorded. The byte map holds;
@@ -506,21 +612,6 @@ function journalNotices({ tornBytes, damage }: LoadedJournal): string[] {
   return tornBytes > 0
     ? [`the last ${tornBytes} bytes of the journal were torn and are dropped`]
     : [];
-}
-
-/** A run that ended in the middle of trouble never learned who was to blame: nobody is. */
-function settleTrouble(state: JobState): void {
-  if (state.plan.suspect || state.trouble.why !== undefined) {
-    foldJob(state, {
-      kind: 'blamed',
-      on: 'drive',
-      why: 'the job was interrupted',
-      atMs: state.atMs,
-    });
-  }
-  Object.assign(state.trouble, createTrouble());
-  // The next run sees for itself.
-  state.doubt = undefined;
 }
 
 /** ddrescue's status line: the position, and a letter for what the pass is after. */

@@ -2,6 +2,7 @@ import type { Extent } from '../map/extent.js';
 import type { ReadEvent } from '../plan/events.js';
 import type { Pass } from '../plan/pass.js';
 import { type PlanStep, plan } from '../plan/planner.js';
+import type { PlanState } from '../plan/state.js';
 import {
   nextTroubleStep,
   type Reach,
@@ -36,22 +37,46 @@ type SaidStep = Extract<
   { kind: 'end-pass' | 'learn-physical' | 'price' | 'go-back' | 'classify' | 'trouble' }
 >;
 
-/** What is noted of it. */
-export function eventOf(step: SaidStep): JobEventBody {
+/** What is noted of it: what was decided in this state, and by what. */
+export function eventOf(step: SaidStep, { plan: planState }: JobState): JobEventBody {
   switch (step.kind) {
     case 'end-pass':
-      return { kind: 'pass-ended', index: step.index };
-    case 'learn-physical':
-      return { kind: 'physical-learned', count: step.count };
-    case 'price':
-      return { kind: 'priced', price: step.price, lba: step.lba };
+      return { kind: 'pass-ended', index: step.index, why: whyEnded(planState) };
+    case 'learn-physical': {
+      const why = `the damage begins and ends as sectors of ${step.count} would`;
+      return { kind: 'physical-learned', count: step.count, why };
+    }
+    case 'price': {
+      const why = `nothing is left that is worth the price of ${planState.learned.price}`;
+      return { kind: 'priced', price: step.price, lba: step.lba, why };
+    }
     case 'go-back':
-      return { kind: 'went-back', ...step.extent };
-    case 'classify':
-      return { kind: 'classified', ...step.extent, status: step.status };
+      return { kind: 'went-back', ...step.extent, why: 'a jump had left it behind' };
+    case 'classify': {
+      const why = 'both its edges are known: what lies between is read sector by sector';
+      return { kind: 'classified', ...step.extent, status: step.status, why };
+    }
     case 'trouble':
       return { kind: 'trouble', why: step.why, from: step.from };
   }
+}
+
+/** Why the row ends in this state. */
+function whyEnded({ passes, passIndex, passStarted, endWanted, spent }: PlanState): string {
+  const { faultsMax, durationMaxMs } = passes[passIndex] ?? {};
+  if (endWanted) return 'it was asked to end';
+  if (!passStarted) return 'it finds nothing to read';
+  if (faultsMax && spent.faults >= faultsMax)
+    return `${spent.faults} failing reads: its limit is ${faultsMax}`;
+  if (durationMaxMs && spent.readMs >= durationMaxMs)
+    return `${Math.round(spent.readMs)} ms of reading: its limit is ${durationMaxMs}`;
+  return 'nothing is left for it to read';
+}
+
+/** The read whose failure a verdict is about. */
+export function suspectOf({ plan: { suspect }, compare }: JobState): { of?: Extent } {
+  const read = suspect ?? compare.suspect;
+  return read ? { of: { lba: read.lba, count: read.count } } : {};
 }
 
 /** Pure: the same state and reads under way give the same step. Trouble comes before the plan, and

@@ -1,3 +1,5 @@
+import type { ResetKind } from '../drive/drive.js';
+import type { Status } from '../map/status.js';
 import type { PlanEvent } from '../plan/events.js';
 import type { TroubleEvent } from '../power/ladder.js';
 import type { LeftOff } from '../power/power.js';
@@ -17,6 +19,12 @@ export type JobEvent = { readonly atMs: number } & (
       readonly resumed: boolean;
       readonly drive: string;
       readonly image: string;
+      /** What can be done about the drive besides reading. */
+      readonly reach?: {
+        readonly resets: readonly ResetKind[];
+        readonly power: boolean;
+        readonly temperature: boolean;
+      };
     }
   /** As much is known of these sectors as reading again tells. */
   | { readonly kind: 'compared'; readonly lba: number; readonly count: number }
@@ -58,6 +66,8 @@ export type JobEvent = { readonly atMs: number } & (
       readonly kind: 'ended';
       readonly how: 'finished' | 'gave-up' | 'interrupted' | 'failed';
       readonly why: string;
+      /** Sectors of the whole drive by status. */
+      readonly counts?: Readonly<Record<Status, number>>;
     }
 );
 

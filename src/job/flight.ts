@@ -2,10 +2,11 @@ import { isMediumError, type ReadRequest, type ReadResult } from '../drive/drive
 import { describeFault } from '../drive/fault.js';
 import type { Extent } from '../map/extent.js';
 import type { ReadEvent } from '../plan/events.js';
-import { type Pass, slowLimitMs } from '../plan/pass.js';
+import { isBlind, type Pass, slowLimitMs } from '../plan/pass.js';
 import { type Comparison, createComparison, type Varying, versionsLine } from './compare.js';
 import type { JobEventBody } from './events.js';
 import type { JobParts, Note } from './parts.js';
+import { roundMs } from './recorded.js';
 import type { JobState } from './state.js';
 
 /** The reads under way, oldest first. */
@@ -35,7 +36,10 @@ type DoubtedEvent = Extract<JobEventBody, { kind: 'doubted' }>;
 
 interface UnderWay {
   readonly extent: Extent;
+  readonly request: ReadRequest;
   readonly pass: Pass;
+  /** Reads that were under way when it was sent. */
+  readonly ahead: number;
   readonly result: Promise<ReadResult>;
 }
 
@@ -80,10 +84,10 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     return mine;
   }
 
-  function readOne(extent: Extent, timeoutMs: number): Promise<ReadResult> {
+  function requestFor(extent: Extent, timeoutMs: number): ReadRequest {
     batch += 1;
     const stopOn = { fault: true, slow: false, timeout: true };
-    return drive.read({ extent, timeoutMs, slowMs: 0, stopOn, batch });
+    return { extent, timeoutMs, slowMs: 0, stopOn, batch };
   }
 
   async function compareOnce(
@@ -94,9 +98,10 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     const { lba, count } = comparison?.extent ?? { lba: -1, count: 0 };
     if (!comparison || lba !== extent.lba || count !== extent.count)
       comparison = createComparison(extent, await image.read(extent));
-    const result = await readOne(extent, timeoutMs);
+    const request = requestFor(extent, timeoutMs);
+    const result = await drive.read(request);
     if (!isWanted()) return;
-    note(readEvent('compare', extent, result));
+    note(readEvent('compare', request, result));
     const isWhole = result.kind === 'good' || result.kind === 'slow';
     const varying = isWhole ? comparison.add(result.data) : undefined;
     if (!varying) return;
@@ -134,7 +139,9 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     if (doubt) note(doubt);
     // What was under way when the doubt came is as doubtful.
     if (!isTaken) return;
-    const event = readEvent('pass', oldest.extent, result);
+    const { ahead } = oldest;
+    const sent = isBlind(oldest.pass) ? undefined : { ahead };
+    const event = { ...readEvent('pass', oldest.request, result), ...sent };
     if (endsBatch(event, oldest.pass)) stopped = true;
     note(event);
   }
@@ -184,10 +191,11 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
       }
       submitted += 1;
       const factor = submitted <= firstReadsCount ? firstReadsFactor : 1;
-      const result = drive.read(passRequest(extent, pass, batch, factor, state.plan.sectorBytes));
+      const request = passRequest(extent, pass, batch, factor, state.plan.sectorBytes);
+      const result = drive.read(request);
       // It is awaited when its turn comes; until then a rejection must not count as unhandled.
       result.catch(() => {});
-      underWay.push({ extent, pass, result });
+      underWay.push({ extent, request, pass, ahead: underWay.length, result });
       sectors += extent.count;
       pace(pass, extent.count * state.plan.sectorBytes);
     },
@@ -197,8 +205,9 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
     isBusy: () => probing !== undefined || underWay.length > 0,
     async probe(extent, timeoutMs) {
       await alone(async (isWanted) => {
-        const result = await readOne(extent, timeoutMs);
-        if (isWanted()) note(readEvent('reference', extent, result));
+        const request = requestFor(extent, timeoutMs);
+        const result = await drive.read(request);
+        if (isWanted()) note(readEvent('reference', request, result));
       });
     },
     async compare(extent, timeoutMs, pass) {
@@ -231,20 +240,24 @@ function endsBatch(event: ReadEvent, pass: Pass): boolean {
 }
 
 /** What a result says, without its data. */
-function readEvent(role: ReadEvent['role'], extent: Extent, result: ReadResult): ReadEvent {
-  const { fault } = result;
+function readEvent(role: ReadEvent['role'], request: ReadRequest, result: ReadResult): ReadEvent {
+  const { extent, timeoutMs, slowMs } = request;
+  const { fault, kind } = result;
   return {
     kind: 'read',
     role,
     lba: extent.lba,
     count: extent.count,
-    outcome: result.kind,
+    outcome: kind,
     goodCount: result.goodCount,
-    elapsedMs: result.elapsedMs,
+    elapsedMs: roundMs(result.elapsedMs),
     ...(fault && {
       cause: isMediumError(fault) ? ('medium' as const) : ('unexplained' as const),
       detail: describeFault(fault),
     }),
     ...(fault?.lba !== undefined && { faultLba: fault.lba }),
+    ...(fault?.sense && { sense: fault.sense }),
+    ...(kind === 'timeout' && { timeoutMs }),
+    ...(kind === 'slow' && { slowMs }),
   };
 }

@@ -4,10 +4,11 @@ import { referenceExtent } from '../plan/reference.js';
 import type { Reach } from '../power/ladder.js';
 import type { LeftOff } from '../power/power.js';
 import { type Circumstances, createDesk, type Desk } from './control.js';
-import { decide, eventOf, type JobStep } from './decide.js';
+import { decide, eventOf, type JobStep, suspectOf } from './decide.js';
 import { endedBeforeVerdict, type JobEvent } from './events.js';
 import { createFlight, type Flight } from './flight.js';
 import type { JobParts, Note } from './parts.js';
+import { countsOfStatus, roundMs } from './recorded.js';
 import { createRemedies, type Remedies } from './remedies.js';
 import { foldJob, type JobState } from './state.js';
 
@@ -52,16 +53,18 @@ export async function runJob(
   const note: Note = (body) => {
     // What the imager says after the end is nobody's any more.
     if (over) return;
-    const event = { ...body, atMs: parts.clock.now() } as JobEvent;
+    const event = { ...body, atMs: roundMs(parts.clock.now()) } as JobEvent;
     foldJob(state, event);
-    parts.recorder.record(event);
+    parts.recorder.record(event, state);
     parts.onEvent(event, state);
   };
   const job = createJob(parts, state, note, outerSignal);
   const { signal, desk } = job;
   for (const source of [parts.drive, ...parts.powers])
     source.onNotice?.((text) => note({ kind: 'noticed', text }));
-  note({ kind: 'started', resumed: parts.resumed, ...parts.names });
+  const { resets, power, temperature = false } = job.reach;
+  const reach = { resets: [...resets], power, temperature };
+  note({ kind: 'started', resumed: parts.resumed, ...parts.names, reach });
   if (parts.heads !== undefined) note({ kind: 'heads-given', heads: parts.heads });
   if (parts.isTrusted) note({ kind: 'noticed', text: 'data is taken as it comes (--trust-data)' });
   const disconnect = parts.control?.connect((request) => desk.take(request));
@@ -85,7 +88,8 @@ export async function runJob(
   }
   const leftOff = await leftOffOf(job);
   if (leftOff) note({ kind: 'powered-off', ...leftOff });
-  note({ kind: 'ended', ...(end ?? { how: 'failed', why: reasonOf(failure?.error) }) });
+  const counts = countsOfStatus(state.plan.map);
+  note({ kind: 'ended', ...(end ?? { how: 'failed', why: reasonOf(failure?.error) }), counts });
   over = true;
   try {
     await parts.recorder.checkpoint(state);
@@ -279,7 +283,7 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
     case 'go-back':
     case 'classify':
     case 'trouble':
-      note(eventOf(step));
+      note(eventOf(step, state));
       return;
     case 'reference':
       remedies.wasWoken();
@@ -308,7 +312,7 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       await job.parts.recorder.checkpoint(state);
       return;
     case 'power-cycle':
-      await remedies.cyclePower(step.offMs);
+      await remedies.cyclePower(step.offMs, step.why);
       return;
     case 'rest':
       await remedies.rest(step.restMs, step.why, step.powerOff);
@@ -329,7 +333,7 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       await remedies.tuneDrive(step.pass);
       return;
     case 'blame':
-      note({ kind: 'blamed', on: step.on, why: step.why });
+      note({ kind: 'blamed', on: step.on, why: step.why, ...suspectOf(state) });
       // Only now is the drive known to be well.
       await remedies.countCycles();
       return;
@@ -404,8 +408,8 @@ async function giveUp(
   note({ kind: 'blamed', on: 'drive', why });
   const index = state.plan.passIndex;
   if (state.plan.passes[index]?.ifHung !== 'next') return { how: 'gave-up', why };
-  if (!(await remedies.revive())) return { how: 'gave-up', why };
-  note({ kind: 'pass-ended', index });
+  if (!(await remedies.revive(`a last time for this row: ${why}`))) return { how: 'gave-up', why };
+  note({ kind: 'pass-ended', index, why: `${why}; the row says to go on with the next` });
   return undefined;
 }
 

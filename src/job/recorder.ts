@@ -1,12 +1,22 @@
-import type { Clock } from '../clock.js';
+import { type Clock, wallMs } from '../clock.js';
 import type { JobEvent } from './events.js';
+import {
+  type Attempts,
+  behind,
+  createAttempts,
+  joinReads,
+  type RecordedEvent,
+} from './recorded.js';
 import type { JobState } from './state.js';
 
-/** What makes a job's progress durable, in the only safe order: image synced, then the journal says so,
- * then (now and then) a checkpoint replaces the journal. */
+/** What makes a job's progress durable, in the only safe order: image synced, then the journal says so, then the
+ * event log; and now and then a checkpoint replaces the journal. */
 export interface DurableFiles {
   syncImage(): Promise<void>;
-  appendJournal(events: readonly JobEvent[]): Promise<void>;
+  /** To the journal, durably. The same events again are passed over. */
+  appendJournal(events: readonly RecordedEvent[]): Promise<void>;
+  /** To the event log, after the journal has them. The same events again are passed over. */
+  appendLog(events: readonly RecordedEvent[]): Promise<void>;
   /** Bytes of the journal since the last checkpoint. */
   journalBytes(): number;
   /** Replaces map file and journal by a snapshot of the state. */
@@ -14,8 +24,8 @@ export interface DurableFiles {
 }
 
 export interface Recorder {
-  /** Takes an event whose data is already written to the image. */
-  record(event: JobEvent): void;
+  /** Takes an event whose data is already written to the image, and the state that it was just folded into. */
+  record(event: JobEvent, state: JobState): void;
   /** Starts a commit when one is due. Throws what a commit under way met. */
   tick(): void;
   checkpointDue(): boolean;
@@ -33,8 +43,23 @@ const checkpointIntervalMs = 30_000;
 /** Bounds the replay after a crash: about 100,000 events. */
 const journalBytesMax = 16 * 1024 * 1024;
 
-export function createRecorder(files: DurableFiles, clock: Clock, sectorBytes = 512): Recorder {
-  let pending: JobEvent[] = [];
+export interface RecorderOptions {
+  readonly sectorBytes?: number;
+  /** Wall clock, ms since 1970. */
+  readonly wallMs?: () => number;
+  /** What earlier runs tried; absent: nothing. */
+  readonly attempts?: Attempts;
+}
+
+export function createRecorder(
+  files: DurableFiles,
+  clock: Clock,
+  options: RecorderOptions = {},
+): Recorder {
+  const { sectorBytes = 512 } = options;
+  const wallNow = options.wallMs ?? wallMs;
+  let attempts = options.attempts;
+  let pending: RecordedEvent[] = [];
   let commitAtMs = clock.now() + commitIntervalMs;
   let checkpointAtMs = clock.now() + checkpointIntervalMs;
   let underWay: Promise<void> | undefined;
@@ -48,6 +73,7 @@ export function createRecorder(files: DurableFiles, clock: Clock, sectorBytes = 
     if (events.length === 0) return;
     await files.syncImage();
     await files.appendJournal(events);
+    await files.appendLog(events);
   }
 
   function startCommit(): void {
@@ -62,12 +88,17 @@ export function createRecorder(files: DurableFiles, clock: Clock, sectorBytes = 
   }
 
   return {
-    record(event) {
-      if (event.kind === 'read') pendingCount += event.goodCount;
+    record(event, state) {
+      attempts ??= createAttempts(state.plan.sectorCount);
+      const record = { ...event, ...behind(event, state, attempts), wallMs: wallNow() };
+      if (event.kind === 'read') {
+        pendingCount += event.goodCount;
+        if (event.role !== 'reference') attempts.take(event);
+      }
       const last = pending.at(-1);
-      const joined = last && joinGoodReads(last, event);
+      const joined = last && joinReads(last, record);
       if (joined) pending[pending.length - 1] = joined;
-      else pending.push(event);
+      else pending.push(record);
     },
     tick() {
       if (failure !== undefined) throw failure;
@@ -82,22 +113,5 @@ export function createRecorder(files: DurableFiles, clock: Clock, sectorBytes = 
       await files.checkpoint(state);
       checkpointAtMs = clock.now() + checkpointIntervalMs;
     },
-  };
-}
-
-/** Two good reads that touch fold like one: the journal of a healthy stretch stays short. */
-function joinGoodReads(last: JobEvent, next: JobEvent): JobEvent | undefined {
-  if (last.kind !== 'read' || next.kind !== 'read') return undefined;
-  if (last.role !== next.role || last.role === 'reference') return undefined;
-  if (last.outcome !== 'good' || next.outcome !== 'good') return undefined;
-  const forward = next.lba === last.lba + last.count;
-  const backward = next.lba + next.count === last.lba;
-  if (!forward && !backward) return undefined;
-  return {
-    ...next,
-    lba: Math.min(last.lba, next.lba),
-    count: last.count + next.count,
-    goodCount: last.goodCount + next.goodCount,
-    elapsedMs: last.elapsedMs + next.elapsedMs,
   };
 }

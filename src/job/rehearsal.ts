@@ -2,7 +2,7 @@ import type { DriveIdentity } from '../drive/drive.js';
 import { isLastspinError } from '../errors.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { ReadEvent } from '../plan/events.js';
-import { isForward, type Pass, slowLimitMs } from '../plan/pass.js';
+import { isBlind, isForward, type Pass, slowLimitMs } from '../plan/pass.js';
 import { readCountOf, sweepAhead } from '../plan/planner.js';
 import { referenceExtent } from '../plan/reference.js';
 import { type Reach, settleRestMs } from '../power/ladder.js';
@@ -73,11 +73,6 @@ const firstReadsFactor = 3;
 const identifyWaitMs = 2000;
 /** Most reads taken at once: what curves and marks over time are coarse by. */
 const strideReadsMax = 256;
-
-/** Whether what a row reads does not depend on how long good reads took. */
-function isBlind({ direction, heads, perHead }: Pass): boolean {
-  return direction !== 'best-first' && heads === undefined && perHead === undefined;
-}
 
 /** Runs a whole job as fast as the arithmetic: the decisions of the real one, without waiting, without data,
  * one read at a time. Times are the drive's own. Returns how it ended. */
@@ -299,7 +294,7 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
       case 'go-back':
       case 'classify':
       case 'trouble':
-        note(eventOf(step));
+        note(eventOf(step, state));
         return;
       case 'row-rest':
         parkIfReady('unload');

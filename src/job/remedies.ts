@@ -6,6 +6,7 @@ import { createSwitches, type LeftOff, type Power } from '../power/power.js';
 import { refuseOther } from './identity.js';
 import type { JobParts, Note } from './parts.js';
 import { createProof } from './power-proof.js';
+import { roundMs } from './recorded.js';
 import { type JobState, progressOf } from './state.js';
 
 /** What can be done about a drive besides reading. Each is noted as an event when it is done. */
@@ -20,7 +21,7 @@ export interface Remedies {
    * that is worth having. Throws DRIVE_CHANGED, FIRMWARE_FAILED. */
   checkIdentity(): Promise<void>;
   /** Cuts and restores the power with the first switch that works. Throws POWER_FAILED when none does. */
-  cyclePower(offMs: number): Promise<void>;
+  cyclePower(offMs: number, why: string): Promise<void>;
   /** Asks the drive for its count of power cycles where that settles what an unproven switch does: once before
    * the first cycle, once after it, and only a drive that is well. */
   countCycles(): Promise<void>;
@@ -29,7 +30,7 @@ export interface Remedies {
   /** A rest of a drive that is too hot, and back to where it can be read. */
   cool(restMs: number, why: string, powerOff: boolean): Promise<void>;
   /** Power off and on where there is a switch, ready, settled: says whether the drive is back. */
-  revive(): Promise<boolean>;
+  revive(why: string): Promise<boolean>;
   /** A rest during a row: heads off the platters, spindle on. */
   restParked(restMs: number, why: string): Promise<void>;
   /** Whether the drive's own settings are other ones than the row wants. */
@@ -126,7 +127,7 @@ export function createRemedies(
       const waitedMs = clock.now() - fromMs;
       if (identity) refuseOther(parts.identity, identity);
       if (identity || waitedMs >= limitMs) {
-        note({ kind: 'ready', ok: identity !== undefined, waitedMs });
+        note({ kind: 'ready', ok: identity !== undefined, waitedMs: roundMs(waitedMs), limitMs });
         if (!identity) putUnhelpfulLast();
         else if (state.trouble.why === undefined) unhelpful = undefined;
         return identity !== undefined;
@@ -135,7 +136,7 @@ export function createRemedies(
     }
   }
 
-  async function cyclePower(offMs: number): Promise<void> {
+  async function cyclePower(offMs: number, why: string): Promise<void> {
     cycling = true;
     try {
       await parkIfReady('standby');
@@ -149,6 +150,10 @@ export function createRemedies(
         gained: gainedCount > 0,
         gainedCount,
         ...(proof.isOpenFor(used) && { unproven: true }),
+        why,
+        power: used.name,
+        offMs,
+        attempt: state.totals.powerCycles + state.totals.portResets + 1,
       });
       proof.cycled(used);
       unhelpful = proof.isOpenFor(used) ? used : undefined;
@@ -168,7 +173,7 @@ export function createRemedies(
   async function takeTemperature(): Promise<void> {
     const fromMs = clock.now();
     const celsius = await drive.temperature?.();
-    const elapsedMs = clock.now() - fromMs;
+    const elapsedMs = roundMs(clock.now() - fromMs);
     note({
       kind: 'temperature',
       ...(celsius !== undefined && { celsius }),
@@ -185,14 +190,14 @@ export function createRemedies(
       isHeldOff = false;
       await rest(restMs, why, false);
     });
-    if (!isHeldOff || (await revive())) return;
+    if (!isHeldOff || (await revive(why))) return;
     const silent = 'the drive does not come back after it cooled down';
     note({ kind: 'trouble', why: silent, from: 'power' });
   }
 
-  async function revive(): Promise<boolean> {
+  async function revive(why: string): Promise<boolean> {
     const { offMs, readyLimitMs, resetLimitMs } = state.policy;
-    if (powers.length > 0) await cyclePower(offMs);
+    if (powers.length > 0) await cyclePower(offMs, why);
     const isBack = await awaitReady(powers.length > 0 ? readyLimitMs : resetLimitMs);
     if (isBack) await rest(settleRestMs(state.policy), 'the drive settles', false);
     return isBack;
@@ -242,7 +247,8 @@ export function createRemedies(
       }
       // Settings of the drive are volatile (ACS-3, SET FEATURES).
       if (kind !== 'abort') inForce = {};
-      note({ kind: 'reset', reset: kind, ok });
+      const { why } = state.trouble;
+      note({ kind: 'reset', reset: kind, ok, ...(why !== undefined && { why }) });
     },
     hold(limitMs) {
       parked = false;
@@ -272,7 +278,7 @@ export function createRemedies(
     leftOff: switches.leftOff,
     async prepare({ before, name }) {
       if (before.kind === 'rest') await rest(before.restMs, `before ${name}`, false);
-      if (before.kind === 'power-cycle' && powers.length > 0) await revive();
+      if (before.kind === 'power-cycle' && powers.length > 0) await revive(`before ${name}`);
     },
   };
 }

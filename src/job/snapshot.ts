@@ -12,10 +12,12 @@ import type { Pass } from '../plan/pass.js';
 import { notes } from '../plan/pass.js';
 import { passSchema } from '../plan/pass-schema.js';
 import { createPlanState, type PlanState } from '../plan/state.js';
+import { createTrouble } from '../power/ladder.js';
 import type { DriveKind } from '../power/policy.js';
 import { troublePolicies } from '../power/policy.js';
+import { caseDataSchema } from './case-data.js';
 import { driveIdentitySchema, physicalCountMax } from './identity.js';
-import { createJobState, type Given, type JobState, unstableOf } from './state.js';
+import { createJobState, foldJob, type Given, type JobState, unstableOf } from './state.js';
 
 const count = z.number().int().nonnegative();
 
@@ -110,6 +112,12 @@ const snapshotSchema = z.object({
   unstable: z.array(count).default([]),
   mediaRate: z.number().nonnegative().default(0),
   formerDrives: z.array(driveIdentitySchema).default([]),
+  /** A second reading that failed, until the verdict, and how often in a row. */
+  compare: z.object({ suspect: suspectSchema.exactOptional(), failures: count }).exactOptional(),
+  /** Whose case it is. */
+  caseData: caseDataSchema.exactOptional(),
+  /** The last line of the event log that was durable before this checkpoint. */
+  log: z.object({ n: count, hash: z.string().regex(/^[0-9a-f]{64}$/) }).exactOptional(),
   totals: z.object({
     reads: count,
     failingReads: count,
@@ -121,9 +129,14 @@ const snapshotSchema = z.object({
 
 export type Snapshot = z.infer<typeof snapshotSchema>;
 
-/** Everything of a state but its map, as plain JSON data. */
-export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: DriveKind): Snapshot {
-  const { plan } = state;
+/** Everything of a state but its map, as plain JSON data. `beside` is what the case keeps with it. */
+export function snapshotOf(
+  state: JobState,
+  drive: DriveIdentity,
+  driveKind: DriveKind,
+  beside: Pick<Snapshot, 'caseData' | 'log'> = {},
+): Snapshot {
+  const { plan, compare } = state;
   const noted: number[] = [];
   plan.notes.forEachRun((lba, runCount, value) => {
     if (value !== notes.none) noted.push(lba, runCount, value);
@@ -155,7 +168,7 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
       blamedCount,
       former,
     ]),
-    suspect: plan.suspect ?? null,
+    suspect: plan.suspect ? suspectSchema.parse(plan.suspect) : null,
     learned: packLearned(plan),
     heads: packHeads(plan),
     spent: { ...plan.spent },
@@ -170,6 +183,13 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     unstable: unstableOf(state).flatMap((area) => [area.lba, area.count]),
     mediaRate: state.mediaRate,
     formerDrives: [...state.formerDrives],
+    ...((compare.suspect || compare.failures > 0) && {
+      compare: {
+        ...(compare.suspect && { suspect: suspectSchema.parse(compare.suspect) }),
+        failures: compare.failures,
+      },
+    }),
+    ...beside,
     totals: { ...state.totals },
   };
 }
@@ -243,6 +263,8 @@ function restoreCompare({ compare, plan }: JobState, snapshot: Snapshot): void {
     const [lba, runCount] = snapshot.unstable.slice(at, at + 2) as [number, number];
     if (lba + runCount <= plan.sectorCount) compare.unstable.set({ lba, count: runCount }, 1);
   }
+  compare.suspect = snapshot.compare?.suspect;
+  compare.failures = snapshot.compare?.failures ?? 0;
 }
 
 function rowsOf(values: readonly unknown[]): readonly Pass[] {
@@ -344,4 +366,33 @@ function triples(flat: readonly number[], sectorCount: number): [number, number,
     if (lba + runCount <= sectorCount && value <= 255) found.push([lba, runCount, value]);
   }
   return found;
+}
+
+/** A state as the next run takes it up: without trouble, and with nothing that a checkpoint does not hold. */
+export function settle(
+  state: JobState,
+  drive: DriveIdentity,
+  driveKind: DriveKind,
+  isFolded: boolean,
+): JobState {
+  settleTrouble(state);
+  // What came from a checkpoint is so already.
+  if (!isFolded) return state;
+  const snapshot = parseSnapshot(JSON.parse(JSON.stringify(snapshotOf(state, drive, driveKind))));
+  return snapshot ? restoreState(snapshot, { map: state.plan.map, driveKind }) : state;
+}
+
+/** A run that ended in the middle of trouble never learned who was to blame: nobody is. */
+function settleTrouble(state: JobState): void {
+  if (state.plan.suspect || state.trouble.why !== undefined) {
+    foldJob(state, {
+      kind: 'blamed',
+      on: 'drive',
+      why: 'the job was interrupted',
+      atMs: state.atMs,
+    });
+  }
+  Object.assign(state.trouble, createTrouble());
+  // The next run sees for itself.
+  state.doubt = undefined;
 }

@@ -21,6 +21,13 @@ export interface ReadEvent {
   readonly faultLba?: number;
   /** The drive's own words (sense, registers, errno), for people. */
   readonly detail?: string;
+  /** The same as numbers (SPC-4 clause 4.5), where the drive gave sense data. */
+  readonly sense?: { readonly key: number; readonly asc: number; readonly ascq: number };
+  /** Of a row that goes by what it learns: how many reads were under way when this one was sent. */
+  readonly ahead?: number;
+  /** The limits that a read did not keep: its deadline, and what it was called slow by. */
+  readonly timeoutMs?: number;
+  readonly slowMs?: number;
 }
 
 /** The verdict after something else than a medium error.
@@ -31,6 +38,8 @@ export interface BlamedEvent {
   readonly kind: 'blamed';
   readonly on: 'place' | 'hang' | 'drive';
   readonly why: string;
+  /** The read that it is about. */
+  readonly of?: Extent;
 }
 
 /** What somebody changed while the job ran. */
@@ -59,17 +68,28 @@ export type PlanEvent =
    * same map. */
   | { readonly kind: 'heads-given'; readonly heads: HeadMapData | null }
   | { readonly kind: 'pass-started'; readonly index: number; readonly name: string }
-  | { readonly kind: 'pass-ended'; readonly index: number }
+  | { readonly kind: 'pass-ended'; readonly index: number; readonly why?: string }
   /** A new round of a best-first pass: the least yield worth reading, as a share of healthy reading's. */
-  | { readonly kind: 'priced'; readonly price: number; readonly lba: number }
+  | {
+      readonly kind: 'priced';
+      readonly price: number;
+      readonly lba: number;
+      readonly why?: string;
+    }
   /** The damage tells that a physical sector has so many logical ones. */
-  | { readonly kind: 'physical-learned'; readonly count: number }
+  | { readonly kind: 'physical-learned'; readonly count: number; readonly why?: string }
   /** The pass turns to what a jump had left behind. */
-  | { readonly kind: 'went-back'; readonly lba: number; readonly count: number }
+  | {
+      readonly kind: 'went-back';
+      readonly lba: number;
+      readonly count: number;
+      readonly why?: string;
+    }
   /** A conclusion without a read: both edges of a trimmed run are known. */
   | {
       readonly kind: 'classified';
       readonly lba: number;
       readonly count: number;
       readonly status: Status;
+      readonly why?: string;
     };

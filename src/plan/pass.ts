@@ -141,3 +141,8 @@ export function noteOf({ area }: Pass): number | undefined {
   if (area === 'any' || area === 'after-finished' || area === 'before-finished') return undefined;
   return notes[area];
 }
+
+/** Whether what a row reads does not depend on how long good reads took. */
+export function isBlind({ direction, heads, perHead }: Pass): boolean {
+  return direction !== 'best-first' && heads === undefined && perHead === undefined;
+}

@@ -16,7 +16,12 @@ export type TroubleEvent =
       /** Somebody asked for the power cycle: no budget holds it up. */
       readonly asked?: boolean;
     }
-  | { readonly kind: 'reset'; readonly reset: 'abort' | 'soft' | 'hard'; readonly ok: boolean }
+  | {
+      readonly kind: 'reset';
+      readonly reset: 'abort' | 'soft' | 'hard';
+      readonly ok: boolean;
+      readonly why?: string;
+    }
   | {
       readonly kind: 'power-cycled';
       readonly gained: boolean;
@@ -24,10 +29,21 @@ export type TroubleEvent =
       readonly gainedCount?: number;
       /** By a switch that may have done no more than reset the port. */
       readonly unproven?: true;
+      readonly why?: string;
+      /** Which switch it was, and how long it was told to keep the power off. */
+      readonly power?: string;
+      readonly offMs?: number;
+      /** 1 for the first of the job. */
+      readonly attempt?: number;
+    }
+  | {
+      readonly kind: 'ready';
+      readonly ok: boolean;
+      readonly waitedMs: number;
+      readonly limitMs?: number;
     }
   /** The drive left its bus and nothing here brings it back: somebody is waited for, so long. */
   | { readonly kind: 'held'; readonly limitMs: number }
-  | { readonly kind: 'ready'; readonly ok: boolean; readonly waitedMs: number }
   | { readonly kind: 'rested'; readonly restMs: number; readonly why: string }
   | {
       readonly kind: 'read';
