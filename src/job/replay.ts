@@ -99,12 +99,16 @@ export function createReplayer(): Replayer {
 
   function beginRun(line: object): void {
     foldWaiting(true);
-    run = runLine.parse(line);
+    const next = runLine.parse(line);
+    const isImplied = next.state.startsWith('as the lines before');
+    // A run that ended before its first event leaves what it began with.
+    if (isImplied && run && isAwaitingState) state = completeState(run);
+    run = next;
     runCount += 1;
     packed = '';
     map = undefined;
-    isAwaitingState = !run.state.startsWith('as the lines before');
-    if (isAwaitingState) return;
+    isAwaitingState = !isImplied;
+    if (!isImplied) return;
     if (!state) throw new Error('it goes on with a state that no line before it gives');
     state = settle(state, run.drive, run.driveKind, true);
     state.compare.percent = run.comparePercent;

@@ -11,6 +11,7 @@ import { openImager } from '../../src/drive/imager.js';
 import type { FileLayer } from '../../src/image/file-layer.js';
 import { bringUp } from '../../src/job/bring-up.js';
 import { type Case, casePaths, findCase, openCase } from '../../src/job/case.js';
+import type { CaseData } from '../../src/job/case-data.js';
 import type { JobControl } from '../../src/job/control.js';
 import type { JobEvent } from '../../src/job/events.js';
 import { type JobEnd, runJob } from '../../src/job/job.js';
@@ -23,6 +24,9 @@ import { troublePolicies } from '../../src/power/policy.js';
 import type { Power } from '../../src/power/power.js';
 import { memoryFiles } from '../image/memory-files.js';
 import { presetRows } from '../presets.js';
+
+/** When a world's clock stands at 0. */
+const wallStartMs = Date.UTC(2026, 0, 1);
 
 export interface WorldOptions {
   readonly files?: FileLayer;
@@ -59,6 +63,8 @@ export interface WorldOptions {
   readonly interruptible?: (interrupt: () => void) => void;
   /** Hands out the world's clock. */
   readonly clocked?: (clock: VirtualClock) => void;
+  /** What the command line would say of the case. */
+  readonly caseData?: CaseData;
   /** A look at the case right after it was opened, before the first read of its own. */
   readonly opened?: (rescue: Case) => void;
 }
@@ -141,9 +147,11 @@ export async function imageInWorld(
       ),
       ...(options.scope && { scope: options.scope }),
       ...(options.heads !== undefined && { heads: options.heads }),
+      ...(options.caseData && { caseData: options.caseData }),
       force: false,
       version: 'test',
       clock,
+      wallMs: () => wallStartMs + clock.now(),
     });
     options.opened?.(rescue);
     const end = await runJob(
