@@ -13,6 +13,7 @@ import { runJob } from '../job/job.js';
 import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
 import { parseSnapshot } from '../job/snapshot.js';
 import type { JobState } from '../job/state.js';
+import { type Extent, endOf } from '../map/extent.js';
 import type { HeadMapData } from '../plan/head-map-schema.js';
 import type { Pass, PerHead } from '../plan/pass.js';
 import type { Preset } from '../plan/preset-schema.js';
@@ -58,6 +59,8 @@ export interface ImageOptions extends DomainOptions {
   readonly trustData?: boolean;
   /** False: nothing is hashed. */
   readonly hash?: boolean;
+  /** Looks at everything in the image that has a hash before going on. */
+  readonly verify?: boolean;
   /** Goes on although the operating system may touch the source. */
   readonly osMayTouch?: boolean;
   /** False: the source is not set read-only for the operating system. */
@@ -162,7 +165,11 @@ async function imageOpened(
     });
     const force = options.force ?? false;
     // Before the drive is powered: it may not survive a start for nothing.
-    const found = await findCase(nodeFiles(), paths, force);
+    const found = await findCase(nodeFiles(), paths, force, {
+      isFull: options.verify ?? false,
+      say,
+      signal: interrupt.signal,
+    });
     // Until the job tells of it.
     let hasBegun = false;
     opened.onLineNotice?.((notice) => (hasBegun ? undefined : say(notice)));
@@ -215,6 +222,7 @@ async function imageOpened(
           clock,
           identity,
           resumed: rescue.resumed,
+          changes: rescue.changes,
           ...(heads !== undefined && { heads }),
           isTrusted: options.trustData ?? false,
           ...(detector && !options.trustData && { detector }),
@@ -230,7 +238,7 @@ async function imageOpened(
       const isFinished = end.how === 'finished';
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
-      await rescue.listHashes(isFinished);
+      sayChanged(path, await rescue.listHashes(isFinished));
       return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached());
     } finally {
       releaseKeys();
@@ -295,6 +303,15 @@ function cappedRows(rows: readonly Pass[], bytesPerSecondMax = 0): readonly Pass
 /** A line for the user that is no error. */
 function say(line: string): void {
   process.stderr.write(`lastspin: ${line}\n`);
+}
+
+/** What the hashes were read back for told of the image. */
+function sayChanged(path: string, changed: readonly Extent[]): void {
+  const [first] = changed;
+  if (!first) return;
+  say(
+    `${path} was changed while this job ran, at LBA ${first.lba} to ${endOf(first) - 1}${changed.length > 1 ? ` and ${changed.length - 1} other places` : ''}; run the same command again with --verify to read that again`,
+  );
 }
 
 /** What the rows of a preset depend on, for this drive and these options. */

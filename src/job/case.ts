@@ -4,12 +4,13 @@ import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
+import { type HashKeeper, keepHashes } from '../image/hash-keeper.js';
 import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
+import type { ImageLook } from '../image/image-look.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
-import { replaceFile } from '../image/replace-file.js';
 import { createSegmentHashes, type SegmentHashes } from '../image/segment-hashes.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
-import { endOf } from '../map/extent.js';
+import { type Extent, endOf } from '../map/extent.js';
 import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
@@ -22,13 +23,14 @@ import { textOfRows } from '../plan/pass-schema.js';
 import { createPlanState, restartPlan } from '../plan/state.js';
 import { createTrouble } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
-import type { JobEvent } from './events.js';
+import type { JobEvent, JobEventBody } from './events.js';
 import {
   isOtherIdentity,
   physicalCountMax,
   refuseFailedFirmware,
   refuseOther,
 } from './identity.js';
+import { checkImage, type LookWish, lossOf, recordOf } from './image-check.js';
 import type { JobParts } from './parts.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, snapshotOf } from './snapshot.js';
@@ -71,15 +73,19 @@ export interface FoundCase {
   readonly paths: CasePaths;
   readonly hasImage: boolean;
   readonly saved: LoadedCheckpoint | undefined;
+  /** Whether the image is as the last run left it; absent where nobody can tell. */
+  readonly look?: ImageLook;
 }
 
 /** Looks at image and map without touching them, so that what is wrong with them is said before a drive
- * is powered for it. `force` takes an image that has no map, and a map that is not as it was written.
+ * is powered for it. `force` takes an image that has no map, a map that is not as it was written, and another
+ * image than the map's.
  * Throws IMAGE_EXISTS, IMAGE_MISMATCH, MAP_INVALID, FILE_FAILED. */
 export async function findCase(
   files: FileLayer,
   paths: CasePaths,
   force: boolean,
+  wish: LookWish = {},
 ): Promise<FoundCase> {
   const hasImage = await files.exists(paths.image);
   const saved = await loadCheckpoint(files, paths.map);
@@ -102,7 +108,8 @@ export async function findCase(
       `${paths.map} says that sectors are finished but ${paths.image} does not exist; bring the image back or move the map away`,
     );
   }
-  return { files, paths, hasImage, saved };
+  const look = hasImage && saved && (await checkImage(files, paths, saved, force, wish));
+  return { files, paths, hasImage, saved, ...(look && { look }) };
 }
 
 /** What a map file and the journal beside it tell, to look at: nothing is written, nobody is kept out. Undefined
@@ -143,6 +150,8 @@ export interface CaseOptions {
   readonly force: boolean;
   /** Hash what is read, segment by segment. */
   readonly hashed?: boolean;
+  /** Sectors of a segment; 64 MiB unless told. */
+  readonly segmentCount?: number;
   readonly version: string;
   readonly clock: Clock;
 }
@@ -154,10 +163,13 @@ export interface Case {
   readonly recorder: Recorder;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
+  /** What the image was found to hold no more. */
+  readonly changes: readonly JobEventBody[];
   /** Absent where nothing is hashed. */
   readonly hashes?: SegmentHashes;
-  /** Writes the list of the hashes, of what is known so far or of all that is finished. */
-  listHashes(isWhole: boolean): Promise<void>;
+  /** Writes the list of the hashes, of what is known so far or of all that is finished. Returns what of the image
+   * turned out to be otherwise than it was read; the list still has the hashes of what was read. */
+  listHashes(isWhole: boolean): Promise<readonly Extent[]>;
   close(): Promise<void>;
 }
 
@@ -171,9 +183,11 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   const notices: string[] = [];
   const restored = saved ? await restore(options, saved, notices) : undefined;
   const state = restored ?? freshState(options);
+  const changes = changesOf(found, state, notices);
   refuseUnknownHeads(state, options.heads);
   await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
   let number = await checkpointBefore(found, saved?.number);
+  let record = isListOurs(options) ? parseSnapshot(saved?.state)?.image : undefined;
   const save = (current: JobState) => {
     number += 1;
     return saveCheckpoint(files, paths.map, {
@@ -181,10 +195,12 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       map: current.plan.map,
       sectorBytes: drive.sectorBytes,
       ...mapStatusLine(current),
-      state: snapshotOf(current, drive, options.driveKind),
+      state: snapshotOf(current, drive, options.driveKind, record),
       version: options.version,
     });
   };
+  if (found.look?.isListForeign) await files.rename(paths.hashes, `${paths.hashes}.other`);
+  else if (!isListOurs(options)) await removeDurably(files, paths.hashes);
   // The map first: a crash in between leaves no image that nobody can account for.
   await save(state);
   const image = await openImage(files, paths.image, {
@@ -194,14 +210,10 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     claimedCount: claimedCount(state.plan.map),
   });
   const writer = createImageWriter(image, drive.sectorBytes);
-  const opened = await openHashes(
-    files,
-    paths.hashes,
-    drive,
-    saved?.foreign ? undefined : state.plan.map,
-  );
-  const hashes = options.hashed ? opened : undefined;
-  const access = readable(image, writer, hashes);
+  const known = createSegmentHashes(drive.sectorCount, drive.sectorBytes, options.segmentCount);
+  const keeper = await keepHashes(files, paths.hashes, known, state.plan.map, notices);
+  const hashes = options.hashed ? known : undefined;
+  const access = readable(image, writer, keeper, { hashes, sectorBytes: drive.sectorBytes });
   const versions = lineFile(files, paths.versions);
   const journal = await createJournal(files, paths.journal, number);
   const recorder = createRecorder(
@@ -213,9 +225,13 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       },
       journalBytes: () => journal.sizeBytes,
       checkpoint: async (current) => {
+        const map = current.plan.map.clone();
         await writer.sync();
+        record = await recordOf(image, known, map);
         await save(current);
         await journal.restart(number);
+        // Last: what it lists is then in the image and in the map.
+        if (hashes?.hasNews) await keeper.save(map);
       },
     },
     options.clock,
@@ -227,11 +243,13 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     image: { ...access, keepVersions: versions.append },
     recorder,
     notices,
+    changes,
     ...(hashes && { hashes }),
     async listHashes(isWhole) {
-      if (!hashes) return;
-      const text = await hashes.list(state.plan.map, isWhole ? access.read : undefined);
-      await replaceFile(files, paths.hashes, (file) => file.write(Buffer.from(text), 0));
+      const changed: Extent[] = [];
+      const back = { read: access.read, tell: (extent: Extent) => void changed.push(extent) };
+      if (hashes) await keeper.save(state.plan.map, isWhole ? back : undefined);
+      return changed;
     },
     async close() {
       await versions.close();
@@ -245,11 +263,16 @@ export async function openCase(options: CaseOptions): Promise<Case> {
 function readable(
   image: ImageFile,
   writer: ImageWriter,
-  hashes: SegmentHashes | undefined,
+  keeper: HashKeeper,
+  {
+    hashes,
+    sectorBytes,
+  }: { readonly hashes: SegmentHashes | undefined; readonly sectorBytes: number },
 ): Omit<JobParts['image'], 'keepVersions'> {
   let isBehind = false;
   return {
     async write(lba, data) {
+      await keeper.withdraw({ lba, count: data.length / sectorBytes });
       isBehind = true;
       hashes?.take(lba, data);
       await writer.write(lba, data);
@@ -263,21 +286,26 @@ function readable(
   };
 }
 
-/** Hashes that an earlier run listed hold as long as no sector of theirs is written again; its list is taken away,
- * for only the end of this run knows which still do, and one that hashes nothing never does. Without a `map`
- * none hold: another program had the map, and nobody knows what it did to the image. */
-async function openHashes(
-  files: FileLayer,
-  path: string,
-  { sectorCount, sectorBytes }: DriveIdentity,
-  map: RunMap | undefined,
-): Promise<SegmentHashes> {
-  const hashes = createSegmentHashes(sectorCount, sectorBytes);
-  if (!(await files.exists(path))) return hashes;
-  if (map) hashes.takeList(Buffer.from(await files.readAll(path)).toString('latin1'), map);
+/** Whether the list of hashes beside the image is of it: not where another program had the map, for nobody knows
+ * what it did to the image, nor where sectors had another size. */
+function isListOurs({ found: { saved }, drive }: CaseOptions): boolean {
+  if (!saved || saved.foreign) return false;
+  return parseSnapshot(saved.state)?.drive.sectorBytes === drive.sectorBytes;
+}
+
+async function removeDurably(files: FileLayer, path: string): Promise<void> {
+  if (!(await files.exists(path))) return;
   await files.remove(path);
   await files.syncDirectory(path);
-  return hashes;
+}
+
+/** Takes out of the map what the image was found to hold no more. Its old bytes stay until they are read again. */
+function changesOf({ look }: FoundCase, state: JobState, notices: string[]): JobEventBody[] {
+  const { map, sectorBytes } = state.plan;
+  const loss = lossOf(map, look?.changed ?? [], sectorBytes);
+  notices.push(...(look?.notices ?? []));
+  if (loss) foldJob(state, { ...loss, atMs: state.atMs } as JobEvent);
+  return loss ? [loss] : [];
 }
 
 /** A file of lines that is made with the first of them; each is durable when `append` resolves. */

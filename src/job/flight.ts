@@ -1,8 +1,10 @@
 import { isMediumError, type ReadRequest, type ReadResult } from '../drive/drive.js';
 import { describeFault } from '../drive/fault.js';
-import type { Extent } from '../map/extent.js';
+import { type Extent, endOf } from '../map/extent.js';
+import { statuses } from '../map/status.js';
 import type { ReadEvent } from '../plan/events.js';
 import { type Pass, slowLimitMs } from '../plan/pass.js';
+import type { PlanState } from '../plan/state.js';
 import { type Comparison, createComparison, type Varying, versionsLine } from './compare.js';
 import type { JobEventBody } from './events.js';
 import type { JobParts, Note } from './parts.js';
@@ -184,7 +186,7 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
       }
       submitted += 1;
       const factor = submitted <= firstReadsCount ? firstReadsFactor : 1;
-      const result = drive.read(passRequest(extent, pass, batch, factor, state.plan.sectorBytes));
+      const result = drive.read(passRequest(extent, pass, batch, factor, state.plan));
       // It is awaited when its turn comes; until then a rejection must not count as unhandled.
       result.catch(() => {});
       underWay.push({ extent, pass, result });
@@ -213,7 +215,7 @@ function passRequest(
   pass: Pass,
   batch: number,
   factor: number,
-  sectorBytes: number,
+  { map, sectorBytes }: PlanState,
 ): ReadRequest {
   return {
     extent,
@@ -221,7 +223,8 @@ function passRequest(
     slowMs: factor * slowLimitMs(pass, extent.count, sectorBytes),
     stopOn: { fault: true, slow: pass.onSlow !== 'go-on', timeout: true },
     batch,
-    isStored: true,
+    // What is finished is not written again behind the back of those who know its hashes.
+    isStored: map.next(extent.lba, statuses.finished, endOf(extent)) === undefined,
   };
 }
 

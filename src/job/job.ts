@@ -59,6 +59,7 @@ export async function runJob(
   for (const source of [parts.drive, ...parts.powers])
     source.onNotice?.((text) => note({ kind: 'noticed', text }));
   note({ kind: 'started', resumed: parts.resumed, ...parts.names });
+  parts.changes?.forEach(note);
   if (parts.heads !== undefined) note({ kind: 'heads-given', heads: parts.heads });
   if (parts.isTrusted) note({ kind: 'noticed', text: 'data is taken as it comes (--trust-data)' });
   const disconnect = parts.control?.connect((request) => desk.take(request));

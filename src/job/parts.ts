@@ -34,6 +34,8 @@ export interface JobParts {
   /** The head map that this run was given, on record before its first read; null forgets an earlier one, absent
    * keeps it. */
   readonly heads?: HeadMapData | null;
+  /** What the image was found to hold no more, on record before the first read; the state knows it already. */
+  readonly changes?: readonly JobEventBody[];
   /** Whether an earlier run is continued. */
   readonly resumed: boolean;
   /** What drive and image are called, for people. */

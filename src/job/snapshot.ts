@@ -1,6 +1,7 @@
 import { deflateSync, inflateSync } from 'node:zlib';
 import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
+import type { ImageRecord } from '../image/image-look.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { type StatusCode, statuses } from '../map/status.js';
@@ -35,6 +36,24 @@ const suspectSchema = z.object({
   cause: z.enum(['medium', 'unexplained']).exactOptional(),
   faultLba: count.exactOptional(),
   detail: z.string().exactOptional(),
+});
+
+/** Most hashes of the image that a checkpoint keeps itself. */
+export const imageSamplesMax = 8;
+
+const digits = z.string().regex(/^-?\d{1,20}$/);
+
+/** An `ImageRecord`. */
+const imageRecordSchema = z.object({
+  sizeBytes: count,
+  modifiedNs: digits,
+  device: digits,
+  inode: digits,
+  samples: z
+    .array(
+      z.object({ lba: count, count: count.min(1), sha256: z.string().regex(/^[0-9a-f]{64}$/) }),
+    )
+    .max(imageSamplesMax),
 });
 
 /** What a checkpoint holds beside the map, so that a resume goes on where the job was. It comes back
@@ -110,6 +129,8 @@ const snapshotSchema = z.object({
   unstable: z.array(count).default([]),
   mediaRate: z.number().nonnegative().default(0),
   formerDrives: z.array(driveIdentitySchema).default([]),
+  /** What the image was like when it was last synced. */
+  image: imageRecordSchema.exactOptional(),
   totals: z.object({
     reads: count,
     failingReads: count,
@@ -122,7 +143,12 @@ const snapshotSchema = z.object({
 export type Snapshot = z.infer<typeof snapshotSchema>;
 
 /** Everything of a state but its map, as plain JSON data. */
-export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: DriveKind): Snapshot {
+export function snapshotOf(
+  state: JobState,
+  drive: DriveIdentity,
+  driveKind: DriveKind,
+  image?: ImageRecord,
+): Snapshot {
   const { plan } = state;
   const noted: number[] = [];
   plan.notes.forEachRun((lba, runCount, value) => {
@@ -171,6 +197,7 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     mediaRate: state.mediaRate,
     formerDrives: [...state.formerDrives],
     totals: { ...state.totals },
+    ...(image && { image }),
   };
 }
 

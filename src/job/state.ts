@@ -169,6 +169,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'excluded':
     case 'stepped-on':
     case 'heads-given':
+    case 'image-changed':
       foldPlan(state.plan, event);
       return;
     case 'power-proven':
