@@ -4,8 +4,10 @@ import { realClock } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { loadHeadMap } from '../head-map-files.js';
+import { hashWholeFile } from '../image/hash-threads.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
+import type { WholeSum } from '../image/whole-hashes.js';
 import { bringUp } from '../job/bring-up.js';
 import { type Case, casePaths, findCase, openCase, physicalCountOf } from '../job/case.js';
 import { createControl, type JobControl } from '../job/control.js';
@@ -20,6 +22,7 @@ import type { Preset } from '../plan/preset-schema.js';
 import { type DriveFacts, kindDefaults, rowsOf } from '../plan/presets.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { loadPreset } from '../preset-files.js';
+import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, type Progress } from '../show/terminal.js';
 import { type DomainOptions, type Part, readDomain } from './domain.js';
@@ -57,8 +60,8 @@ export interface ImageOptions extends DomainOptions {
   readonly compare?: number;
   /** Looks for no made-up data. */
   readonly trustData?: boolean;
-  /** False: nothing is hashed. */
-  readonly hash?: boolean;
+  /** False: nothing is hashed; or what the whole image is hashed with, comma-separated. */
+  readonly hash?: string | boolean;
   /** Looks at everything in the image that has a hash before going on. */
   readonly verify?: boolean;
   /** Goes on although the operating system may touch the source. */
@@ -102,6 +105,7 @@ export async function imageDrive(
   const chosen = options.preset === undefined ? undefined : loadPreset(options.preset);
   const domain = readDomain(options);
   const heads = headsFor(options.heads);
+  const whole = wholeAlgorithmsIn(options.hash);
   refuseInUse(spec);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
@@ -123,7 +127,7 @@ export async function imageDrive(
         spec,
         opened,
         path,
-        { ...options, part: domain, headsOf: heads },
+        { ...options, part: domain, headsOf: heads, whole },
         chosen,
         interrupt,
         progress,
@@ -146,7 +150,11 @@ async function imageOpened(
   spec: string,
   opened: PoweredDrive,
   path: string,
-  options: ImageOptions & { readonly part: Part | undefined; readonly headsOf: HeadsOf },
+  options: ImageOptions & {
+    readonly part: Part | undefined;
+    readonly headsOf: HeadsOf;
+    readonly whole: readonly WholeAlgorithm[];
+  },
   chosen: Preset | undefined,
   interrupt: Interrupt,
   progress: Progress,
@@ -197,6 +205,7 @@ async function imageOpened(
       ...physicalCountFor(identity, options),
       force,
       hashed: options.hash !== false,
+      whole: options.whole,
       sameDrive: options.sameDrive ?? false,
       version,
       clock,
@@ -239,7 +248,8 @@ async function imageOpened(
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
       sayChanged(path, await rescue.listHashes(isFinished));
-      return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached());
+      const sums = isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
+      return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached(), sums);
     } finally {
       releaseKeys();
       await rescue.close();
@@ -252,13 +262,48 @@ async function imageOpened(
 
 /** Lets the path to the drive write the image where it can: data that nobody here looks at need not pass through. */
 async function storeDirectly(drive: Drive, rescue: Case, path: string): Promise<void> {
+  if (!drive.storeInto) return;
+  await rescue.beforeStoring();
   const { dev: device, ino: inode } = statSync(path, { bigint: true });
-  await drive.storeInto?.({
+  await drive.storeInto({
     path: resolve(path),
     device,
     inode,
     segmentBytes: rescue.hashes?.segmentBytes ?? 0,
-    onSegment: (hash) => rescue.hashes?.takeHash(hash),
+    whole: rescue.whole,
+    onSegment: rescue.takeHash,
+  });
+}
+
+/** The hashes of the whole image that are wanted. Whoever does not wait for the image to be read back has none. */
+async function hashWhole(
+  rescue: Case,
+  path: string,
+  { sectorCount, sectorBytes }: DriveIdentity,
+  signal: AbortSignal,
+): Promise<WholeSum[]> {
+  try {
+    return await rescue.hashWhole((algorithms) => {
+      say(`reading ${path} once more for its ${algorithms.join(' and ')}`);
+      return hashWholeFile(path, sectorCount * sectorBytes, algorithms, signal);
+    });
+  } catch (error) {
+    if (error !== signal.reason) throw error;
+    say(`the whole image is not hashed; run the same command again for that`);
+    return [];
+  }
+}
+
+/** `sha256,md5` of `--hash`. Throws USAGE. */
+function wholeAlgorithmsIn(words: string | boolean | undefined): WholeAlgorithm[] {
+  if (typeof words !== 'string') return [];
+  return words.split(',').map((word) => {
+    const found = wholeAlgorithms.find((algorithm) => algorithm === word.trim().toLowerCase());
+    if (found) return found;
+    throw new LastspinError(
+      'USAGE',
+      `--hash ${words}: '${word}' is no hash; there are ${wholeAlgorithms.join(', ')}, comma-separated`,
+    );
   });
 }
 

@@ -9,6 +9,7 @@ import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import type { ImageLook } from '../image/image-look.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
 import { createSegmentHashes, type SegmentHashes } from '../image/segment-hashes.js';
+import { keepWholeHashes, type WholeKeeper, type WholeSum } from '../image/whole-hashes.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
 import { type Extent, endOf } from '../map/extent.js';
 import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
@@ -23,6 +24,12 @@ import { textOfRows } from '../plan/pass-schema.js';
 import { createPlanState, restartPlan } from '../plan/state.js';
 import { createTrouble } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
+import {
+  type SegmentHash,
+  type WholeAlgorithm,
+  type WholeHashes,
+  wholeIn,
+} from '../segment-hasher.js';
 import type { JobEvent, JobEventBody } from './events.js';
 import {
   isOtherIdentity,
@@ -150,6 +157,8 @@ export interface CaseOptions {
   readonly force: boolean;
   /** Hash what is read, segment by segment. */
   readonly hashed?: boolean;
+  /** Hashes of the whole image that are wanted in the end. */
+  readonly whole?: readonly WholeAlgorithm[];
   /** Sectors of a segment; 64 MiB unless told. */
   readonly segmentCount?: number;
   readonly version: string;
@@ -170,6 +179,17 @@ export interface Case {
   /** Writes the list of the hashes, of what is known so far or of all that is finished. Returns what of the image
    * turned out to be otherwise than it was read; the list still has the hashes of what was read. */
   listHashes(isWhole: boolean): Promise<readonly Extent[]>;
+  /** What the whole image will be hashed with. */
+  readonly whole: readonly WholeAlgorithm[];
+  /** The path to the drive is about to write into the image by itself. */
+  beforeStoring(): Promise<void>;
+  /** Takes a hash that was made where the drive is read. */
+  takeHash(hash: SegmentHash): void;
+  /** Writes the hashes of the whole image, as far as they are wanted and not there; `readBack` makes them where
+   * they did not come by the way. */
+  hashWhole(
+    readBack: (algorithms: readonly WholeAlgorithm[]) => Promise<WholeHashes>,
+  ): Promise<WholeSum[]>;
   close(): Promise<void>;
 }
 
@@ -213,7 +233,15 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   const known = createSegmentHashes(drive.sectorCount, drive.sectorBytes, options.segmentCount);
   const keeper = await keepHashes(files, paths.hashes, known, state.plan.map, notices);
   const hashes = options.hashed ? known : undefined;
-  const access = readable(image, writer, keeper, { hashes, sectorBytes: drive.sectorBytes });
+  const whole = await keepWholeHashes({
+    files,
+    imagePath: paths.image,
+    sizeBytes: image.sizeBytes,
+    asked: options.whole ?? [],
+    areOurs: isListOurs(options),
+    areKept: options.hashed ?? false,
+  });
+  const access = readable(image, writer, keeper, whole, { hashes, sectorBytes: drive.sectorBytes });
   const versions = lineFile(files, paths.versions);
   const journal = await createJournal(files, paths.journal, number);
   const recorder = createRecorder(
@@ -251,6 +279,21 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       if (hashes) await keeper.save(state.plan.map, isWhole ? back : undefined);
       return changed;
     },
+    whole: whole.algorithms,
+    async beforeStoring() {
+      const { map, sectorCount } = state.plan;
+      if (map.countOf(statuses.finished) < sectorCount) await whole.touch();
+    },
+    takeHash(hash) {
+      const told = wholeIn(hash);
+      if (told) whole.takeDigest(told.algorithm, told.digest);
+      else hashes?.takeHash(hash);
+    },
+    async hashWhole(readBack) {
+      // Who had to read a place twice does not know what is in the image by the way.
+      if (state.totals.failingReads > 0) whole.spoil();
+      return whole.finish(readBack, unreadComments(state, paths.map));
+    },
     async close() {
       await versions.close();
       await journal.close();
@@ -264,6 +307,7 @@ function readable(
   image: ImageFile,
   writer: ImageWriter,
   keeper: HashKeeper,
+  whole: WholeKeeper,
   {
     hashes,
     sectorBytes,
@@ -273,11 +317,16 @@ function readable(
   return {
     async write(lba, data) {
       await keeper.withdraw({ lba, count: data.length / sectorBytes });
+      await whole.touch();
       isBehind = true;
+      whole.take(lba * sectorBytes, data);
       hashes?.take(lba, data);
       await writer.write(lba, data);
     },
-    forget: (extent) => hashes?.forget(extent),
+    forget(extent) {
+      whole.spoil();
+      hashes?.forget(extent);
+    },
     async read(extent) {
       if (isBehind) await writer.sync();
       isBehind = false;
@@ -297,6 +346,15 @@ async function removeDurably(files: FileLayer, path: string): Promise<void> {
   if (!(await files.exists(path))) return;
   await files.remove(path);
   await files.syncDirectory(path);
+}
+
+/** What is said beside the hash of an image that is not whole. */
+function unreadComments({ plan: { map, sectorBytes } }: JobState, mapPath: string): string[] {
+  const count = map.size - map.countOf(statuses.finished);
+  if (count === 0) return [];
+  return [
+    `${count} of ${map.size} sectors of ${sectorBytes} bytes were not read: this is the hash of the image with what it holds in their place; ${basename(mapPath)} says which`,
+  ];
 }
 
 /** Takes out of the map what the image was found to hold no more. Its old bytes stay until they are read again. */

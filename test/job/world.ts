@@ -44,6 +44,8 @@ export interface WorldOptions {
   readonly powers?: readonly Power[] | ((own: readonly Power[]) => readonly Power[]);
   /** The head map that this run is given. */
   readonly heads?: HeadMapData | null;
+  /** Hashes what is read, in segments of so many sectors. */
+  readonly segmentCount?: number;
   /** The domain of this run. */
   readonly scope?: RunMap;
   /** By which the job is changed while it runs. */
@@ -138,6 +140,7 @@ export async function imageInWorld(
       ),
       ...(options.scope && { scope: options.scope }),
       ...(options.heads !== undefined && { heads: options.heads }),
+      ...(options.segmentCount && { hashed: true, segmentCount: options.segmentCount }),
       force: false,
       version: 'test',
       clock,
@@ -152,6 +155,7 @@ export async function imageInWorld(
         clock,
         identity,
         resumed: rescue.resumed,
+        changes: rescue.changes,
         ...(options.heads !== undefined && { heads: options.heads }),
         names: { drive: 'simulated', image: 'case.img' },
         ...(options.control && { control: options.control }),
@@ -167,6 +171,7 @@ export async function imageInWorld(
       rescue.state,
       interrupt.signal,
     );
+    if (options.segmentCount) await rescue.listHashes(end.how === 'finished');
     await rescue.close();
     await imager.close();
     return { end, state: rescue.state, events, drive, files, elapsedMs: clock.now() };
