@@ -28,6 +28,7 @@ const kinds = {
   MAP_INVALID: { exitCode: 2 },
   MAP_MISMATCH: { exitCode: 2 },
   JOURNAL_DAMAGED: { exitCode: 2 },
+  HASHES_INVALID: { exitCode: 2 },
   FILE_FAILED: { exitCode: 1 },
   SCENARIO_INVALID: { exitCode: 2 },
   PRESET_INVALID: { exitCode: 2 },

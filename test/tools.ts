@@ -7,6 +7,7 @@ const packageOf: Readonly<Record<string, string>> = {
   mke2fs: 'e2fsprogs',
   debugfs: 'e2fsprogs',
   mkfifo: 'coreutils',
+  sha256sum: 'coreutils',
   'avr-gcc': 'gcc-avr avr-libc',
   cc: 'gcc',
 };

@@ -4,8 +4,10 @@ import { realClock } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { loadHeadMap } from '../head-map-files.js';
+import { hashWholeFile } from '../image/hash-threads.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
+import type { WholeSum } from '../image/whole-hashes.js';
 import { bringUp } from '../job/bring-up.js';
 import { type Case, casePaths, findCase, openCase, physicalCountOf } from '../job/case.js';
 import { type CaseData, caseDataFrom } from '../job/case-data.js';
@@ -14,12 +16,14 @@ import { runJob } from '../job/job.js';
 import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
 import { parseSnapshot } from '../job/snapshot.js';
 import type { JobState } from '../job/state.js';
+import { type Extent, endOf } from '../map/extent.js';
 import type { HeadMapData } from '../plan/head-map-schema.js';
 import type { Pass, PerHead } from '../plan/pass.js';
 import type { Preset } from '../plan/preset-schema.js';
 import { type DriveFacts, kindDefaults, rowsOf } from '../plan/presets.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { loadPreset } from '../preset-files.js';
+import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, type Progress } from '../show/terminal.js';
 import { type DomainOptions, type Part, readDomain } from './domain.js';
@@ -57,13 +61,15 @@ export interface ImageOptions extends DomainOptions {
   readonly compare?: number;
   /** Looks for no made-up data. */
   readonly trustData?: boolean;
-  /** False: nothing is hashed. */
-  readonly hash?: boolean;
   /** Whose case it is: case number, evidence number, who works on it, and a note. */
   readonly case?: string;
   readonly evidence?: string;
   readonly examiner?: string;
   readonly note?: string;
+  /** False: nothing is hashed; or what the whole image is hashed with, comma-separated. */
+  readonly hash?: string | boolean;
+  /** Looks at everything in the image that has a hash before going on. */
+  readonly verify?: boolean;
   /** Goes on although the operating system may touch the source. */
   readonly osMayTouch?: boolean;
   /** False: the source is not set read-only for the operating system. */
@@ -107,6 +113,7 @@ export async function imageDrive(
   const heads = headsFor(options.heads);
   const { case: number, evidence, examiner, note } = options;
   const caseData = caseDataFrom({ number, evidence, examiner, note });
+  const whole = wholeAlgorithmsIn(options.hash);
   refuseInUse(spec);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
@@ -129,7 +136,7 @@ export async function imageDrive(
         spec,
         opened,
         path,
-        { ...options, part: domain, headsOf: heads, caseData },
+        { ...options, part: domain, headsOf: heads, caseData, whole },
         chosen,
         interrupt,
         progress,
@@ -156,6 +163,7 @@ async function imageOpened(
     readonly part: Part | undefined;
     readonly headsOf: HeadsOf;
     readonly caseData: CaseData;
+    readonly whole: readonly WholeAlgorithm[];
   },
   chosen: Preset | undefined,
   interrupt: Interrupt,
@@ -175,7 +183,11 @@ async function imageOpened(
     });
     const force = options.force ?? false;
     // Before the drive is powered: it may not survive a start for nothing.
-    const found = await findCase(nodeFiles(), paths, force);
+    const found = await findCase(nodeFiles(), paths, force, {
+      isFull: options.verify ?? false,
+      say,
+      signal: interrupt.signal,
+    });
     // Until the job tells of it.
     let hasBegun = false;
     opened.onLineNotice?.((notice) => (hasBegun ? undefined : say(notice)));
@@ -203,6 +215,7 @@ async function imageOpened(
       ...physicalCountFor(identity, options),
       force,
       hashed: options.hash !== false,
+      whole: options.whole,
       sameDrive: options.sameDrive ?? false,
       ...(options.compare !== undefined && { comparePercent: options.compare }),
       caseData: options.caseData,
@@ -250,8 +263,9 @@ async function imageOpened(
       const isFinished = end.how === 'finished';
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
-      await rescue.listHashes(isFinished);
-      return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached());
+      sayChanged(path, await rescue.listHashes(isFinished));
+      const sums = isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
+      return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached(), sums);
     } finally {
       releaseKeys();
       await rescue.close();
@@ -264,19 +278,63 @@ async function imageOpened(
 
 /** The options as they were typed, for the record: what others were made of them is left out. */
 function optionsTyped(options: ImageOptions): object {
-  const made = new Set(['part', 'headsOf', 'caseData', 'case', 'evidence', 'examiner', 'note']);
+  const made = new Set([
+    'part',
+    'headsOf',
+    'caseData',
+    'whole',
+    'case',
+    'evidence',
+    'examiner',
+    'note',
+  ]);
   return Object.fromEntries(Object.entries(options).filter(([name]) => !made.has(name)));
 }
 
 /** Lets the path to the drive write the image where it can: data that nobody here looks at need not pass through. */
 async function storeDirectly(drive: Drive, rescue: Case, path: string): Promise<void> {
+  if (!drive.storeInto) return;
+  await rescue.beforeStoring();
   const { dev: device, ino: inode } = statSync(path, { bigint: true });
-  await drive.storeInto?.({
+  await drive.storeInto({
     path: resolve(path),
     device,
     inode,
     segmentBytes: rescue.hashes?.segmentBytes ?? 0,
-    onSegment: (hash) => rescue.hashes?.takeHash(hash),
+    whole: rescue.whole,
+    onSegment: rescue.takeHash,
+  });
+}
+
+/** The hashes of the whole image that are wanted. Whoever does not wait for the image to be read back has none. */
+async function hashWhole(
+  rescue: Case,
+  path: string,
+  { sectorCount, sectorBytes }: DriveIdentity,
+  signal: AbortSignal,
+): Promise<WholeSum[]> {
+  try {
+    return await rescue.hashWhole((algorithms) => {
+      say(`reading ${path} once more for its ${algorithms.join(' and ')}`);
+      return hashWholeFile(path, sectorCount * sectorBytes, algorithms, signal);
+    });
+  } catch (error) {
+    if (error !== signal.reason) throw error;
+    say(`the whole image is not hashed; run the same command again for that`);
+    return [];
+  }
+}
+
+/** `sha256,md5` of `--hash`. Throws USAGE. */
+function wholeAlgorithmsIn(words: string | boolean | undefined): WholeAlgorithm[] {
+  if (typeof words !== 'string') return [];
+  return words.split(',').map((word) => {
+    const found = wholeAlgorithms.find((algorithm) => algorithm === word.trim().toLowerCase());
+    if (found) return found;
+    throw new LastspinError(
+      'USAGE',
+      `--hash ${words}: '${word}' is no hash; there are ${wholeAlgorithms.join(', ')}, comma-separated`,
+    );
   });
 }
 
@@ -321,6 +379,15 @@ function cappedRows(rows: readonly Pass[], bytesPerSecondMax = 0): readonly Pass
 /** A line for the user that is no error. */
 function say(line: string): void {
   process.stderr.write(`lastspin: ${line}\n`);
+}
+
+/** What the hashes were read back for told of the image. */
+function sayChanged(path: string, changed: readonly Extent[]): void {
+  const [first] = changed;
+  if (!first) return;
+  say(
+    `${path} was changed while this job ran, at LBA ${first.lba} to ${endOf(first) - 1}${changed.length > 1 ? ` and ${changed.length - 1} other places` : ''}; run the same command again with --verify to read that again`,
+  );
 }
 
 /** What the rows of a preset depend on, for this drive and these options. */

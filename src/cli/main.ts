@@ -97,6 +97,11 @@ export async function main(argv: readonly string[]): Promise<number> {
       whole(100),
     )
     .option('--trust-data', 'go on although the drive seems to make data up')
+    .option('--verify', 'before going on, look at all of the image that has a hash')
+    .option(
+      '--hash <LIST>',
+      'hash the whole image: sha256, sha1, md5, comma-separated, into IMAGE.sha256 and so on',
+    )
     .option('--no-hash', 'no hashes of segments (IMAGE.hashes.csv)')
     .option('--case <NUMBER>', 'case number, for map and event log')
     .option('--evidence <NUMBER>', 'evidence number, likewise')
@@ -109,6 +114,17 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--force', 'take an existing image that has no map; go on with little disk space')
     .action(async (drive, image, options) => {
       status = await (await import('./image.js')).image(drive, image, options);
+    });
+
+  program
+    .command('verify')
+    .description('is IMAGE still what was read, and are its records as they were written')
+    .argument('<IMAGE>', 'the image; its map, hashes and journal lie beside it')
+    .option('--full', 'all that has a hash, and the hashes of the whole; so unless told otherwise')
+    .option('--quick', 'a sample of what has a hash')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (image, options) => {
+      status = await (await import('./verify.js')).verify(image, options);
     });
 
   program

@@ -1,5 +1,5 @@
 import type { Extent } from '../map/extent.js';
-import type { SegmentHash } from '../segment-hasher.js';
+import type { SegmentHash, WholeAlgorithm } from '../segment-hasher.js';
 import type { KindHint } from './kind.js';
 
 /** What a drive says of itself. Checked again after every reset and power cycle. */
@@ -82,7 +82,9 @@ export interface StoreTarget {
   readonly inode: bigint;
   /** Bytes of a segment to hash, whole sectors; 0 = no hashes. */
   readonly segmentBytes: number;
-  /** Told of each segment that was read in order from end to end. */
+  /** What the whole drive is hashed with besides, where it is read in order from end to end. */
+  readonly whole?: readonly WholeAlgorithm[];
+  /** Told of each segment that was read in order from end to end, and of the whole (`wholeIn`). */
   readonly onSegment: (hash: SegmentHash) => void;
 }
 

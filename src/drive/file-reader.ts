@@ -8,7 +8,7 @@
 
 import { readSync, writeSync } from 'node:fs';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
-import { createSegmentHasher } from '../segment-hasher.js';
+import { asSegmentHash, createRunningHashes, createSegmentHasher } from '../segment-hasher.js';
 import { closeImage, openImage, writeImage } from './file-image.js';
 import {
   decodeReplyHeader,
@@ -211,9 +211,15 @@ const errnoInvalid = 22;
 function runHasher({ memory, firstSlot, order }: Extract<Role, { kind: 'hasher' }>): void {
   const slots = createSlots(memory);
   const hasher = createSegmentHasher(order, slots.post);
+  const running = createRunningHashes(order.whole ?? [], order.sizeBytes);
   for (let slot = firstSlot; ; slot = (slot + 1) % slotCount) {
     const unhashed = slots.awaitUnhashed(slot);
-    if (unhashed) hasher.take(unhashed.offsetBytes, unhashed.data);
+    if (unhashed) {
+      hasher.take(unhashed.offsetBytes, unhashed.data);
+      running.take(unhashed.offsetBytes, unhashed.data);
+      for (const [algorithm, digest] of running.finish() ?? [])
+        slots.post(asSegmentHash(algorithm, digest));
+    }
     slots.wasHashed(slot);
   }
 }

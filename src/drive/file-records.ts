@@ -2,7 +2,7 @@
  * replies of a header and raw bytes on the other. All numbers are little-endian. Both ends are
  * of one build, so there is no version. */
 
-import type { SegmentHash } from '../segment-hasher.js';
+import type { SegmentHash, WholeAlgorithm } from '../segment-hasher.js';
 import type { StopOn } from './drive.js';
 
 /** Most bytes of one read: what a kernel takes as one command on most paths (a page each of
@@ -47,6 +47,8 @@ export interface StoreOrder {
   /** The source's bytes, and the size of a hashed segment; 0 = no hashes. */
   readonly sizeBytes: number;
   readonly segmentBytes: number;
+  /** What the whole source is hashed with besides, where it is read in order. */
+  readonly whole?: readonly WholeAlgorithm[];
 }
 
 export function encodeRequest(record: RequestRecord): Uint8Array {

@@ -22,8 +22,8 @@ const memoryPageBytes = 65536;
 /** A slot's data begins on a page of its own; its header stands right before. */
 const slotBytes = memoryPageBytes + readBytesMax;
 /** Hashes that wait for a reply to travel with. A segment is far more than all slots hold, so that there is
- * never more than one and the next. */
-const mailCount = 4;
+ * never more than one and the next, and in the end those of the whole. */
+const mailCount = 8;
 const mailBytes = 64;
 const wordBytes = Int32Array.BYTES_PER_ELEMENT;
 const placesAt = 2048;

@@ -19,6 +19,15 @@ export interface FileLayer {
   freeBytes(path: string): Promise<number>;
 }
 
+/** What the system says of a file, to be compared with what it said before. Numbers are decimal digits. */
+export interface FileStamp {
+  readonly sizeBytes: number;
+  /** When its content was last changed, in ns since 1970. */
+  readonly modifiedNs: string;
+  readonly device: string;
+  readonly inode: string;
+}
+
 export interface OpenFile {
   read(into: Uint8Array, position: number): Promise<number>;
   /** Writes all of `data` or throws. */
@@ -28,6 +37,8 @@ export interface OpenFile {
   size(): Promise<number>;
   /** Whether `path` still leads to this file; true where nobody can tell. */
   isAt?(path: string): Promise<boolean>;
+  /** Absent where nobody can tell. */
+  stamp?(): Promise<FileStamp>;
   /** Bytes really allocated, which a sparse file has fewer of. */
   allocatedBytes(): Promise<number>;
   truncate(size: number): Promise<void>;

@@ -2,7 +2,7 @@
 
 import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import { type Extent, endOf } from '../map/extent.js';
-import type { FileLayer, OpenFile } from './file-layer.js';
+import type { FileLayer, FileStamp, OpenFile } from './file-layer.js';
 
 /** An open image. Extents and LBAs are sectors of the drive. */
 export interface ImageFile {
@@ -19,6 +19,8 @@ export interface ImageFile {
    * @throws LastspinError IMAGE_WRITE_FAILED, IMAGE_SPACE, and IMAGE_MISMATCH when the file was cut, moved or
    *   replaced meanwhile: then no map may go on claiming what its name holds. */
   sync(): Promise<void>;
+  /** What the system says of the file now; undefined where nobody can tell. */
+  stamp(): Promise<FileStamp | undefined>;
   close(): Promise<void>;
 }
 
@@ -142,6 +144,7 @@ function imageOver(
       }
       await requireUntouched(file, path, sizeBytes);
     },
+    stamp: async () => file.stamp?.(),
     close: () => file.close(),
   };
 }

@@ -43,6 +43,15 @@ export async function takeLock(path: string): Promise<ImageLock> {
   throw locked(path, undefined);
 }
 
+/** Whether a process that runs, or one of another computer, holds the lock at `path`. Nothing is touched. Throws
+ * IMAGE_LOCKED naming it. */
+export async function refuseLocked(path: string): Promise<void> {
+  const found = await readText(path);
+  if (found === undefined) return;
+  const holder = parseHolder(found);
+  if (!holder || !(await isGone(holder, await describe(process.pid)))) throw locked(path, holder);
+}
+
 function locked(path: string, holder: Holder | undefined): LastspinError {
   const who =
     holder === undefined ? 'another job' : `process ${holder.pid} on ${holder.host || 'this host'}`;

@@ -88,6 +88,16 @@ function openFile(path: string, handle: FileHandle): OpenFile {
         return codeOf(error) !== 'ENOENT';
       }
     },
+    stamp: () =>
+      named(path, 'look up', async () => {
+        const { size, mtimeNs, dev, ino } = await handle.stat({ bigint: true });
+        return {
+          sizeBytes: Number(size),
+          modifiedNs: `${mtimeNs}`,
+          device: `${dev}`,
+          inode: `${ino}`,
+        };
+      }),
     size: () => named(path, 'find the size of', async () => (await handle.stat()).size),
     allocatedBytes: () =>
       named(path, 'find the size of', async () => {

@@ -3,13 +3,16 @@ import { type Clock, wallMs } from '../clock.js';
 import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
+import type { EventLog } from '../image/event-log.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
+import { type HashKeeper, keepHashes } from '../image/hash-keeper.js';
 import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
+import type { ImageLook } from '../image/image-look.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
-import { replaceFile } from '../image/replace-file.js';
 import { createSegmentHashes, type SegmentHashes } from '../image/segment-hashes.js';
+import { keepWholeHashes, type WholeKeeper, type WholeSum } from '../image/whole-hashes.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
-import { endOf } from '../map/extent.js';
+import { type Extent, endOf } from '../map/extent.js';
 import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
@@ -21,6 +24,12 @@ import type { Pass } from '../plan/pass.js';
 import { textOfRows } from '../plan/pass-schema.js';
 import { createPlanState, restartPlan } from '../plan/state.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
+import {
+  type SegmentHash,
+  type WholeAlgorithm,
+  type WholeHashes,
+  wholeIn,
+} from '../segment-hasher.js';
 import { type CaseData, mergeCaseData } from './case-data.js';
 import { type FoundLog, findLog, logRunStart, openCaseLog } from './case-log.js';
 import {
@@ -29,11 +38,12 @@ import {
   refuseFailedFirmware,
   refuseOther,
 } from './identity.js';
+import { checkImage, type LookWish, lossOf, recordOf } from './image-check.js';
 import type { JobParts } from './parts.js';
 import { bodyOf, foldRecorded, type RecordedEvent } from './recorded.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, type Snapshot, settle, snapshotOf } from './snapshot.js';
-import { createJobState, type JobState } from './state.js';
+import { createJobState, foldJob, type JobState } from './state.js';
 
 /** The files of a case: `case.img`, and beside it `case.map` and `case.journal`. */
 export interface CasePaths {
@@ -76,15 +86,19 @@ export interface FoundCase {
   readonly hasImage: boolean;
   readonly saved: LoadedCheckpoint | undefined;
   readonly log: FoundLog | undefined;
+  /** Whether the image is as the last run left it; absent where nobody can tell. */
+  readonly look?: ImageLook;
 }
 
 /** Looks at image and map without touching them, so that what is wrong with them is said before a drive
- * is powered for it. `force` takes an image that has no map, and a map that is not as it was written.
+ * is powered for it. `force` takes an image that has no map, a map that is not as it was written, and another
+ * image than the map's.
  * Throws IMAGE_EXISTS, IMAGE_MISMATCH, MAP_INVALID, FILE_FAILED. */
 export async function findCase(
   files: FileLayer,
   paths: CasePaths,
   force: boolean,
+  wish: LookWish = {},
 ): Promise<FoundCase> {
   const hasImage = await files.exists(paths.image);
   const saved = await loadCheckpoint(files, paths.map);
@@ -109,7 +123,8 @@ export async function findCase(
   }
   const anchor = saved && parseSnapshot(saved.state)?.log;
   const log = await findLog(files, paths.events, anchor);
-  return { files, paths, hasImage, saved, log };
+  const look = hasImage && saved && (await checkImage(files, paths, saved, force, wish));
+  return { files, paths, hasImage, saved, log, ...(look && { look }) };
 }
 
 /** What a map file and the journal beside it tell, to look at: nothing is written, nobody is kept out. Undefined
@@ -164,6 +179,10 @@ export interface CaseOptions {
   readonly caseData?: CaseData;
   /** What the event log says of this run beside that: its command line, what drive and image are called. */
   readonly told?: object;
+  /** Hashes of the whole image that are wanted in the end. */
+  readonly whole?: readonly WholeAlgorithm[];
+  /** Sectors of a segment; 64 MiB unless told. */
+  readonly segmentCount?: number;
   readonly version: string;
   readonly clock: Clock;
   /** Wall clock, ms since 1970; absent: the computer's. */
@@ -179,8 +198,20 @@ export interface Case {
   readonly notices: readonly string[];
   /** Absent where nothing is hashed. */
   readonly hashes?: SegmentHashes;
-  /** Writes the list of the hashes, of what is known so far or of all that is finished. */
-  listHashes(isWhole: boolean): Promise<void>;
+  /** Writes the list of the hashes, of what is known so far or of all that is finished. Returns what of the image
+   * turned out to be otherwise than it was read; the list still has the hashes of what was read. */
+  listHashes(isWhole: boolean): Promise<readonly Extent[]>;
+  /** What the whole image will be hashed with. */
+  readonly whole: readonly WholeAlgorithm[];
+  /** The path to the drive is about to write into the image by itself. */
+  beforeStoring(): Promise<void>;
+  /** Takes a hash that was made where the drive is read. */
+  takeHash(hash: SegmentHash): void;
+  /** Writes the hashes of the whole image, as far as they are wanted and not there; `readBack` makes them where
+   * they did not come by the way. */
+  hashWhole(
+    readBack: (algorithms: readonly WholeAlgorithm[]) => Promise<WholeHashes>,
+  ): Promise<WholeSum[]>;
   close(): Promise<void>;
 }
 
@@ -198,10 +229,12 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   refuseUnknownHeads(state, options.heads);
   await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
   const { log, caseData } = await beginRecord(options, state, restored, notices);
+  await takeOutLost(options, state, log, notices);
   /** Numbers given to events, and the last one that the journal took. */
   let numbered = log.last.n;
   let journaled = numbered;
   let number = await checkpointBefore(found, saved?.number);
+  let record = isListOurs(options) ? parseSnapshot(saved?.state)?.image : undefined;
   const save = (current: JobState) => {
     number += 1;
     return saveCheckpoint(files, paths.map, {
@@ -209,22 +242,31 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       map: current.plan.map,
       sectorBytes: drive.sectorBytes,
       ...mapStatusLine(current),
-      state: snapshotOf(current, drive, driveKind, { caseData, log: log.last }),
+      state: snapshotOf(current, drive, driveKind, {
+        caseData,
+        log: log.last,
+        ...(record && { image: record }),
+      }),
       version: options.version,
     });
   };
+  if (found.look?.isListForeign) await files.rename(paths.hashes, `${paths.hashes}.other`);
+  else if (!isListOurs(options)) await removeDurably(files, paths.hashes);
   // The map first: a crash in between leaves no image that nobody can account for.
   await save(state);
-  const { image, listed, journal } = await openFiles(options, state, number).catch(
-    async (error: unknown) => {
-      await log.close().catch(() => {});
-      if (!saved) await removeNew(found);
-      throw error;
-    },
-  );
+  const { image, known, keeper, whole, journal } = await openFiles(
+    options,
+    state,
+    number,
+    notices,
+  ).catch(async (error: unknown) => {
+    await log.close().catch(() => {});
+    if (!saved) await removeNew(found);
+    throw error;
+  });
   const writer = createImageWriter(image, drive.sectorBytes);
-  const hashes = options.hashed ? listed : undefined;
-  const access = readable(image, writer, hashes);
+  const hashes = options.hashed ? known : undefined;
+  const access = readable(image, writer, keeper, whole, { hashes, sectorBytes: drive.sectorBytes });
   const versions = lineFile(files, paths.versions);
   const recorder = createRecorder(
     {
@@ -240,10 +282,14 @@ export async function openCase(options: CaseOptions): Promise<Case> {
         log.append(events.map((event) => ({ n: event.n as number, body: bodyOf(event) }))),
       journalBytes: () => journal.sizeBytes,
       checkpoint: async (current) => {
+        const map = current.plan.map.clone();
         await writer.sync();
         await log.sync();
+        record = await recordOf(image, known, map);
         await save(current);
         await journal.restart(number);
+        // Last: what it lists is then in the image and in the map.
+        if (hashes?.hasNews) await keeper.save(map);
       },
     },
     options.clock,
@@ -261,9 +307,25 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     notices,
     ...(hashes && { hashes }),
     async listHashes(isWhole) {
-      if (!hashes) return;
-      const text = await hashes.list(state.plan.map, isWhole ? access.read : undefined);
-      await replaceFile(files, paths.hashes, (file) => file.write(Buffer.from(text), 0));
+      const changed: Extent[] = [];
+      const back = { read: access.read, tell: (extent: Extent) => void changed.push(extent) };
+      if (hashes) await keeper.save(state.plan.map, isWhole ? back : undefined);
+      return changed;
+    },
+    whole: whole.algorithms,
+    async beforeStoring() {
+      const { map, sectorCount } = state.plan;
+      if (map.countOf(statuses.finished) < sectorCount) await whole.touch();
+    },
+    takeHash(hash) {
+      const told = wholeIn(hash);
+      if (told) whole.takeDigest(told.algorithm, told.digest);
+      else hashes?.takeHash(hash);
+    },
+    async hashWhole(readBack) {
+      // Who had to read a place twice does not know what is in the image by the way.
+      if (state.totals.failingReads > 0) whole.spoil();
+      return whole.finish(readBack, unreadComments(state, paths.map));
     },
     async close() {
       await versions.close();
@@ -275,8 +337,14 @@ export async function openCase(options: CaseOptions): Promise<Case> {
 }
 
 /** What stands beside the map once that is saved as number `base`. */
-async function openFiles({ found, drive }: CaseOptions, { plan }: JobState, base: number) {
-  const { files, paths, saved } = found;
+async function openFiles(
+  options: CaseOptions,
+  { plan }: JobState,
+  base: number,
+  notices: string[],
+) {
+  const { found, drive } = options;
+  const { files, paths } = found;
   const image = await openImage(files, paths.image, {
     sectorBytes: drive.sectorBytes,
     sectorCount: drive.sectorCount,
@@ -284,13 +352,18 @@ async function openFiles({ found, drive }: CaseOptions, { plan }: JobState, base
     claimedCount: claimedCount(plan.map),
   });
   try {
-    const listed = await openHashes(
+    const known = createSegmentHashes(drive.sectorCount, drive.sectorBytes, options.segmentCount);
+    const keeper = await keepHashes(files, paths.hashes, known, plan.map, notices);
+    const whole = await keepWholeHashes({
       files,
-      paths.hashes,
-      drive,
-      saved?.foreign ? undefined : plan.map,
-    );
-    return { image, listed, journal: await createJournal(files, paths.journal, base) };
+      imagePath: paths.image,
+      sizeBytes: image.sizeBytes,
+      asked: options.whole ?? [],
+      areOurs: isListOurs(options),
+      areKept: options.hashed ?? false,
+    });
+    const journal = await createJournal(files, paths.journal, base);
+    return { image, known, keeper, whole, journal };
   } catch (error) {
     await image.close().catch(() => {});
     throw error;
@@ -354,16 +427,27 @@ async function beginRecord(
 function readable(
   image: ImageFile,
   writer: ImageWriter,
-  hashes: SegmentHashes | undefined,
+  keeper: HashKeeper,
+  whole: WholeKeeper,
+  {
+    hashes,
+    sectorBytes,
+  }: { readonly hashes: SegmentHashes | undefined; readonly sectorBytes: number },
 ): Omit<JobParts['image'], 'keepVersions'> {
   let isBehind = false;
   return {
     async write(lba, data) {
+      await keeper.withdraw({ lba, count: data.length / sectorBytes });
+      await whole.touch();
       isBehind = true;
+      whole.take(lba * sectorBytes, data);
       hashes?.take(lba, data);
       await writer.write(lba, data);
     },
-    forget: (extent) => hashes?.forget(extent),
+    forget(extent) {
+      whole.spoil();
+      hashes?.forget(extent);
+    },
     async read(extent) {
       if (isBehind) await writer.sync();
       isBehind = false;
@@ -372,21 +456,48 @@ function readable(
   };
 }
 
-/** Hashes that an earlier run listed hold as long as no sector of theirs is written again; its list is taken away,
- * for only the end of this run knows which still do, and one that hashes nothing never does. Without a `map`
- * none hold: another program had the map, and nobody knows what it did to the image. */
-async function openHashes(
-  files: FileLayer,
-  path: string,
-  { sectorCount, sectorBytes }: DriveIdentity,
-  map: RunMap | undefined,
-): Promise<SegmentHashes> {
-  const hashes = createSegmentHashes(sectorCount, sectorBytes);
-  if (!(await files.exists(path))) return hashes;
-  if (map) hashes.takeList(Buffer.from(await files.readAll(path)).toString('latin1'), map);
+/** Whether the list of hashes beside the image is of it: not where another program had the map, for nobody knows
+ * what it did to the image, nor where sectors had another size. */
+function isListOurs({ found: { saved }, drive }: CaseOptions): boolean {
+  if (!saved || saved.foreign) return false;
+  return parseSnapshot(saved.state)?.drive.sectorBytes === drive.sectorBytes;
+}
+
+async function removeDurably(files: FileLayer, path: string): Promise<void> {
+  if (!(await files.exists(path))) return;
   await files.remove(path);
   await files.syncDirectory(path);
-  return hashes;
+}
+
+/** What is said beside the hash of an image that is not whole. */
+function unreadComments({ plan: { map, sectorBytes } }: JobState, mapPath: string): string[] {
+  const count = map.size - map.countOf(statuses.finished);
+  if (count === 0) return [];
+  return [
+    `${count} of ${map.size} sectors of ${sectorBytes} bytes were not read: this is the hash of the image with what it holds in their place; ${basename(mapPath)} says which`,
+  ];
+}
+
+/** Takes out of the map what the image was found to hold no more, and puts it on record. Its old bytes stay until
+ * they are read again. */
+async function takeOutLost(
+  { found: { look }, clock, ...options }: CaseOptions,
+  state: JobState,
+  log: EventLog,
+  notices: string[],
+): Promise<void> {
+  const { map, sectorBytes } = state.plan;
+  const loss = lossOf(map, look?.changed ?? [], sectorBytes);
+  notices.push(...(look?.notices ?? []));
+  if (!loss) return;
+  const event: RecordedEvent = {
+    ...loss,
+    atMs: clock.now(),
+    wallMs: (options.wallMs ?? wallMs)(),
+  };
+  foldJob(state, event);
+  await log.append([{ n: log.last.n + 1, body: bodyOf(event) }]);
+  await log.sync();
 }
 
 /** A file of lines that is made with the first of them; each is durable when `append` resolves. */

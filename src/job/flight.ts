@@ -1,8 +1,10 @@
 import { isMediumError, type ReadRequest, type ReadResult } from '../drive/drive.js';
 import { describeFault } from '../drive/fault.js';
-import type { Extent } from '../map/extent.js';
+import { type Extent, endOf } from '../map/extent.js';
+import { statuses } from '../map/status.js';
 import type { ReadEvent } from '../plan/events.js';
 import { isBlind, type Pass, slowLimitMs } from '../plan/pass.js';
+import type { PlanState } from '../plan/state.js';
 import { type Comparison, createComparison, type Varying, versionsLine } from './compare.js';
 import type { JobEventBody } from './events.js';
 import type { JobParts, Note } from './parts.js';
@@ -191,7 +193,7 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
       }
       submitted += 1;
       const factor = submitted <= firstReadsCount ? firstReadsFactor : 1;
-      const request = passRequest(extent, pass, batch, factor, state.plan.sectorBytes);
+      const request = passRequest(extent, pass, batch, factor, state.plan);
       const result = drive.read(request);
       // It is awaited when its turn comes; until then a rejection must not count as unhandled.
       result.catch(() => {});
@@ -222,7 +224,7 @@ function passRequest(
   pass: Pass,
   batch: number,
   factor: number,
-  sectorBytes: number,
+  { map, sectorBytes }: PlanState,
 ): ReadRequest {
   return {
     extent,
@@ -230,7 +232,8 @@ function passRequest(
     slowMs: factor * slowLimitMs(pass, extent.count, sectorBytes),
     stopOn: { fault: true, slow: pass.onSlow !== 'go-on', timeout: true },
     batch,
-    isStored: true,
+    // What is finished is not written again behind the back of those who know its hashes.
+    isStored: map.next(extent.lba, statuses.finished, endOf(extent)) === undefined,
   };
 }
 

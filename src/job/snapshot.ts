@@ -39,6 +39,24 @@ const suspectSchema = z.object({
   detail: z.string().exactOptional(),
 });
 
+/** Most hashes of the image that a checkpoint keeps itself. */
+export const imageSamplesMax = 8;
+
+const digits = z.string().regex(/^-?\d{1,20}$/);
+
+/** An `ImageRecord`. */
+const imageRecordSchema = z.object({
+  sizeBytes: count,
+  modifiedNs: digits,
+  device: digits,
+  inode: digits,
+  samples: z
+    .array(
+      z.object({ lba: count, count: count.min(1), sha256: z.string().regex(/^[0-9a-f]{64}$/) }),
+    )
+    .max(imageSamplesMax),
+});
+
 /** What a checkpoint holds beside the map, so that a resume goes on where the job was. It comes back
  * from a disk, so it is validated like any input; one that does not fit is treated as absent. */
 const snapshotSchema = z.object({
@@ -118,6 +136,8 @@ const snapshotSchema = z.object({
   caseData: caseDataSchema.exactOptional(),
   /** The last line of the event log that was durable before this checkpoint. */
   log: z.object({ n: count, hash: z.string().regex(/^[0-9a-f]{64}$/) }).exactOptional(),
+  /** What the image was like when it was last synced. */
+  image: imageRecordSchema.exactOptional(),
   totals: z.object({
     reads: count,
     failingReads: count,
@@ -134,7 +154,7 @@ export function snapshotOf(
   state: JobState,
   drive: DriveIdentity,
   driveKind: DriveKind,
-  beside: Pick<Snapshot, 'caseData' | 'log'> = {},
+  beside: Pick<Snapshot, 'caseData' | 'log' | 'image'> = {},
 ): Snapshot {
   const { plan, compare } = state;
   const noted: number[] = [];

@@ -170,6 +170,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'excluded':
     case 'stepped-on':
     case 'heads-given':
+    case 'image-changed':
       foldPlan(state.plan, event);
       return;
     case 'power-proven':

@@ -64,6 +64,9 @@ export type PlanEvent =
       /** Bytes a second that the media was seen to give; 0 = unknown. */
       readonly mediaRate: number;
     }
+  /** What the image no longer holds, as pairs of LBA and count: it was cut, edited or replaced between two runs. It
+   * is not claimed any more, and the passes begin anew for it. */
+  | { readonly kind: 'image-changed'; readonly why: string; readonly extents: readonly number[] }
   /** Which head reads what, as somebody said; `null` forgets it. Where it is news the passes begin anew, on the
    * same map. */
   | { readonly kind: 'heads-given'; readonly heads: HeadMapData | null }

@@ -23,6 +23,7 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
       foldBlame(state, event);
       return;
     case 'doubted':
+    case 'image-changed':
       foldDoubt(state, event.extents);
       return;
     case 'heads-given':
@@ -66,7 +67,7 @@ export function foldPlan(state: PlanState, event: PlanEvent): void {
   }
 }
 
-/** What was made up is as if it had never been read, and the passes begin anew for it. */
+/** What was made up or is lost is as if it had never been read, and the passes begin anew for it. */
 function foldDoubt(state: PlanState, extents: readonly number[]): void {
   for (let at = 0; at + 1 < extents.length; at += 2) {
     const extent = { lba: extents[at] as number, count: extents[at + 1] as number };

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
+import type { WholeSum } from '../image/whole-hashes.js';
 import type { CasePaths } from '../job/case.js';
 import { driveIdentitySchema } from '../job/identity.js';
 import type { JobEnd } from '../job/job.js';
@@ -8,6 +9,7 @@ import { statuses } from '../map/status.js';
 import { countsWithin, domainCount } from '../plan/domain.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { describeLeftOff } from '../power/power.js';
+import { wholeAlgorithms } from '../segment-hasher.js';
 import { formatBytes, formatDuration, formatShare } from './format.js';
 
 const count = z.number().int().nonnegative();
@@ -45,6 +47,10 @@ export const imageResultSchema = z.object({
   formerDrives: z.array(driveIdentitySchema),
   image: z.string(),
   map: z.string(),
+  /** Hashes of the whole image that this run made, each with the file that `sha256sum -c` and the like check. */
+  wholeHashes: z.array(
+    z.object({ algorithm: z.enum(wholeAlgorithms), digest: z.string(), file: z.string() }),
+  ),
   sectors: z.object({
     total: count,
     finished: count,
@@ -88,6 +94,7 @@ export function imageResult(
   paths: CasePaths,
   elapsedMs: number,
   hostAttached: HostAttached | null = null,
+  wholeHashes: readonly WholeSum[] = [],
 ): ImageResult {
   const { map, scope } = state.plan;
   const unstable = unstableOf(state);
@@ -103,6 +110,7 @@ export function imageResult(
     formerDrives: [...state.formerDrives],
     image: paths.image,
     map: paths.map,
+    wholeHashes: [...wholeHashes],
     sectors: {
       total: map.size,
       finished: map.countOf(statuses.finished),
@@ -163,6 +171,7 @@ export function formatResult(result: ImageResult): string {
     `time         ${formatDuration(result.elapsedMs)}`,
     `image        ${result.image}`,
     `map          ${result.map}`,
+    ...result.wholeHashes.map(({ algorithm, digest }) => `${algorithm.padEnd(12)} ${digest}`),
     ...(result.powerLeftOff ? [describeLeftOff(result.powerLeftOff)] : []),
   ];
   return `${lines.join('\n')}\n`;

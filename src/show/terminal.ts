@@ -283,6 +283,8 @@ function describeEvent(
       return { style: 'cyan', text: `pass ${event.index + 1} is ended` };
     case 'doubted':
       return { style: 'red', text: `doubtful data: ${event.why}` };
+    case 'image-changed':
+      return { style: 'yellow', text: `to be read again: ${event.why}` };
     case 'varied':
       return {
         style: 'yellow',

@@ -48,6 +48,8 @@ export interface WorldOptions {
   readonly powers?: readonly Power[] | ((own: readonly Power[]) => readonly Power[]);
   /** The head map that this run is given. */
   readonly heads?: HeadMapData | null;
+  /** Hashes what is read, in segments of so many sectors. */
+  readonly segmentCount?: number;
   /** The domain of this run. */
   readonly scope?: RunMap;
   /** By which the job is changed while it runs. */
@@ -148,6 +150,7 @@ export async function imageInWorld(
       ...(options.scope && { scope: options.scope }),
       ...(options.heads !== undefined && { heads: options.heads }),
       ...(options.caseData && { caseData: options.caseData }),
+      ...(options.segmentCount && { hashed: true, segmentCount: options.segmentCount }),
       force: false,
       version: 'test',
       clock,
@@ -178,6 +181,7 @@ export async function imageInWorld(
       rescue.state,
       interrupt.signal,
     );
+    if (options.segmentCount) await rescue.listHashes(end.how === 'finished');
     await rescue.close();
     await imager.close();
     return { end, state: rescue.state, events, drive, files, elapsedMs: clock.now() };

@@ -10,6 +10,7 @@ import { identifyResultSchema } from '../../src/show/identify.js';
 import { powerResultSchema } from '../../src/show/power-result.js';
 import { rehearsalResultSchema } from '../../src/show/rehearsal.js';
 import { imageResultSchema } from '../../src/show/result.js';
+import { verifyResultSchema } from '../../src/show/verify-result.js';
 
 const published = (name: string) =>
   JSON.parse(readFileSync(join(import.meta.dirname, '../../docs', name), 'utf8'));
@@ -45,6 +46,7 @@ test('the published schema of head map files is the one that they are checked by
 test.each([
   ['devices', devicesResultSchema],
   ['doctor', doctorResultSchema],
+  ['verify', verifyResultSchema],
 ])('the published schema of `%s --json` is the one that results are made by', (name, schema) => {
   expect(published(`${name}-result.schema.json`)).toEqual(z.toJSONSchema(schema));
 });

@@ -1,0 +1,78 @@
+import { realClock } from '../clock.js';
+import { LastspinError } from '../errors.js';
+import { createHashThreads } from '../image/hash-threads.js';
+import { refuseLocked } from '../image/lock.js';
+import { nodeFiles } from '../image/node-files.js';
+import { casePaths } from '../job/case.js';
+import { type Verdict, verifyImage } from '../job/verify.js';
+import { formatBytes, formatShare } from '../show/format.js';
+import { formatVerification, verifyResult } from '../show/verify-result.js';
+import { onInterrupt } from './interrupt.js';
+
+export interface VerifyCliOptions {
+  readonly full?: boolean;
+  readonly quick?: boolean;
+  readonly json?: boolean;
+}
+
+const exitStatuses: Readonly<Record<Verdict, number>> = {
+  unchanged: 0,
+  'cannot-tell': 1,
+  changed: 4,
+};
+
+/** `lastspin verify IMAGE`: returns the exit status. Only reads. */
+export async function verify(path: string, options: VerifyCliOptions): Promise<number> {
+  const isQuick = options.quick ?? false;
+  if (isQuick && options.full) throw new LastspinError('USAGE', 'either --full or --quick');
+  const paths = casePaths(path);
+  await refuseLocked(paths.lock);
+  const clock = realClock();
+  const interrupt = onInterrupt('lastspin: stopping; nothing is changed');
+  const progress = createMeter(clock.now);
+  const hashing = createHashThreads(paths.image);
+  const startedAtMs = clock.now();
+  try {
+    const found = await verifyImage({
+      ...{ files: nodeFiles(), paths, hashing, isQuick, signal: interrupt.signal },
+      onProgress: progress.show,
+    });
+    progress.end();
+    const result = verifyResult(path, found, isQuick, clock.now() - startedAtMs);
+    process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : formatVerification(result));
+    return exitStatuses[result.verdict];
+  } catch (error) {
+    progress.end();
+    if (error !== interrupt.signal.reason) throw error;
+    throw new LastspinError('INTERRUPTED', `interrupted; ${path} was not read to its end`);
+  } finally {
+    await hashing.close();
+    interrupt.dispose();
+  }
+}
+
+const meterMs = 200;
+
+/** One line on a terminal that says how far it is; none elsewhere. */
+function createMeter(now: () => number) {
+  const { stderr } = process;
+  const startedAtMs = now();
+  let shownAtMs = startedAtMs;
+  let isShown = false;
+  return {
+    show(doneBytes: number, totalBytes: number): void {
+      const atMs = now();
+      if (!stderr.isTTY || atMs - shownAtMs < meterMs) return;
+      shownAtMs = atMs;
+      isShown = true;
+      const rate = formatBytes((doneBytes * 1000) / (atMs - startedAtMs));
+      stderr.write(
+        `\r\u001b[Kverifying ${formatShare(doneBytes, totalBytes)} of ${formatBytes(totalBytes)}, ${rate}/s`,
+      );
+    },
+    end(): void {
+      if (isShown) stderr.write('\r\u001b[K');
+      isShown = false;
+    },
+  };
+}

@@ -1,0 +1,143 @@
+/** Hashes of a whole image, as files that `sha256sum -c`, `sha1sum -c` and `md5sum -c` check. */
+
+import { basename } from 'node:path';
+import {
+  createRunningHashes,
+  type WholeAlgorithm,
+  type WholeHashes,
+  wholeAlgorithms,
+} from '../segment-hasher.js';
+import type { FileLayer } from './file-layer.js';
+import { replaceFile } from './replace-file.js';
+
+/** Where the hash of an image stands. */
+export function sumPath(imagePath: string, algorithm: WholeAlgorithm): string {
+  return `${imagePath}.${algorithm}`;
+}
+
+/** The file's text: one line as `sha256sum` makes it, and before it, as comments, what should be known of it. */
+export function formatSum(digest: string, imageName: string, comments: readonly string[]): string {
+  const isOdd = /[\\\n\r]/.test(imageName);
+  const name = imageName.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('\r', '\\r');
+  return [
+    ...comments.map((comment) => `# ${comment}`),
+    `${isOdd ? '\\' : ''}${digest}  ${name}`,
+    '',
+  ].join('\n');
+}
+
+const digestChars: Readonly<Record<WholeAlgorithm, number>> = { sha256: 64, sha1: 40, md5: 32 };
+
+/** The digest that such a file has of an image of this name; undefined where it has none. */
+export function parseSum(
+  text: string,
+  algorithm: WholeAlgorithm,
+  imageName: string,
+): string | undefined {
+  for (const line of text.split('\n')) {
+    const [, odd, digest = '', name = ''] =
+      /^(\\?)([0-9a-fA-F]{32,64}) [ *](.*?)\r?$/.exec(line) ?? [];
+    const plain = odd ? unescaped(name) : name;
+    if (digest.length === digestChars[algorithm] && plain === imageName)
+      return digest.toLowerCase();
+  }
+  return undefined;
+}
+
+function unescaped(name: string): string {
+  return name.replaceAll(/\\([\\nr])/g, (_, letter: string) =>
+    letter === 'n' ? '\n' : letter === 'r' ? '\r' : letter,
+  );
+}
+
+/** A hash of the whole image, and the file that has it. */
+export interface WholeSum {
+  readonly algorithm: WholeAlgorithm;
+  /** Hex digits. */
+  readonly digest: string;
+  readonly file: string;
+}
+
+/** The hashes of an image while a job writes to it. Those that an earlier run left are taken away before anything
+ * is written, and made again in the end. */
+export interface WholeKeeper {
+  /** Something is about to be written. */
+  touch(): Promise<void>;
+  take(offsetBytes: number, data: Uint8Array): void;
+  /** Something else than what was taken may be in the image. */
+  spoil(): void;
+  /** Hashes made where the drive was read, of everything from the first byte to the last. */
+  takeDigest(algorithm: WholeAlgorithm, digest: string): void;
+  /** What `finish` will make. */
+  readonly algorithms: readonly WholeAlgorithm[];
+  /** Writes the files that are wanted and not there: for free where the image was written in order, else by
+   * reading it back. `comments` go before each hash. */
+  finish(
+    readBack: (algorithms: readonly WholeAlgorithm[]) => Promise<WholeHashes>,
+    comments: readonly string[],
+  ): Promise<WholeSum[]>;
+}
+
+export interface WholeOptions {
+  readonly files: FileLayer;
+  readonly imagePath: string;
+  readonly sizeBytes: number;
+  readonly asked: readonly WholeAlgorithm[];
+  /** Whether hashes that are there are of what the image held when the last run ended. */
+  readonly areOurs: boolean;
+  /** Whether those are made again. */
+  readonly areKept: boolean;
+}
+
+/** Takes over what is there. Throws FILE_FAILED. */
+export async function keepWholeHashes(options: WholeOptions): Promise<WholeKeeper> {
+  const { files, imagePath, sizeBytes, asked, areOurs, areKept } = options;
+  const present = new Set<WholeAlgorithm>();
+  for (const algorithm of wholeAlgorithms)
+    if (await files.exists(sumPath(imagePath, algorithm))) present.add(algorithm);
+  const wanted = wholeAlgorithms.filter(
+    (algorithm) => asked.includes(algorithm) || (areKept && areOurs && present.has(algorithm)),
+  );
+  const running = createRunningHashes(wanted, sizeBytes);
+  const told = new Map<WholeAlgorithm, string>();
+  /** Whether what was told is not, or no longer, what the image holds. */
+  let isMixed = false;
+
+  async function touch(): Promise<void> {
+    if (present.size === 0) return;
+    for (const algorithm of present) await files.remove(sumPath(imagePath, algorithm));
+    await files.syncDirectory(imagePath);
+    present.clear();
+  }
+
+  if (!areOurs) await touch();
+  return {
+    touch,
+    take(offsetBytes, data) {
+      isMixed = true;
+      running.take(offsetBytes, data);
+    },
+    spoil() {
+      isMixed = true;
+      running.spoil();
+    },
+    takeDigest: (algorithm, digest) => void told.set(algorithm, digest),
+    algorithms: wanted,
+    async finish(readBack, comments) {
+      const missing = wanted.filter((algorithm) => !present.has(algorithm));
+      if (missing.length === 0) return [];
+      const isTold = !isMixed && missing.every((algorithm) => told.has(algorithm));
+      const digests = running.finish() ?? (isTold ? told : await readBack(missing));
+      const sums = missing.map((algorithm) => ({
+        algorithm,
+        digest: digests.get(algorithm) ?? '',
+        file: sumPath(imagePath, algorithm),
+      }));
+      for (const { digest, file } of sums) {
+        const text = Buffer.from(formatSum(digest, basename(imagePath), comments));
+        await replaceFile(files, file, (opened) => opened.write(text, 0));
+      }
+      return sums;
+    },
+  };
+}

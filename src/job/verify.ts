@@ -1,0 +1,559 @@
+/** Is an image still what was read, and are its records as they were written? Nothing is changed for it. */
+
+import { basename } from 'node:path';
+import type { DriveIdentity } from '../drive/drive.js';
+import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
+import { type LoadedCheckpoint, loadCheckpoint } from '../image/checkpoint.js';
+import type { FileLayer, FileStamp } from '../image/file-layer.js';
+import { type HashLine, readHashList } from '../image/hash-list.js';
+import type { Hashing, HashRange, HashStream } from '../image/hash-threads.js';
+import { isSameTime } from '../image/image-look.js';
+import { type LoadedJournal, loadJournal } from '../image/journal.js';
+import { isFinished } from '../image/segment-hashes.js';
+import { parseSum, sumPath } from '../image/whole-hashes.js';
+import { type Extent, endOf } from '../map/extent.js';
+import { sectorMapOf } from '../map/mapfile.js';
+import type { RunMap } from '../map/run-map.js';
+import { statuses } from '../map/status.js';
+import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
+import type { CasePaths } from './case.js';
+import type { JobEvent } from './events.js';
+import { parseSnapshot, restoreState, type Snapshot } from './snapshot.js';
+import { foldJob } from './state.js';
+
+export type Verdict = 'unchanged' | 'changed' | 'cannot-tell';
+
+/** What one check found. `told` is for people and weighs nothing. */
+export interface Finding {
+  readonly check: 'image' | 'map' | 'journal' | 'hashes' | WholeAlgorithm | 'drive';
+  readonly result: Verdict | 'told';
+  readonly text: string;
+}
+
+/** A stretch of finished sectors that is no longer what was read: other bytes, or none. */
+export interface ChangedPlace extends Extent {
+  readonly fromByte: number;
+  readonly byteCount: number;
+  readonly what: 'differs' | 'missing';
+}
+
+export interface Verification {
+  readonly verdict: Verdict;
+  readonly findings: readonly Finding[];
+  readonly drive: DriveIdentity | undefined;
+  /** The first thousand, in ascending order. */
+  readonly changed: readonly ChangedPlace[];
+  readonly changedSectors: number;
+  /** Of the finished sectors, those with a hash that the image bears out. */
+  readonly heldSectors: number;
+  readonly finishedSectors: number;
+  /** Bytes that were read from the image. */
+  readonly readBytes: number;
+}
+
+export interface VerifyOptions {
+  readonly files: FileLayer;
+  readonly paths: CasePaths;
+  readonly hashing: Hashing;
+  /** Looks at a sample of the stretches, and at no hash of the whole. */
+  readonly isQuick: boolean;
+  readonly signal: AbortSignal;
+  /** Told now and then how far it is. */
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+}
+
+const quickCount = 16;
+const placesMax = 1000;
+/** So much is hashed as one task, unless it is one stretch: fewer would wait for their turns, more for their end. */
+const batchBytes = 64 << 20;
+const batchLinesMax = 4096;
+const sectorBytesMin = 512;
+const sectorBytesMax = 65_536;
+
+/** Everything that the checks go by. */
+interface Facts {
+  readonly paths: CasePaths;
+  readonly isQuick: boolean;
+  readonly imageBytes: number | undefined;
+  readonly stamp: FileStamp | undefined;
+  readonly saved: LoadedCheckpoint | undefined;
+  /** Why the map is none. */
+  readonly mapProblem: string | undefined;
+  readonly snapshot: Snapshot | undefined;
+  /** By sector, with what the journal adds; only of a map that we wrote. */
+  readonly map: RunMap | undefined;
+  readonly journal: LoadedJournal | undefined;
+  readonly list: ListFacts | undefined;
+  readonly sums: readonly SumFacts[];
+}
+
+interface ListFacts {
+  /** Why it was not read to its end. */
+  readonly problem: string | undefined;
+  /** Why it cannot be compared with the image. */
+  readonly obstacle: string | undefined;
+  readonly comparedLines: number;
+  readonly heldSectors: number;
+  readonly heldBytes: number;
+  readonly changedSectors: number;
+  readonly changed: readonly ChangedPlace[];
+  readonly hashedLines: number;
+}
+
+interface SumFacts {
+  readonly algorithm: WholeAlgorithm;
+  /** Undefined where the file has none of this image. */
+  readonly expected: string | undefined;
+  readonly found: string | undefined;
+}
+
+/** The checks, in the order in which they are told. */
+const checks: readonly ((facts: Facts) => Finding[])[] = [
+  checkImageFile,
+  checkMap,
+  checkJournal,
+  checkList,
+  checkSums,
+  tellDrive,
+];
+
+/** Throws IMAGE_MISMATCH where there is neither image nor map, FILE_FAILED where something cannot be read, and the
+ * signal's reason. */
+export async function verifyImage(options: VerifyOptions): Promise<Verification> {
+  const facts = await gather(options);
+  const findings = checks.flatMap((check) => check(facts));
+  const { list, map, sums, imageBytes = 0, snapshot } = facts;
+  const finishedSectors = map?.countOf(statuses.finished) ?? list?.heldSectors ?? 0;
+  const cut = cutPlaces(facts);
+  const wholeBytes = sums.filter(({ found }) => found).length > 0 ? imageBytes : 0;
+  return {
+    verdict: verdictOf(facts, findings, finishedSectors),
+    findings,
+    drive: snapshot?.drive,
+    changed: [...(list?.changed ?? []), ...cut].slice(0, placesMax),
+    changedSectors: (list?.changedSectors ?? 0) + cut.reduce((sum, { count }) => sum + count, 0),
+    heldSectors: list?.heldSectors ?? 0,
+    finishedSectors,
+    readBytes: Math.max(wholeBytes, list?.heldBytes ?? 0),
+  };
+}
+
+function verdictOf(
+  { list, map, sums, isQuick }: Facts,
+  findings: readonly Finding[],
+  finishedSectors: number,
+): Verdict {
+  if (findings.some(({ result }) => result === 'changed')) return 'changed';
+  if (sums.some(({ expected, found }) => expected !== undefined && expected === found))
+    return 'unchanged';
+  const held = list?.heldSectors ?? 0;
+  if (isQuick) return held > 0 ? 'unchanged' : 'cannot-tell';
+  const isKnown = map !== undefined || held > 0;
+  return isKnown && held >= finishedSectors ? 'unchanged' : 'cannot-tell';
+}
+
+// ---- What there is to check
+
+async function gather(options: VerifyOptions): Promise<Facts> {
+  const { files, paths, isQuick } = options;
+  const file = await statFile(files, paths.image);
+  const read = await readMap(files, paths.map);
+  if (!file && !read.saved && read.mapProblem === undefined)
+    throw new LastspinError('IMAGE_MISMATCH', `there is no image ${paths.image}; check the name`);
+  const { saved } = read;
+  const journal = saved && (await loadJournal(files, paths.journal));
+  const snapshot = saved && !saved.foreign ? parseSnapshot(saved.state) : undefined;
+  const map = saved && snapshot && mapWith(saved, snapshot, journal, paths.map);
+  const known = { ...read, paths, isQuick, snapshot, map, journal };
+  const imageBytes = file?.sizeBytes;
+  if (imageBytes === undefined)
+    return { ...known, imageBytes, stamp: undefined, list: undefined, sums: [] };
+  const content = await readContent(options, { imageBytes, saved, snapshot, map });
+  return { ...known, imageBytes, stamp: file?.stamp, ...content };
+}
+
+async function statFile(
+  files: FileLayer,
+  path: string,
+): Promise<{ readonly sizeBytes: number; readonly stamp: FileStamp | undefined } | undefined> {
+  if (!(await files.exists(path))) return undefined;
+  const file = await files.open(path, { readOnly: true });
+  try {
+    return { sizeBytes: await file.size(), stamp: await file.stamp?.() };
+  } finally {
+    await file.close();
+  }
+}
+
+async function readMap(
+  files: FileLayer,
+  path: string,
+): Promise<Pick<Facts, 'saved' | 'mapProblem'>> {
+  try {
+    return { saved: await loadCheckpoint(files, path), mapProblem: undefined };
+  } catch (error) {
+    if (!isLastspinError(error, 'MAP_INVALID')) throw error;
+    return { saved: undefined, mapProblem: reasonOf(error) };
+  }
+}
+
+function mapWith(
+  saved: LoadedCheckpoint,
+  snapshot: Snapshot,
+  journal: LoadedJournal | undefined,
+  path: string,
+): RunMap {
+  const { drive, driveKind } = snapshot;
+  const state = restoreState(snapshot, { map: sectorMapOf(saved.map, drive, path), driveKind });
+  if (journal && journal.base === saved.number)
+    for (const event of journal.records as JobEvent[]) foldJob(state, event);
+  return state.plan.map;
+}
+
+// ---- Reading the image
+
+interface Known {
+  readonly imageBytes: number;
+  readonly saved: LoadedCheckpoint | undefined;
+  readonly snapshot: Snapshot | undefined;
+  readonly map: RunMap | undefined;
+}
+
+/** Reads the image once, for the stretches of the list and for the whole at the same time. */
+async function readContent(
+  options: VerifyOptions,
+  known: Known,
+): Promise<Pick<Facts, 'list' | 'sums'>> {
+  const { hashing, signal } = options;
+  const onAbort = () => void hashing.close();
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    signal.throwIfAborted();
+    const whole = await beginSums(options, known.imageBytes);
+    const list = await compareList(options, known, whole.advance);
+    await whole.advance(known.imageBytes);
+    return { list, sums: await whole.finish() };
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Hashes of the whole that go along with what else is read. */
+async function beginSums(
+  { files, paths, hashing, isQuick, onProgress }: VerifyOptions,
+  imageBytes: number,
+) {
+  const sums: { algorithm: WholeAlgorithm; expected: string | undefined; stream: HashStream }[] =
+    [];
+  for (const algorithm of isQuick ? [] : wholeAlgorithms) {
+    const path = sumPath(paths.image, algorithm);
+    if (!(await files.exists(path))) continue;
+    const text = await readStart(files, path);
+    const expected = parseSum(text, algorithm, basename(paths.image));
+    sums.push({ algorithm, expected, stream: hashing.stream(algorithm) });
+  }
+  let atBytes = 0;
+  return {
+    async advance(toBytes: number): Promise<void> {
+      const end = Math.min(toBytes, imageBytes);
+      for (; sums.length > 0 && atBytes < end; onProgress?.(atBytes, imageBytes)) {
+        const range: HashRange = [atBytes, Math.min(batchBytes, end - atBytes)];
+        await Promise.all(sums.map(({ stream }) => stream.add(range)));
+        atBytes += range[1];
+      }
+    },
+    finish: () =>
+      Promise.all(
+        sums.map(async ({ algorithm, expected, stream }) => ({
+          algorithm,
+          expected,
+          found: await stream.digest(),
+        })),
+      ),
+  };
+}
+
+const sumBytesMax = 1 << 20;
+
+async function readStart(files: FileLayer, path: string): Promise<string> {
+  const file = await files.open(path, { readOnly: true });
+  try {
+    const buffer = Buffer.alloc(Math.min(sumBytesMax, await file.size()));
+    return buffer.subarray(0, await file.read(buffer, 0)).toString();
+  } finally {
+    await file.close();
+  }
+}
+
+/** What is known of a list before anything is hashed for it. */
+interface Survey {
+  readonly problem: string | undefined;
+  readonly hashed: number;
+  /** Where its last line ends. */
+  readonly end: number;
+}
+
+async function compareList(
+  options: VerifyOptions,
+  known: Known,
+  alongside: (toBytes: number) => Promise<void>,
+): Promise<ListFacts | undefined> {
+  const { files, paths, isQuick } = options;
+  if (!(await files.exists(paths.hashes))) return undefined;
+  const survey = await surveyList(files, paths.hashes, known.map?.size);
+  const comparison = createComparison(options, known.imageBytes);
+  const facts = () => ({
+    problem: survey.problem,
+    hashedLines: survey.hashed,
+    ...comparison.result(),
+  });
+  const sectorBytes = known.snapshot?.drive.sectorBytes ?? sectorBytesBy(known, survey);
+  if (sectorBytes === undefined)
+    return { ...facts(), obstacle: 'it is not known how large a sector is' };
+  if (known.saved?.foreign === true && !known.saved.damaged)
+    return { ...facts(), obstacle: 'another program has written the map since it was made' };
+  const step = isQuick ? Math.max(1, (survey.hashed - 1) / (quickCount - 1)) : 1;
+  let number = 0;
+  let taken = 0;
+  let lines: HashLine[] = [];
+  let bytes = 0;
+  const flush = async () => {
+    if (lines.length === 0) return;
+    await comparison.add(lines, sectorBytes);
+    await alongside(endOf(lines.at(-1)!) * sectorBytes);
+    lines = [];
+    bytes = 0;
+  };
+  for await (const line of goodLines(files, paths.hashes, known.map?.size)) {
+    if (line.sha256 === undefined || number++ !== Math.round(taken * step)) continue;
+    taken += 1;
+    if (known.map && !isFinished(known.map, line)) continue;
+    lines.push(line);
+    bytes += line.count * sectorBytes;
+    if (bytes >= batchBytes || lines.length >= batchLinesMax) await flush();
+  }
+  await flush();
+  await comparison.settle();
+  return { ...facts(), obstacle: undefined };
+}
+
+/** The lines of a list up to the first that is none. */
+async function* goodLines(
+  files: FileLayer,
+  path: string,
+  sectorCount: number | undefined,
+): AsyncGenerator<HashLine> {
+  try {
+    yield* readHashList(files, path, sectorCount);
+  } catch (error) {
+    if (!isLastspinError(error, 'HASHES_INVALID')) throw error;
+  }
+}
+
+async function surveyList(
+  files: FileLayer,
+  path: string,
+  sectorCount: number | undefined,
+): Promise<Survey> {
+  let hashed = 0;
+  let end = 0;
+  try {
+    for await (const line of readHashList(files, path, sectorCount)) {
+      if (line.sha256 !== undefined) hashed += 1;
+      end = endOf(line);
+    }
+    return { problem: undefined, hashed, end };
+  } catch (error) {
+    if (!isLastspinError(error, 'HASHES_INVALID')) throw error;
+    return { problem: reasonOf(error), hashed, end };
+  }
+}
+
+/** Without a map of ours a list that reaches to the image's end tells it. */
+function sectorBytesBy({ imageBytes }: Known, { end, problem }: Survey): number | undefined {
+  const sectorBytes = imageBytes / end;
+  const isFit = sectorBytes >= sectorBytesMin && sectorBytes <= sectorBytesMax;
+  return problem === undefined && Number.isInteger(sectorBytes) && isFit ? sectorBytes : undefined;
+}
+
+/** Compares lines with the image, several batches at once, and notes what came of them in their order. */
+function createComparison({ hashing, signal, onProgress }: VerifyOptions, imageBytes: number) {
+  const pending: (() => Promise<void>)[] = [];
+  const changed: ChangedPlace[] = [];
+  const counts = { comparedLines: 0, heldSectors: 0, heldBytes: 0, changedSectors: 0 };
+
+  function take(line: HashLine, digest: string | undefined, sectorBytes: number): void {
+    counts.comparedLines += 1;
+    if (digest === line.sha256) {
+      counts.heldSectors += line.count;
+      counts.heldBytes += line.count * sectorBytes;
+      return;
+    }
+    counts.changedSectors += line.count;
+    addPlace(changed, placeOf(line, sectorBytes, digest === undefined ? 'missing' : 'differs'));
+  }
+
+  return {
+    async add(lines: readonly HashLine[], sectorBytes: number): Promise<void> {
+      const digests = hashing.ranges(
+        lines.map(({ lba, count }) => [lba * sectorBytes, count * sectorBytes]),
+      );
+      digests.catch(() => undefined);
+      pending.push(async () => {
+        const found = await digests;
+        for (const [index, line] of lines.entries()) take(line, found[index], sectorBytes);
+        onProgress?.(endOf(lines.at(-1)!) * sectorBytes, imageBytes);
+      });
+      if (pending.length >= hashing.width) await pending.shift()?.();
+      signal.throwIfAborted();
+    },
+    async settle(): Promise<void> {
+      for (const one of pending.splice(0)) await one();
+    },
+    result: () => ({ ...counts, changed }),
+  };
+}
+
+function placeOf({ lba, count }: Extent, sectorBytes: number, what: ChangedPlace['what']) {
+  return { lba, count, fromByte: lba * sectorBytes, byteCount: count * sectorBytes, what };
+}
+
+/** Neighbours become one, and there is an end to them. */
+function addPlace(places: ChangedPlace[], place: ChangedPlace): void {
+  const last = places.at(-1);
+  if (last && endOf(last) === place.lba && last.what === place.what) {
+    places[places.length - 1] = {
+      ...last,
+      count: last.count + place.count,
+      byteCount: last.byteCount + place.byteCount,
+    };
+  } else if (places.length < placesMax) {
+    places.push(place);
+  }
+}
+
+// ---- The checks
+
+/** Finished sectors behind the end of an image that was cut, where no list of hashes tells of them. */
+function cutPlaces({ map, imageBytes = 0, snapshot, list }: Facts): ChangedPlace[] {
+  if (!map || !snapshot || list?.changed.some(({ what }) => what === 'missing')) return [];
+  const { sectorBytes } = snapshot.drive;
+  const places: ChangedPlace[] = [];
+  for (const run of map.runs(Math.min(Math.floor(imageBytes / sectorBytes), map.size))) {
+    if (run.value === statuses.finished) addPlace(places, placeOf(run, sectorBytes, 'missing'));
+  }
+  return places;
+}
+
+function checkImageFile(facts: Facts): Finding[] {
+  const { paths, imageBytes, saved, snapshot, journal, stamp } = facts;
+  const finding = (result: Finding['result'], text: string): Finding => ({
+    check: 'image',
+    result,
+    text: `${paths.image} ${text}`,
+  });
+  if (imageBytes === undefined) return [finding('changed', 'is not there')];
+  const expected = snapshot
+    ? snapshot.drive.sectorCount * snapshot.drive.sectorBytes
+    : saved?.map.end;
+  const differs =
+    expected !== undefined &&
+    imageBytes !== expected &&
+    (snapshot !== undefined || imageBytes > expected);
+  if (differs) {
+    const how = imageBytes < expected ? 'was cut or is not this one' : 'is too long';
+    return [finding('changed', `${how}: ${imageBytes} bytes, the map says ${expected}`)];
+  }
+  const found = [
+    finding(
+      'unchanged',
+      `has ${imageBytes} bytes${expected === undefined ? '' : ', as the map says'}`,
+    ),
+  ];
+  const record = snapshot?.image;
+  if (!record || !stamp) return found;
+  const endedInOrder = journal?.records.length === 0;
+  if (record.inode !== stamp.inode)
+    found.push(finding('told', 'is another file than in the last run: a copy, perhaps'));
+  else if (endedInOrder && !isSameTime(record, stamp))
+    found.push(finding('told', 'was touched since the last run'));
+  return found;
+}
+
+function checkMap({ paths, saved, mapProblem, snapshot }: Facts): Finding[] {
+  const finding = (result: Finding['result'], text: string): Finding[] => [
+    { check: 'map', result, text },
+  ];
+  if (mapProblem !== undefined) return finding('changed', mapProblem);
+  if (!saved) return finding('told', `there is no map ${paths.map}`);
+  if (saved.damaged) return finding('changed', `${paths.map} is not as lastspin wrote it`);
+  if (saved.foreign || !snapshot)
+    return finding('cannot-tell', `${paths.map} was written by another program`);
+  return finding('unchanged', `${paths.map} is as it was written`);
+}
+
+function checkJournal({ paths, saved, snapshot, journal }: Facts): Finding[] {
+  const finding = (result: Finding['result'], text: string): Finding[] => [
+    { check: 'journal', result, text: `${paths.journal} ${text}` },
+  ];
+  if (!saved || !snapshot) return [];
+  if (!journal) return finding('told', 'is not there');
+  if (journal.damage) return finding('changed', `is damaged: ${journal.damage.message}`);
+  if (journal.base !== saved.number)
+    return finding('told', 'is of an earlier map: a crash came before the next one began');
+  if (journal.records.length > 0 || journal.tornBytes > 0)
+    return finding(
+      'told',
+      `has ${journal.records.length} events that the map has not: the last run did not end in order`,
+    );
+  return finding('unchanged', 'is as it was written: the last run ended in order');
+}
+
+function checkList({ paths, list, isQuick, map }: Facts): Finding[] {
+  const finding = (result: Finding['result'], text: string): Finding => ({
+    check: 'hashes',
+    result,
+    text: `${paths.hashes} ${text}`,
+  });
+  if (!list) return [finding('cannot-tell', 'is not there')];
+  const found: Finding[] = [];
+  if (list.problem !== undefined)
+    found.push({ check: 'hashes', result: 'changed', text: `refused: ${list.problem}` });
+  if (list.obstacle !== undefined)
+    return [...found, finding('cannot-tell', `cannot be compared: ${list.obstacle}`)];
+  const of = isQuick ? `${list.comparedLines} of ${list.hashedLines}` : `${list.comparedLines}`;
+  if (list.changedSectors > 0)
+    found.push(
+      finding(
+        'changed',
+        `${list.changedSectors} sectors of ${of} stretches are not as they were read`,
+      ),
+    );
+  else if (list.comparedLines > 0)
+    found.push(finding('unchanged', `${of} stretches are as they were read`));
+  const open = (map?.countOf(statuses.finished) ?? 0) - list.heldSectors - list.changedSectors;
+  if (!isQuick && map && open > 0)
+    found.push(finding('cannot-tell', `has no hash of ${open} sectors that were read`));
+  return found;
+}
+
+function checkSums({ paths, sums }: Facts): Finding[] {
+  return sums.map(({ algorithm, expected, found }) => {
+    const file = sumPath(paths.image, algorithm);
+    if (expected === undefined)
+      return { check: algorithm, result: 'changed', text: `${file} has no hash of this image` };
+    return expected === found
+      ? { check: algorithm, result: 'unchanged', text: `${file} is the hash of the image` }
+      : { check: algorithm, result: 'changed', text: `${file} is not the hash of the image` };
+  });
+}
+
+function tellDrive({ snapshot }: Facts): Finding[] {
+  if (!snapshot) return [];
+  const { model, serial, sectorCount, sectorBytes } = snapshot.drive;
+  const former = snapshot.formerDrives.map((drive) => `, before as ${drive.model} ${drive.serial}`);
+  const text = `${model} ${serial}, ${sectorCount} sectors of ${sectorBytes} bytes${former.join('')}`;
+  return [{ check: 'drive', result: 'told', text }];
+}
