@@ -4,14 +4,11 @@ import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
-import { type HashKeeper, keepHashes } from '../image/hash-keeper.js';
 import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import type { ImageLook } from '../image/image-look.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
-import { createSegmentHashes, type SegmentHashes } from '../image/segment-hashes.js';
-import { keepWholeHashes, type WholeKeeper, type WholeSum } from '../image/whole-hashes.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
-import { type Extent, endOf } from '../map/extent.js';
+import { endOf } from '../map/extent.js';
 import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
@@ -24,12 +21,8 @@ import { textOfRows } from '../plan/pass-schema.js';
 import { createPlanState, restartPlan } from '../plan/state.js';
 import { createTrouble } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
-import {
-  type SegmentHash,
-  type WholeAlgorithm,
-  type WholeHashes,
-  wholeIn,
-} from '../segment-hasher.js';
+import type { WholeAlgorithm } from '../segment-hasher.js';
+import { type CaseHashes, type HashParts, openCaseHashes } from './case-hashes.js';
 import type { JobEvent, JobEventBody } from './events.js';
 import {
   isOtherIdentity,
@@ -37,7 +30,7 @@ import {
   refuseFailedFirmware,
   refuseOther,
 } from './identity.js';
-import { checkImage, type LookWish, lossOf, recordOf } from './image-check.js';
+import { checkImage, type LookWish, lossOf } from './image-check.js';
 import type { JobParts } from './parts.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, snapshotOf } from './snapshot.js';
@@ -165,7 +158,7 @@ export interface CaseOptions {
   readonly clock: Clock;
 }
 
-export interface Case {
+export interface Case extends HashParts {
   readonly state: JobState;
   readonly resumed: boolean;
   readonly image: JobParts['image'];
@@ -174,22 +167,6 @@ export interface Case {
   readonly notices: readonly string[];
   /** What the image was found to hold no more. */
   readonly changes: readonly JobEventBody[];
-  /** Absent where nothing is hashed. */
-  readonly hashes?: SegmentHashes;
-  /** Writes the list of the hashes, of what is known so far or of all that is finished. Returns what of the image
-   * turned out to be otherwise than it was read; the list still has the hashes of what was read. */
-  listHashes(isWhole: boolean): Promise<readonly Extent[]>;
-  /** What the whole image will be hashed with. */
-  readonly whole: readonly WholeAlgorithm[];
-  /** The path to the drive is about to write into the image by itself. */
-  beforeStoring(): Promise<void>;
-  /** Takes a hash that was made where the drive is read. */
-  takeHash(hash: SegmentHash): void;
-  /** Writes the hashes of the whole image, as far as they are wanted and not there; `readBack` makes them where
-   * they did not come by the way. */
-  hashWhole(
-    readBack: (algorithms: readonly WholeAlgorithm[]) => Promise<WholeHashes>,
-  ): Promise<WholeSum[]>;
   close(): Promise<void>;
 }
 
@@ -230,18 +207,11 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     claimedCount: claimedCount(state.plan.map),
   });
   const writer = createImageWriter(image, drive.sectorBytes);
-  const known = createSegmentHashes(drive.sectorCount, drive.sectorBytes, options.segmentCount);
-  const keeper = await keepHashes(files, paths.hashes, known, state.plan.map, notices);
-  const hashes = options.hashed ? known : undefined;
-  const whole = await keepWholeHashes({
-    files,
-    imagePath: paths.image,
-    sizeBytes: image.sizeBytes,
-    asked: options.whole ?? [],
-    areOurs: isListOurs(options),
-    areKept: options.hashed ?? false,
+  const hashes = await openCaseHashes({
+    ...options,
+    ...{ files, paths, state, image, notices, areOurs: isListOurs(options) },
   });
-  const access = readable(image, writer, keeper, whole, { hashes, sectorBytes: drive.sectorBytes });
+  const access = readable(image, writer, hashes);
   const versions = lineFile(files, paths.versions);
   const journal = await createJournal(files, paths.journal, number);
   const recorder = createRecorder(
@@ -255,11 +225,11 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       checkpoint: async (current) => {
         const map = current.plan.map.clone();
         await writer.sync();
-        record = await recordOf(image, known, map);
+        record = await hashes.record(map);
         await save(current);
         await journal.restart(number);
         // Last: what it lists is then in the image and in the map.
-        if (hashes?.hasNews) await keeper.save(map);
+        await hashes.saveNews(map);
       },
     },
     options.clock,
@@ -272,28 +242,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     recorder,
     notices,
     changes,
-    ...(hashes && { hashes }),
-    async listHashes(isWhole) {
-      const changed: Extent[] = [];
-      const back = { read: access.read, tell: (extent: Extent) => void changed.push(extent) };
-      if (hashes) await keeper.save(state.plan.map, isWhole ? back : undefined);
-      return changed;
-    },
-    whole: whole.algorithms,
-    async beforeStoring() {
-      const { map, sectorCount } = state.plan;
-      if (map.countOf(statuses.finished) < sectorCount) await whole.touch();
-    },
-    takeHash(hash) {
-      const told = wholeIn(hash);
-      if (told) whole.takeDigest(told.algorithm, told.digest);
-      else hashes?.takeHash(hash);
-    },
-    async hashWhole(readBack) {
-      // Who had to read a place twice does not know what is in the image by the way.
-      if (state.totals.failingReads > 0) whole.spoil();
-      return whole.finish(readBack, unreadComments(state, paths.map));
-    },
+    ...hashes.parts(access.read),
     async close() {
       await versions.close();
       await journal.close();
@@ -306,27 +255,16 @@ export async function openCase(options: CaseOptions): Promise<Case> {
 function readable(
   image: ImageFile,
   writer: ImageWriter,
-  keeper: HashKeeper,
-  whole: WholeKeeper,
-  {
-    hashes,
-    sectorBytes,
-  }: { readonly hashes: SegmentHashes | undefined; readonly sectorBytes: number },
+  hashes: CaseHashes,
 ): Omit<JobParts['image'], 'keepVersions'> {
   let isBehind = false;
   return {
     async write(lba, data) {
-      await keeper.withdraw({ lba, count: data.length / sectorBytes });
-      await whole.touch();
+      await hashes.beforeWrite(lba, data);
       isBehind = true;
-      whole.take(lba * sectorBytes, data);
-      hashes?.take(lba, data);
       await writer.write(lba, data);
     },
-    forget(extent) {
-      whole.spoil();
-      hashes?.forget(extent);
-    },
+    forget: hashes.forget,
     async read(extent) {
       if (isBehind) await writer.sync();
       isBehind = false;
@@ -346,15 +284,6 @@ async function removeDurably(files: FileLayer, path: string): Promise<void> {
   if (!(await files.exists(path))) return;
   await files.remove(path);
   await files.syncDirectory(path);
-}
-
-/** What is said beside the hash of an image that is not whole. */
-function unreadComments({ plan: { map, sectorBytes } }: JobState, mapPath: string): string[] {
-  const count = map.size - map.countOf(statuses.finished);
-  if (count === 0) return [];
-  return [
-    `${count} of ${map.size} sectors of ${sectorBytes} bytes were not read: this is the hash of the image with what it holds in their place; ${basename(mapPath)} says which`,
-  ];
 }
 
 /** Takes out of the map what the image was found to hold no more. Its old bytes stay until they are read again. */
