@@ -8,6 +8,7 @@ import { fuzzFrames } from './fuzz-frames.mjs';
 import { link } from './link.mjs';
 import { realMaps } from './real-maps.mjs';
 import { strategy } from './strategy.mjs';
+import { verify } from './verify.mjs';
 
 const benches = {
   strategy,
@@ -20,6 +21,7 @@ const benches = {
   start,
   link,
   'fuzz-frames': fuzzFrames,
+  verify,
 };
 const [wanted, ...words] = process.argv.slice(2);
 console.log(`${cpus().length} cores, ${cpus()[0].model}, Node ${process.version}`);

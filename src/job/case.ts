@@ -5,14 +5,11 @@ import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
 import type { EventLog } from '../image/event-log.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
-import { type HashKeeper, keepHashes } from '../image/hash-keeper.js';
 import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import type { ImageLook } from '../image/image-look.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
-import { createSegmentHashes, type SegmentHashes } from '../image/segment-hashes.js';
-import { keepWholeHashes, type WholeKeeper, type WholeSum } from '../image/whole-hashes.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
-import { type Extent, endOf } from '../map/extent.js';
+import { endOf } from '../map/extent.js';
 import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
@@ -24,13 +21,9 @@ import type { Pass } from '../plan/pass.js';
 import { textOfRows } from '../plan/pass-schema.js';
 import { createPlanState, restartPlan } from '../plan/state.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
-import {
-  type SegmentHash,
-  type WholeAlgorithm,
-  type WholeHashes,
-  wholeIn,
-} from '../segment-hasher.js';
+import type { WholeAlgorithm } from '../segment-hasher.js';
 import { type CaseData, mergeCaseData } from './case-data.js';
+import { type CaseHashes, type HashParts, openCaseHashes } from './case-hashes.js';
 import { type FoundLog, findLog, logRunStart, openCaseLog } from './case-log.js';
 import {
   isOtherIdentity,
@@ -38,7 +31,7 @@ import {
   refuseFailedFirmware,
   refuseOther,
 } from './identity.js';
-import { checkImage, type LookWish, lossOf, recordOf } from './image-check.js';
+import { checkImage, type LookWish, lossOf } from './image-check.js';
 import type { JobParts } from './parts.js';
 import { bodyOf, foldRecorded, type RecordedEvent } from './recorded.js';
 import { createRecorder, type Recorder } from './recorder.js';
@@ -189,29 +182,13 @@ export interface CaseOptions {
   readonly wallMs?: () => number;
 }
 
-export interface Case {
+export interface Case extends HashParts {
   readonly state: JobState;
   readonly resumed: boolean;
   readonly image: JobParts['image'];
   readonly recorder: Recorder;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
-  /** Absent where nothing is hashed. */
-  readonly hashes?: SegmentHashes;
-  /** Writes the list of the hashes, of what is known so far or of all that is finished. Returns what of the image
-   * turned out to be otherwise than it was read; the list still has the hashes of what was read. */
-  listHashes(isWhole: boolean): Promise<readonly Extent[]>;
-  /** What the whole image will be hashed with. */
-  readonly whole: readonly WholeAlgorithm[];
-  /** The path to the drive is about to write into the image by itself. */
-  beforeStoring(): Promise<void>;
-  /** Takes a hash that was made where the drive is read. */
-  takeHash(hash: SegmentHash): void;
-  /** Writes the hashes of the whole image, as far as they are wanted and not there; `readBack` makes them where
-   * they did not come by the way. */
-  hashWhole(
-    readBack: (algorithms: readonly WholeAlgorithm[]) => Promise<WholeHashes>,
-  ): Promise<WholeSum[]>;
   close(): Promise<void>;
 }
 
@@ -254,19 +231,15 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   else if (!isListOurs(options)) await removeDurably(files, paths.hashes);
   // The map first: a crash in between leaves no image that nobody can account for.
   await save(state);
-  const { image, known, keeper, whole, journal } = await openFiles(
-    options,
-    state,
-    number,
-    notices,
-  ).catch(async (error: unknown) => {
-    await log.close().catch(() => {});
-    if (!saved) await removeNew(found);
-    throw error;
-  });
+  const { image, hashes, journal } = await openFiles(options, state, number, notices).catch(
+    async (error: unknown) => {
+      await log.close().catch(() => {});
+      if (!saved) await removeNew(found);
+      throw error;
+    },
+  );
   const writer = createImageWriter(image, drive.sectorBytes);
-  const hashes = options.hashed ? known : undefined;
-  const access = readable(image, writer, keeper, whole, { hashes, sectorBytes: drive.sectorBytes });
+  const access = readable(image, writer, hashes);
   const versions = lineFile(files, paths.versions);
   const recorder = createRecorder(
     {
@@ -285,11 +258,11 @@ export async function openCase(options: CaseOptions): Promise<Case> {
         const map = current.plan.map.clone();
         await writer.sync();
         await log.sync();
-        record = await recordOf(image, known, map);
+        record = await hashes.record(map);
         await save(current);
         await journal.restart(number);
         // Last: what it lists is then in the image and in the map.
-        if (hashes?.hasNews) await keeper.save(map);
+        await hashes.saveNews(map);
       },
     },
     options.clock,
@@ -305,28 +278,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     image: { ...access, keepVersions: versions.append },
     recorder,
     notices,
-    ...(hashes && { hashes }),
-    async listHashes(isWhole) {
-      const changed: Extent[] = [];
-      const back = { read: access.read, tell: (extent: Extent) => void changed.push(extent) };
-      if (hashes) await keeper.save(state.plan.map, isWhole ? back : undefined);
-      return changed;
-    },
-    whole: whole.algorithms,
-    async beforeStoring() {
-      const { map, sectorCount } = state.plan;
-      if (map.countOf(statuses.finished) < sectorCount) await whole.touch();
-    },
-    takeHash(hash) {
-      const told = wholeIn(hash);
-      if (told) whole.takeDigest(told.algorithm, told.digest);
-      else hashes?.takeHash(hash);
-    },
-    async hashWhole(readBack) {
-      // Who had to read a place twice does not know what is in the image by the way.
-      if (state.totals.failingReads > 0) whole.spoil();
-      return whole.finish(readBack, unreadComments(state, paths.map));
-    },
+    ...hashes.parts(access.read),
     async close() {
       await versions.close();
       await log.close();
@@ -337,33 +289,21 @@ export async function openCase(options: CaseOptions): Promise<Case> {
 }
 
 /** What stands beside the map once that is saved as number `base`. */
-async function openFiles(
-  options: CaseOptions,
-  { plan }: JobState,
-  base: number,
-  notices: string[],
-) {
+async function openFiles(options: CaseOptions, state: JobState, base: number, notices: string[]) {
   const { found, drive } = options;
   const { files, paths } = found;
   const image = await openImage(files, paths.image, {
     sectorBytes: drive.sectorBytes,
     sectorCount: drive.sectorCount,
     mode: 'resume',
-    claimedCount: claimedCount(plan.map),
+    claimedCount: claimedCount(state.plan.map),
   });
   try {
-    const known = createSegmentHashes(drive.sectorCount, drive.sectorBytes, options.segmentCount);
-    const keeper = await keepHashes(files, paths.hashes, known, plan.map, notices);
-    const whole = await keepWholeHashes({
-      files,
-      imagePath: paths.image,
-      sizeBytes: image.sizeBytes,
-      asked: options.whole ?? [],
-      areOurs: isListOurs(options),
-      areKept: options.hashed ?? false,
+    const hashes = await openCaseHashes({
+      ...options,
+      ...{ files, paths, state, image, notices, areOurs: isListOurs(options) },
     });
-    const journal = await createJournal(files, paths.journal, base);
-    return { image, known, keeper, whole, journal };
+    return { image, hashes, journal: await createJournal(files, paths.journal, base) };
   } catch (error) {
     await image.close().catch(() => {});
     throw error;
@@ -427,27 +367,16 @@ async function beginRecord(
 function readable(
   image: ImageFile,
   writer: ImageWriter,
-  keeper: HashKeeper,
-  whole: WholeKeeper,
-  {
-    hashes,
-    sectorBytes,
-  }: { readonly hashes: SegmentHashes | undefined; readonly sectorBytes: number },
+  hashes: CaseHashes,
 ): Omit<JobParts['image'], 'keepVersions'> {
   let isBehind = false;
   return {
     async write(lba, data) {
-      await keeper.withdraw({ lba, count: data.length / sectorBytes });
-      await whole.touch();
+      await hashes.beforeWrite(lba, data);
       isBehind = true;
-      whole.take(lba * sectorBytes, data);
-      hashes?.take(lba, data);
       await writer.write(lba, data);
     },
-    forget(extent) {
-      whole.spoil();
-      hashes?.forget(extent);
-    },
+    forget: hashes.forget,
     async read(extent) {
       if (isBehind) await writer.sync();
       isBehind = false;
@@ -467,15 +396,6 @@ async function removeDurably(files: FileLayer, path: string): Promise<void> {
   if (!(await files.exists(path))) return;
   await files.remove(path);
   await files.syncDirectory(path);
-}
-
-/** What is said beside the hash of an image that is not whole. */
-function unreadComments({ plan: { map, sectorBytes } }: JobState, mapPath: string): string[] {
-  const count = map.size - map.countOf(statuses.finished);
-  if (count === 0) return [];
-  return [
-    `${count} of ${map.size} sectors of ${sectorBytes} bytes were not read: this is the hash of the image with what it holds in their place; ${basename(mapPath)} says which`,
-  ];
 }
 
 /** Takes out of the map what the image was found to hold no more, and puts it on record. Its old bytes stay until

@@ -1,0 +1,138 @@
+/** The hashes of a case while it is open: of segments, of the whole image, and what the checkpoint keeps of both. */
+
+import { basename } from 'node:path';
+import type { DriveIdentity } from '../drive/drive.js';
+import type { FileLayer } from '../image/file-layer.js';
+import { keepHashes } from '../image/hash-keeper.js';
+import type { ImageFile } from '../image/image-file.js';
+import type { ImageRecord } from '../image/image-look.js';
+import { createSegmentHashes, type SegmentHashes } from '../image/segment-hashes.js';
+import { keepWholeHashes, type WholeSum } from '../image/whole-hashes.js';
+import type { Extent } from '../map/extent.js';
+import type { RunMap } from '../map/run-map.js';
+import { statuses } from '../map/status.js';
+import {
+  type SegmentHash,
+  type WholeAlgorithm,
+  type WholeHashes,
+  wholeIn,
+} from '../segment-hasher.js';
+import { recordOf } from './image-check.js';
+import type { JobState } from './state.js';
+
+/** What a case offers of its hashes. */
+export interface HashParts {
+  /** Absent where nothing is hashed. */
+  readonly hashes?: SegmentHashes;
+  /** Writes the list of the hashes, of what is known so far or of all that is finished. Returns what of the image
+   * turned out to be otherwise than it was read; the list still has the hashes of what was read. */
+  listHashes(isWhole: boolean): Promise<readonly Extent[]>;
+  /** What the whole image will be hashed with. */
+  readonly whole: readonly WholeAlgorithm[];
+  /** The path to the drive is about to write into the image by itself. */
+  beforeStoring(): Promise<void>;
+  /** Takes a hash that was made where the drive is read. */
+  takeHash(hash: SegmentHash): void;
+  /** Writes the hashes of the whole image, as far as they are wanted and not there; `readBack` makes them where
+   * they did not come by the way. */
+  hashWhole(
+    readBack: (algorithms: readonly WholeAlgorithm[]) => Promise<WholeHashes>,
+  ): Promise<WholeSum[]>;
+}
+
+export interface CaseHashes {
+  /** Before these sectors are written: what vouches for what they were is withdrawn, durably. */
+  beforeWrite(lba: number, data: Uint8Array): Promise<void>;
+  /** Nobody knows any more what these sectors of the image are. */
+  forget(extent: Extent): void;
+  /** What a checkpoint of this map remembers of the image, which is synced. */
+  record(map: RunMap): Promise<ImageRecord | undefined>;
+  /** Lists what became known of a map that is saved. */
+  saveNews(map: RunMap): Promise<void>;
+  /** Reads with `read`, which has everything that was written. */
+  parts(read: (extent: Extent) => Promise<Uint8Array>): HashParts;
+}
+
+export interface CaseHashesOptions {
+  readonly files: FileLayer;
+  readonly paths: { readonly image: string; readonly map: string; readonly hashes: string };
+  readonly drive: DriveIdentity;
+  readonly state: JobState;
+  readonly image: ImageFile;
+  /** Whether what lies beside the image is of what it held when the last run ended. */
+  readonly areOurs: boolean;
+  readonly hashed?: boolean;
+  readonly whole?: readonly WholeAlgorithm[];
+  readonly segmentCount?: number;
+  readonly notices: string[];
+}
+
+/** Takes over what lies beside the image. Throws IMAGE_SPACE, FILE_FAILED. */
+export async function openCaseHashes(options: CaseHashesOptions): Promise<CaseHashes> {
+  const { files, paths, drive, state, image, notices } = options;
+  const { sectorCount, sectorBytes } = drive;
+  const known = createSegmentHashes(sectorCount, sectorBytes, options.segmentCount);
+  const keeper = await keepHashes(files, paths.hashes, known, state.plan.map, notices);
+  const hashes = options.hashed ? known : undefined;
+  const whole = await keepWholeHashes({
+    files,
+    imagePath: paths.image,
+    sizeBytes: image.sizeBytes,
+    asked: options.whole ?? [],
+    areOurs: options.areOurs,
+    areKept: options.hashed ?? false,
+  });
+
+  function parts(read: (extent: Extent) => Promise<Uint8Array>): HashParts {
+    return {
+      ...(hashes && { hashes }),
+      whole: whole.algorithms,
+      async listHashes(isWhole) {
+        const changed: Extent[] = [];
+        const back = { read, tell: (extent: Extent) => void changed.push(extent) };
+        if (hashes) await keeper.save(state.plan.map, isWhole ? back : undefined);
+        return changed;
+      },
+      async beforeStoring() {
+        if (state.plan.map.countOf(statuses.finished) < sectorCount) await whole.touch();
+      },
+      takeHash(hash) {
+        const told = wholeIn(hash);
+        if (told) whole.takeDigest(told.algorithm, told.digest);
+        else hashes?.takeHash(hash);
+      },
+      async hashWhole(readBack) {
+        // Who had to read a place twice does not know what is in the image by the way.
+        if (state.totals.failingReads > 0) whole.spoil();
+        return whole.finish(readBack, unreadComments(state, paths.map));
+      },
+    };
+  }
+
+  return {
+    async beforeWrite(lba, data) {
+      await keeper.withdraw({ lba, count: data.length / sectorBytes });
+      await whole.touch();
+      whole.take(lba * sectorBytes, data);
+      hashes?.take(lba, data);
+    },
+    forget(extent) {
+      whole.spoil();
+      hashes?.forget(extent);
+    },
+    record: (map) => recordOf(image, known, map),
+    async saveNews(map) {
+      if (hashes?.hasNews) await keeper.save(map);
+    },
+    parts,
+  };
+}
+
+/** What is said beside the hash of an image that is not whole. */
+function unreadComments({ plan: { map, sectorBytes } }: JobState, mapPath: string): string[] {
+  const count = map.size - map.countOf(statuses.finished);
+  if (count === 0) return [];
+  return [
+    `${count} of ${map.size} sectors of ${sectorBytes} bytes were not read: this is the hash of the image with what it holds in their place; ${basename(mapPath)} says which`,
+  ];
+}
