@@ -9,6 +9,8 @@ const packageOf: Readonly<Record<string, string>> = {
   mkfifo: 'coreutils',
   'avr-gcc': 'gcc-avr avr-libc',
   cc: 'gcc',
+  ewfinfo: 'ewf-tools',
+  xmllint: 'libxml2-utils',
 };
 
 /** For `test.skipIf(...)`: true where `tool` is not installed, and says so. Under

@@ -369,6 +369,7 @@ async function writeChunks(
   const sha1 = createHash('sha1');
   const ahead: { endLba: number; readonly chunks: Promise<Chunk>[] }[] = [];
   const storeFirst = async () => {
+    signal?.throwIfAborted();
     const { endLba, chunks } = ahead.shift()!;
     for (const chunk of chunks) await set.addChunk(await chunk);
     onProgress?.(endLba * sectorBytes);
@@ -377,7 +378,6 @@ async function writeChunks(
     const chunkBytes = chunkSectorCount * sectorBytes;
     const batchCount = chunkSectorCount * Math.max(1, Math.floor(batchBytes / chunkBytes));
     for (let lba = 0; lba < map.size; lba += batchCount) {
-      signal?.throwIfAborted();
       const endLba = Math.min(map.size, lba + batchCount);
       const data = await readBatch(source, lba, endLba);
       ahead.push({ endLba, chunks: pack(data) });
