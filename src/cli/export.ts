@@ -7,7 +7,8 @@ import { realClock } from '../clock.js';
 import type { DriveIdentity } from '../drive/drive.js';
 import { isLastspinError, LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint } from '../image/checkpoint.js';
-import { type EwfCompression, writeEwf } from '../image/ewf.js';
+import { type EwfCase, type EwfCompression, writeEwf } from '../image/ewf.js';
+import { fieldCharsMax } from '../image/ewf-sections.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
 import { type ImageLock, takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
@@ -51,6 +52,7 @@ export async function exportImage(
   options: ExportOptions,
 ): Promise<number> {
   const format = formatOf(path, options);
+  requireShort(options);
   const interrupt = onInterrupt('lastspin: stopping, what was written is removed');
   const files = nodeFiles();
   try {
@@ -184,7 +186,7 @@ async function writeE01(
   options: ExportOptions,
   signal: AbortSignal,
 ): Promise<ExportResult> {
-  const { map, sectorBytes, image, paths, drive } = held;
+  const { map, sectorBytes, image, paths } = held;
   const { segmentSize } = options;
   const progress = createByteProgress(terminalOf(process.stderr), realClock(), {
     verb: 'exported',
@@ -202,35 +204,39 @@ async function writeE01(
       path,
       { map, sectorBytes, read },
       {
-        about: {
-          ...(options.case !== undefined && { caseNumber: options.case }),
-          ...(options.evidence !== undefined && { evidenceNumber: options.evidence }),
-          ...(options.examiner !== undefined && { examiner: options.examiner }),
-          ...(options.description !== undefined && { description: options.description }),
-          ...(drive && { model: drive.model, serial: drive.serial }),
-          notes: notesOf(map, options.notes),
-          version,
-          platform: platformName(),
-          // The image's last change is the nearest to when the drive was read.
-          acquiredAt: statSync(paths.image).mtime,
-          systemAt: startedAt(),
-        },
+        about: aboutOf(held, options),
         compression: options.compress ?? 'fast',
         segmentBytes:
           segmentSize === undefined
             ? segmentBytesDefault
             : bytesFrom('--segment-size', segmentSize, 512),
-        setId: Buffer.from(randomUUID().replaceAll('-', ''), 'hex'),
+        setId: newSetId(),
         force: options.force === true,
         signal,
         onProgress: progress.show,
       },
     );
-    const { paths: written_, writtenBytes, ...medium } = written;
-    return { ...resultOf('e01', held), files: [...written_], writtenBytes, medium };
+    const { paths: set, writtenBytes, ...medium } = written;
+    return { ...resultOf('e01', held), files: [...set], writtenBytes, medium };
   } finally {
     progress.end();
   }
+}
+
+function aboutOf({ map, paths, drive }: HeldCase, options: ExportOptions): EwfCase {
+  return {
+    ...(options.case !== undefined && { caseNumber: options.case }),
+    ...(options.evidence !== undefined && { evidenceNumber: options.evidence }),
+    ...(options.examiner !== undefined && { examiner: options.examiner }),
+    ...(options.description !== undefined && { description: options.description }),
+    ...(drive && { model: drive.model, serial: drive.serial }),
+    notes: notesOf(map, options.notes),
+    version,
+    platform: platformName(),
+    // The image's last change is the nearest to when the drive was read.
+    acquiredAt: statSync(paths.image).mtime,
+    systemAt: startedAt(),
+  };
 }
 
 function resultOf(format: ExportResult['format'], { paths, map, sectorBytes }: HeldCase) {
@@ -248,8 +254,25 @@ function startedAt(): Date {
   return new Date(performance.timeOrigin);
 }
 
-/** EnCase takes 2999 characters of notes; areas beyond these are in the list and in a `.dfxml`. */
-const notesCharsMax = 2999;
+/** 16 random bytes as a GUID is stored: its first three numbers little-endian. */
+function newSetId(): Uint8Array {
+  const bytes = Buffer.from(randomUUID().replaceAll('-', ''), 'hex');
+  bytes.subarray(0, 4).swap32();
+  bytes.subarray(4, 8).swap16();
+  return bytes;
+}
+
+/** What of the notes is the user's; the rest of what the format takes says what was not read. */
+const notesCharsMax = 2000;
+
+/** What EnCase would cut is refused. */
+function requireShort(options: ExportOptions): void {
+  for (const name of ['case', 'evidence', 'examiner', 'description', 'notes'] as const) {
+    const most = name === 'notes' ? notesCharsMax : fieldCharsMax;
+    const { length } = options[name] ?? '';
+    if (length > most) throw usage(`--${name} has ${length} characters, ${most} are the most`);
+  }
+}
 
 /** The user's notes, and which of the listed sectors are which: the format has one list for all. */
 export function notesOf(map: RunMap, notes = ''): string {
@@ -269,7 +292,7 @@ export function notesOf(map: RunMap, notes = ''): string {
     for (const run of map.runs()) {
       if (run.value !== code) continue;
       const area = run.count === 1 ? ` ${run.lba}` : ` ${run.lba}-${endOf(run) - 1}`;
-      if (text.length + area.length + 40 > notesCharsMax) return `${text} and more (see DFXML).`;
+      if (text.length + area.length + 40 > fieldCharsMax) return `${text} and more (see DFXML).`;
       text += `${area},`;
     }
     text = `${text.slice(0, -1)}.`;

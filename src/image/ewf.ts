@@ -8,6 +8,7 @@ import { endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import {
+  adler32,
   chunkSectorCount,
   compressedFlag,
   descriptor,
@@ -415,8 +416,7 @@ async function readBatch(
   return data;
 }
 
-const levels: Readonly<Record<EwfCompression, number>> = {
-  none: constants.Z_NO_COMPRESSION,
+const levels: Readonly<Record<Exclude<EwfCompression, 'none'>, number>> = {
   fast: constants.Z_BEST_SPEED,
   best: constants.Z_BEST_COMPRESSION,
 };
@@ -438,12 +438,20 @@ function createPacker(
     for (let at = 0; at < data.length; at += chunkBytes) {
       const piece = data.subarray(at, at + chunkBytes);
       const isZeros = Buffer.compare(piece, zeros) === 0;
-      chunks.push(isZeros ? packZeros() : packed(piece, levels[compression]));
+      if (isZeros) chunks.push(packZeros());
+      else chunks.push(compression === 'none' ? plain(piece) : packed(piece, levels[compression]));
     }
     // One that fails while another is waited for must not end the process.
     for (const chunk of chunks) chunk.catch(() => undefined);
     return chunks;
   };
+}
+
+/** "Data chunk", uncompressed. */
+async function plain(data: Uint8Array): Promise<Chunk> {
+  const checksum = Buffer.alloc(4);
+  checksum.writeUInt32LE(adler32(data));
+  return { bytes: Buffer.concat([data, checksum]), isCompressed: false };
 }
 
 /** "Data chunk": zlib's stream where that is shorter than the data, else the data and its checksum, which zlib has

@@ -3,6 +3,9 @@ import { createHash, randomFillSync } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { notesOf } from '../../src/cli/export.js';
+import { createRunMap } from '../../src/map/run-map.js';
+import { statuses } from '../../src/map/status.js';
 import { exportResultSchema } from '../../src/show/exchange.js';
 import { needsTool } from '../tools.js';
 import { run, start, temporaryFolder } from './cli.js';
@@ -197,6 +200,19 @@ describe.concurrent('to DFXML', () => {
   });
 });
 
+test('notes say which areas are which as far as they may be long, and that there are more', () => {
+  const map = createRunMap(100_000, statuses.finished);
+  expect(notesOf(map, 'mine')).toMatch(
+    /^mine \| Exported by lastspin \S+\. Every sector was read\.$/,
+  );
+  for (let lba = 0; lba < 99_000; lba += 10) map.set({ lba, count: 1 + (lba % 3) }, (lba / 10) % 4);
+  const notes = notesOf(map, 'm'.repeat(2000));
+  expect(notes.length).toBeLessThan(3000);
+  expect(notes).toMatch(
+    / sectors never tried; .* sectors unreadable\. LBAs never tried: 0, 40-41, .* and more \(see DFXML\)\.$/,
+  );
+});
+
 describe.concurrent('what is refused, in one line', () => {
   const refused = async (args: readonly string[], message: RegExp, status = 2) => {
     const finished = await run(['export', ...args]);
@@ -211,6 +227,8 @@ describe.concurrent('what is refused, in one line', () => {
     await refused([at('case.img'), at('x.raw')], /FILE ends in \.E01 or \.dfxml/);
     await refused([at('case.img'), at('x.dfxml'), '--compress', 'best'], /goes with FILE\.E01/);
     await refused([at('case.img'), at('x.E01'), '--segment-size', '5'], /are the least/);
+    const long = 'n'.repeat(2001);
+    await refused([at('case.img'), at('x.E01'), '--notes', long], /--notes has 2001 characters/);
     await refused([at('case.img'), at('x.E01'), '--sector', '1000'], /not sectors of 1000/);
     writeFileSync(at('lonely.img'), 'x');
     await refused([at('lonely.img'), at('x.E01')], /has no map .*lonely\.map; --map/);
