@@ -180,10 +180,11 @@ async function publish(
   await files.syncDirectory(paths[0]!);
 }
 
-/** A chunk as it is stored. */
+/** A chunk as it is stored: compressed, or as it is with a checksum. */
 interface Chunk {
   readonly bytes: Uint8Array;
-  readonly isCompressed: boolean;
+  /** Behind `bytes`, where they do not end in one. */
+  readonly checksum?: Uint8Array;
 }
 
 /** The files of a set while they are written. */
@@ -267,21 +268,23 @@ function createSet(
   return {
     paths,
     writtenBytes: () => closedBytes,
-    async addChunk({ bytes, isCompressed }) {
+    async addChunk({ bytes, checksum }) {
+      const storedBytes = bytes.length + (checksum?.length ?? 0);
       if (!out) await openSegment();
-      if (!hasRoom(bytes.length)) {
+      if (!hasRoom(storedBytes)) {
         await endSectors();
         await section('next', new Uint8Array());
         await closeSegment();
         await openSegment();
       }
-      if (entries.length === tableChunksMax || !isInReach(bytes.length)) await endSectors();
+      if (entries.length === tableChunksMax || !isInReach(storedBytes)) await endSectors();
       if (entries.length === 0) {
         sectorsAt = out!.position();
         await out!.append(descriptor('sectors', sectorsAt, 0)); // Its size is known later.
       }
-      entries.push(out!.position() - sectorsAt + (isCompressed ? compressedFlag : 0));
+      entries.push(out!.position() - sectorsAt + (checksum ? 0 : compressedFlag));
       await out!.append(bytes);
+      if (checksum) await out!.append(checksum);
     },
     async finish({ md5, sha1 }, areaCount) {
       await endSectors();
@@ -368,11 +371,15 @@ async function writeChunks(
   const pack = createPacker(chunkSectorCount * sectorBytes, compression);
   const md5 = createHash('md5');
   const sha1 = createHash('sha1');
-  const ahead: { endLba: number; readonly chunks: Promise<Chunk>[] }[] = [];
+  const ahead: { endLba: number; readonly buffer: Buffer; readonly chunks: Promise<Chunk>[] }[] =
+    [];
+  /** Buffers of batches that are stored. */
+  const free: Buffer[] = [];
   const storeFirst = async () => {
     signal?.throwIfAborted();
-    const { endLba, chunks } = ahead.shift()!;
+    const { endLba, buffer, chunks } = ahead.shift()!;
     for (const chunk of chunks) await set.addChunk(await chunk);
+    free.push(buffer);
     onProgress?.(endLba * sectorBytes);
   };
   try {
@@ -380,8 +387,10 @@ async function writeChunks(
     const batchCount = chunkSectorCount * Math.max(1, Math.floor(batchBytes / chunkBytes));
     for (let lba = 0; lba < map.size; lba += batchCount) {
       const endLba = Math.min(map.size, lba + batchCount);
-      const data = await readBatch(source, lba, endLba);
-      ahead.push({ endLba, chunks: pack(data) });
+      const buffer = free.pop() ?? Buffer.alloc(batchCount * sectorBytes);
+      const data = buffer.subarray(0, (endLba - lba) * sectorBytes);
+      await readBatch(source, lba, endLba, data);
+      ahead.push({ endLba, buffer, chunks: pack(data) });
       md5.update(data);
       sha1.update(data);
       if (ahead.length > batchesAhead) await storeFirst();
@@ -393,27 +402,27 @@ async function writeChunks(
   return { md5: md5.digest(), sha1: sha1.digest() };
 }
 
-/** Sectors from `lba` up to `endLba`; zeros where the map does not call them finished, whatever the image holds. */
+/** Fills `data` with the sectors from `lba` up to `endLba`; zeros where the map does not call them finished, whatever
+ * the image holds. */
 async function readBatch(
   { map, sectorBytes, read }: EwfSource,
   lba: number,
   endLba: number,
-): Promise<Uint8Array> {
-  const data = Buffer.alloc((endLba - lba) * sectorBytes);
-  const first = map.next(lba, statuses.finished, endLba)?.lba;
-  if (first === undefined) return data;
-  // The image may end behind its last finished sector.
-  const end = endOf(map.previous(endLba, statuses.finished, lba)!);
+  data: Buffer,
+): Promise<void> {
   const at = (sector: number) => (sector - lba) * sectorBytes;
-  await read(data.subarray(at(first), at(end)), first * sectorBytes);
+  // Between the first and the last finished sector at once: the image may end behind the last.
+  const first = map.next(lba, statuses.finished, endLba);
+  const last = map.previous(endLba, statuses.finished, lba);
+  if (first && last)
+    await read(data.subarray(at(first.lba), at(endOf(last))), first.lba * sectorBytes);
   map.forEachRun(
     (runLba, count, value) => {
       if (value !== statuses.finished) data.fill(0, at(runLba), at(runLba + count));
     },
-    first,
-    end,
+    lba,
+    endLba,
   );
-  return data;
 }
 
 const levels: Readonly<Record<Exclude<EwfCompression, 'none'>, number>> = {
@@ -451,18 +460,20 @@ function createPacker(
 async function plain(data: Uint8Array): Promise<Chunk> {
   const checksum = Buffer.alloc(4);
   checksum.writeUInt32LE(adler32(data));
-  return { bytes: Buffer.concat([data, checksum]), isCompressed: false };
+  return { bytes: data, checksum };
 }
 
 /** "Data chunk": zlib's stream where that is shorter than the data, else the data and its checksum, which zlib has
  * put at its stream's end the other way round. */
 function packed(data: Uint8Array, level: number): Promise<Chunk> {
   return new Promise((resolve, reject) => {
-    deflate(data, { level }, (error, stream) => {
+    // One piece of output, or each chunk would go to the thread pool and back several times.
+    const chunkSize = Math.max(64, data.length + 64);
+    deflate(data, { level, chunkSize }, (error, stream) => {
       if (error) return reject(error);
-      if (stream.length < data.length) return resolve({ bytes: stream, isCompressed: true });
+      if (stream.length < data.length) return resolve({ bytes: stream });
       const checksum = Buffer.from(stream.subarray(-4)).reverse();
-      resolve({ bytes: Buffer.concat([data, checksum]), isCompressed: false });
+      resolve({ bytes: data, checksum });
     });
   });
 }
