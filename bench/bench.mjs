@@ -3,6 +3,7 @@
 import { cpus } from 'node:os';
 import { copy, map, start } from './copy-map-start.mjs';
 import { deadHead } from './dead-head.mjs';
+import { exportImage } from './export.mjs';
 import { families, limit } from './families.mjs';
 import { fuzzFrames } from './fuzz-frames.mjs';
 import { link } from './link.mjs';
@@ -22,6 +23,7 @@ const benches = {
   link,
   'fuzz-frames': fuzzFrames,
   verify,
+  export: exportImage,
 };
 const [wanted, ...words] = process.argv.slice(2);
 console.log(`${cpus().length} cores, ${cpus()[0].model}, Node ${process.version}`);

@@ -10,6 +10,8 @@ const packageOf: Readonly<Record<string, string>> = {
   sha256sum: 'coreutils',
   'avr-gcc': 'gcc-avr avr-libc',
   cc: 'gcc',
+  ewfinfo: 'ewf-tools',
+  xmllint: 'libxml2-utils',
 };
 
 /** For `test.skipIf(...)`: true where `tool` is not installed, and says so. Under

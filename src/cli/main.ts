@@ -1,6 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { isLastspinError, reasonOf } from '../errors.js';
 import { unitBytes } from '../map/size-units.js';
+import { addExchangeCommands } from './exchange-commands.js';
 import { addMapCommands } from './map-commands.js';
 import { version } from './version.js';
 
@@ -326,6 +327,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     });
 
   addMapCommands(program, (reported) => {
+    status = reported;
+  });
+  addExchangeCommands(program, (reported) => {
     status = reported;
   });
 

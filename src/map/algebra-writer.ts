@@ -13,6 +13,8 @@ export interface ByteMapContent
   readonly version: string;
   /** Further comment lines, without the `# `. */
   readonly comments?: readonly string[];
+  /** What this program did, in the first line: `Created by` is what a case's own map says. */
+  readonly madeBy?: string;
 }
 
 /** Adds a comment to each block of the domain, which is cut where the domain is. */
@@ -30,7 +32,7 @@ const lineBytesMax = 120;
 export function formatByteMap(content: ByteMapContent, annotation?: Annotation): Uint8Array[] {
   const encoder = new TextEncoder();
   const maps: Runs[] = annotation ? [content, annotation.domain] : [content];
-  const pieces = [encoder.encode(headerOf(content))];
+  const pieces = [encoder.encode(headerOf(content, content.madeBy))];
   let piece = new Uint8Array(pieceBytes);
   let at = 0;
   walk(maps, (from, to, [code, inDomain]) => {

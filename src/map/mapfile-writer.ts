@@ -56,12 +56,13 @@ export function headerOf(
     MapFileContent,
     'version' | 'comments' | 'currentPosition' | 'currentStatus' | 'currentPass'
   >,
+  madeBy = 'Created by',
 ): string {
   const { currentPosition, currentStatus, currentPass } = content;
   const comments = (content.comments ?? []).map((text) => `# ${text.replaceAll(/[\r\n]/g, ' ')}`);
   const position = currentPosition.toString(16).toUpperCase().padStart(8, '0');
   return [
-    `# Mapfile. Created by lastspin ${content.version}`,
+    `# Mapfile. ${madeBy} lastspin ${content.version}`,
     ...comments,
     '# current_pos  current_status  current_pass',
     `0x${position}     ${currentStatus}               ${currentPass}`,

@@ -6,6 +6,7 @@ import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
 import { headMapJsonSchema } from '../../src/plan/head-map-schema.js';
 import { presetJsonSchema } from '../../src/plan/preset-schema.js';
 import { devicesResultSchema, doctorResultSchema } from '../../src/show/devices.js';
+import { exportResultSchema, importResultSchema } from '../../src/show/exchange.js';
 import { identifyResultSchema } from '../../src/show/identify.js';
 import { powerResultSchema } from '../../src/show/power-result.js';
 import { rehearsalResultSchema } from '../../src/show/rehearsal.js';
@@ -48,5 +49,12 @@ test.each([
   ['doctor', doctorResultSchema],
   ['verify', verifyResultSchema],
 ])('the published schema of `%s --json` is the one that results are made by', (name, schema) => {
+  expect(published(`${name}-result.schema.json`)).toEqual(z.toJSONSchema(schema));
+});
+
+test.each([
+  ['export', exportResultSchema],
+  ['import', importResultSchema],
+] as const)('the published schema of `%s --json` is the one that results are made by', (name, schema) => {
   expect(published(`${name}-result.schema.json`)).toEqual(z.toJSONSchema(schema));
 });
