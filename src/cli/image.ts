@@ -264,7 +264,10 @@ async function imageOpened(
 /** The options as they were typed, for the record: what others were made of them is left out. */
 function optionsTyped(options: ImageOptions): object {
   const made = new Set(['part', 'headsOf', 'caseData', 'case', 'evidence', 'examiner', 'note']);
-  return Object.fromEntries(Object.entries(options).filter(([name]) => !made.has(name)));
+  const isTyped = (value: unknown) => !Array.isArray(value) || value.length > 0;
+  return Object.fromEntries(
+    Object.entries(options).filter(([name, value]) => !made.has(name) && isTyped(value)),
+  );
 }
 
 /** Lets the path to the drive write the image where it can: data that nobody here looks at need not pass through. */
