@@ -121,7 +121,8 @@ export async function imageDrive(
     const opened = await openPowered(spec, options.power, {
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
       files: [path],
-      say: progress.say,
+      say: (line) => progress.say(`lastspin: ${line}`),
+      signal: interrupt.signal,
     });
     try {
       return await imageOpened(

@@ -214,24 +214,17 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     });
   };
   // The map first: a crash in between leaves no image that nobody can account for.
-  await save(state);
-  const image = await openImage(files, paths.image, {
-    sectorBytes: drive.sectorBytes,
-    sectorCount: drive.sectorCount,
-    mode: 'resume',
-    claimedCount: claimedCount(state.plan.map),
-  });
+  const undo = async (error: unknown): Promise<never> => {
+    await log.close().catch(() => {});
+    if (!saved) await removeNew(found);
+    throw error;
+  };
+  await save(state).catch(undo);
+  const { image, listed, journal } = await openFiles(options, state, number).catch(undo);
   const writer = createImageWriter(image, drive.sectorBytes);
-  const opened = await openHashes(
-    files,
-    paths.hashes,
-    drive,
-    saved?.foreign ? undefined : state.plan.map,
-  );
-  const hashes = options.hashed ? opened : undefined;
+  const hashes = options.hashed ? listed : undefined;
   const access = readable(image, writer, hashes);
   const versions = lineFile(files, paths.versions);
-  const journal = await createJournal(files, paths.journal, number);
   const recorder = createRecorder(
     {
       syncImage: () => writer.sync(),
@@ -305,7 +298,7 @@ async function beginRecord(
   });
   notices.push(...opened.notices);
   const { log } = opened;
-  await logRunStart(log, {
+  const start = {
     state,
     drive,
     driveKind,
@@ -317,8 +310,50 @@ async function beginRecord(
     isImplied: opened.isCurrent && restored?.isImplied === true,
     nowMs,
     wallMs: now,
+  };
+  try {
+    await logRunStart(log, start);
+    return { log, caseData };
+  } catch (error) {
+    await log.close().catch(() => {});
+    if (!found.saved && !found.log) await found.files.remove(found.paths.events).catch(() => {});
+    throw error;
+  }
+}
+
+/** What stands beside the map once that is saved as number `base`. */
+async function openFiles({ found, drive }: CaseOptions, { plan }: JobState, base: number) {
+  const { files, paths, saved } = found;
+  const image = await openImage(files, paths.image, {
+    sectorBytes: drive.sectorBytes,
+    sectorCount: drive.sectorCount,
+    mode: 'resume',
+    claimedCount: claimedCount(plan.map),
   });
-  return { log, caseData };
+  try {
+    const listed = await openHashes(
+      files,
+      paths.hashes,
+      drive,
+      saved?.foreign ? undefined : plan.map,
+    );
+    return { image, listed, journal: await createJournal(files, paths.journal, base) };
+  } catch (error) {
+    await image.close().catch(() => {});
+    throw error;
+  }
+}
+
+/** Takes away what a case that could not begin has made, the map last: nothing of the drive is in it yet. */
+async function removeNew({ files, paths, hasImage, log }: FoundCase): Promise<void> {
+  try {
+    if (!log) await files.remove(paths.events);
+    if (!hasImage && (await files.exists(paths.image))) await files.remove(paths.image);
+    await files.remove(paths.map);
+    await files.syncDirectory(paths.map);
+  } catch {
+    // Why it could not begin is told; that is the same reason.
+  }
 }
 
 /** The image for writing and for reading what was written. */
