@@ -288,7 +288,10 @@ function optionsTyped(options: ImageOptions): object {
     'examiner',
     'note',
   ]);
-  return Object.fromEntries(Object.entries(options).filter(([name]) => !made.has(name)));
+  const isTyped = (value: unknown) => !Array.isArray(value) || value.length > 0;
+  return Object.fromEntries(
+    Object.entries(options).filter(([name, value]) => !made.has(name) && isTyped(value)),
+  );
 }
 
 /** Lets the path to the drive write the image where it can: data that nobody here looks at need not pass through. */

@@ -230,14 +230,13 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   if (found.look?.isListForeign) await files.rename(paths.hashes, `${paths.hashes}.other`);
   else if (!isListOurs(options)) await removeDurably(files, paths.hashes);
   // The map first: a crash in between leaves no image that nobody can account for.
-  await save(state);
-  const { image, hashes, journal } = await openFiles(options, state, number, notices).catch(
-    async (error: unknown) => {
-      await log.close().catch(() => {});
-      if (!saved) await removeNew(found);
-      throw error;
-    },
-  );
+  const undo = async (error: unknown): Promise<never> => {
+    await log.close().catch(() => {});
+    if (!saved) await removeNew(found);
+    throw error;
+  };
+  await save(state).catch(undo);
+  const { image, hashes, journal } = await openFiles(options, state, number, notices).catch(undo);
   const writer = createImageWriter(image, drive.sectorBytes);
   const access = readable(image, writer, hashes);
   const versions = lineFile(files, paths.versions);
@@ -347,7 +346,7 @@ async function beginRecord(
   });
   notices.push(...opened.notices);
   const { log } = opened;
-  await logRunStart(log, {
+  const start = {
     state,
     drive,
     driveKind,
@@ -359,8 +358,15 @@ async function beginRecord(
     isImplied: opened.isCurrent && restored?.isImplied === true,
     nowMs,
     wallMs: now,
-  });
-  return { log, caseData };
+  };
+  try {
+    await logRunStart(log, start);
+    return { log, caseData };
+  } catch (error) {
+    await log.close().catch(() => {});
+    if (!found.saved && !found.log) await found.files.remove(found.paths.events).catch(() => {});
+    throw error;
+  }
 }
 
 /** The image for writing and for reading what was written. */

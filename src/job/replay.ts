@@ -325,6 +325,8 @@ function departureOf(event: JobEvent, before: Before): string | undefined {
       return inTrouble(before, { kind: 'power-cycle' });
     case 'rested':
       return inTrouble(before, { kind: 'rest', restMs: event.restMs, why: event.why });
+    case 'held':
+      return inTrouble(before, { kind: 'hold', limitMs: event.limitMs });
     case 'ready':
       return inTrouble(before, { kind: 'await-ready' });
     case 'temperature':
