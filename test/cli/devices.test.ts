@@ -232,6 +232,20 @@ describe('what stands in the way', () => {
     expect(diagnose(host, well, '/dev/sda')).toMatchObject({ findings: [], keepAwayRule: null });
   });
 
+  test('what the computer runs from is not to be unmounted, and no rule takes it away', () => {
+    const host = withSataDisk();
+    host.mount('sda1', '/');
+    const { findings, keepAwayRule } = diagnose(host, well, '/dev/sda');
+    expect(keepAwayRule).toBeNull();
+    expect(findings[0]).toMatchObject({
+      what: 'is in use: /dev/sda1 is mounted at /',
+      mend: 'this computer runs from it; start the computer from another disk',
+    });
+    const other = withSataDisk();
+    other.mount('sda1', '/data');
+    expect(diagnose(other, well, '/dev/sda')).toMatchObject({ keepAwayRule: null });
+  });
+
   test('what is not there, and what another system does not tell', () => {
     expect(problems(playedHost(), 'serial:/dev/ttyUSB7')).toEqual([
       'serial:/dev/ttyUSB7 is not there',
