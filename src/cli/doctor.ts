@@ -229,6 +229,21 @@ function deviceFindings(
     ...chosen.usb.flatMap((device) => usbFindings(host, device)),
     ...chosen.disks.flatMap((disk) => diskFindings(host, around, disk, spec)),
     ...chosen.sgNodes.flatMap(({ node }) => nodeFindingsOf(host, around, node, 'read-write')),
+    ...(spec === undefined || chosen.disks.length > 0 ? [] : fileFindings(host, spec)),
+  ];
+}
+
+/** Whether this user may read a file that is to be imaged. */
+function fileFindings(host: HostFiles, spec: string): Finding[] {
+  const path = hostPathOf(spec, host);
+  if (path === undefined || host.mayOpen(path, 'read') !== false) return [];
+  return [
+    {
+      about: path,
+      what: 'may not be opened by you',
+      why: 'there is no permission to read it',
+      mend: 'run as root, or as its owner',
+    },
   ];
 }
 

@@ -232,6 +232,16 @@ describe('what stands in the way', () => {
     expect(diagnose(host, well, '/dev/sda')).toMatchObject({ findings: [], keepAwayRule: null });
   });
 
+  test('a file that is not to be read', () => {
+    const host = playedHost();
+    host.files.set('/home/other/disk.img', '');
+    expect(problems(host, '/home/other/disk.img')).toEqual([]);
+    host.denied.set('/home/other/disk.img', 1000);
+    expect(problems(host, 'file:/home/other/disk.img')).toEqual([
+      '/home/other/disk.img may not be opened by you',
+    ]);
+  });
+
   test('what the computer runs from is not to be unmounted, and no rule takes it away', () => {
     const host = withSataDisk();
     host.mount('sda1', '/');
