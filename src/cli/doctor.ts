@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { statfsSync, statSync } from 'node:fs';
+import { type Stats, statfsSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { LastspinError, reasonOf } from '../errors.js';
 import { type BlockDevice, blockDevices, deviceAt } from '../host/block-devices.js';
@@ -23,7 +23,7 @@ import {
   keepAwayRulePath,
   udevProperties,
 } from '../host/udev.js';
-import { usesOf } from '../host/uses.js';
+import { freedBy, usesOf } from '../host/uses.js';
 import { type DoctorResult, formatDoctor } from '../show/devices.js';
 import { formatBytes } from '../show/format.js';
 import { checkDriveSpec } from './drives.js';
@@ -56,11 +56,20 @@ export async function doctor(spec: string | undefined, options: DoctorOptions): 
   return result.findings.length > 0 ? 1 : 0;
 }
 
+/** Undefined for what is not there, and for what this user may not look at. */
+function lookAt(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Throws DRIVE_UNKNOWN for what can be no drive. What is not there yet may become one. */
 function refuseNonsense(host: HostFiles, spec: string): void {
   checkDriveSpec(spec);
   const path = hostPathOf(spec, host);
-  const found = path === undefined ? undefined : statSync(path, { throwIfNoEntry: false });
+  const found = path === undefined ? undefined : lookAt(path);
   if (!found || found.isBlockDevice()) return;
   const isSg = spec.startsWith('sg:');
   const name = host
@@ -105,12 +114,16 @@ export function diagnose(
   };
 }
 
-/** The rule for a drive of this computer that is not kept away from the system yet. */
+/** The rule for a drive of this computer that is not kept away from the system yet. None for what the system
+ * uses, or has made itself: a rule would take that away from it at the next start. */
 function keepAwayRuleFor(host: HostFiles, spec: string): DoctorResult['keepAwayRule'] {
   const path = hostPathOf(spec, host);
   const devices = blockDevices(host);
   const disk = path === undefined ? undefined : deviceAt(host, devices, path);
   if (!disk || udevProperties(host, 'b', disk.number).get('UDISKS_IGNORE') === '1') return null;
+  const whole = (disk.disk && devices.get(disk.disk)) || disk;
+  const isMade = whole.directory.startsWith('/sys/devices/virtual/');
+  if (isMade || usesOf(host, whole, devices).length > 0) return null;
   const { rule, link } = keepAwayRule(host, devices, disk);
   return { path: keepAwayRulePath, text: rule, link };
 }
@@ -216,6 +229,21 @@ function deviceFindings(
     ...chosen.usb.flatMap((device) => usbFindings(host, device)),
     ...chosen.disks.flatMap((disk) => diskFindings(host, around, disk, spec)),
     ...chosen.sgNodes.flatMap(({ node }) => nodeFindingsOf(host, around, node, 'read-write')),
+    ...(spec === undefined || chosen.disks.length > 0 ? [] : fileFindings(host, spec)),
+  ];
+}
+
+/** Whether this user may read a file that is to be imaged. */
+function fileFindings(host: HostFiles, spec: string): Finding[] {
+  const path = hostPathOf(spec, host);
+  if (path === undefined || host.mayOpen(path, 'read') !== false) return [];
+  return [
+    {
+      about: path,
+      what: 'may not be opened by you',
+      why: 'there is no permission to read it',
+      mend: 'run as root, or as its owner',
+    },
   ];
 }
 
@@ -333,11 +361,11 @@ function diskFindings(
   const uses = usesOf(host, disk, devices);
   // This computer's own disks are in nobody's way, unless one is asked about.
   if (uses.length > 0 && spec === undefined) return [];
-  const inUse = uses.map(({ what, free }) => ({
+  const inUse = uses.map((use) => ({
     about: disk.node,
-    what: `is in use: ${what}`,
+    what: `is in use: ${use.what}`,
     why: 'what is in use is not imaged',
-    mend: `sudo ${free.join(' && sudo ')}`,
+    mend: freedBy(use, 'sudo '),
   }));
   return [
     ...inUse,

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { realClock } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
@@ -114,6 +114,7 @@ export async function imageDrive(
   const { case: number, evidence, examiner, note } = options;
   const caseData = caseDataFrom({ number, evidence, examiner, note });
   const whole = wholeAlgorithmsIn(options.hash);
+  refuseNoFile(path);
   refuseInUse(spec);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
@@ -153,6 +154,19 @@ export async function imageDrive(
     awake?.end();
     interrupt.dispose();
   }
+}
+
+/** Throws USAGE for an IMAGE that can be no file. */
+function refuseNoFile(path: string): void {
+  if (path === '') throw new LastspinError('USAGE', 'IMAGE is empty: name the file to image into');
+  let found: Stats;
+  try {
+    found = statSync(path);
+  } catch {
+    return; // Whoever makes it says what is in the way.
+  }
+  if (found.isFile() || found.isDirectory()) return;
+  throw new LastspinError('USAGE', `${path} is no file; name a file to image into`);
 }
 
 async function imageOpened(

@@ -17,7 +17,7 @@ import { type HostFiles, thisHost } from '../host/host.js';
 import { inventoryOf, isNamed, usbDeviceOf } from '../host/inventory.js';
 import { type Keeper, type KeeperTools, keepSystemOff } from '../host/keeper.js';
 import { touchesOf } from '../host/touches.js';
-import { usesOf } from '../host/uses.js';
+import { freedBy, usesOf } from '../host/uses.js';
 import type { CasePaths } from '../job/case.js';
 import type { HostAttached } from '../show/result.js';
 
@@ -30,7 +30,7 @@ export function refuseToTouchSource(source: string, paths: CasePaths, host = thi
   const temporary = [map, journal, hashes].map((path) => `${path}.tmp`);
   const files = [image, map, journal, lock, versions, hashes, ...temporary];
   for (const path of files) {
-    const target = statSync(path, { throwIfNoEntry: false });
+    const [target] = statOrNothing(path);
     // A regular file, or a device by another of its nodes.
     const isSame = (found: Stats) =>
       found.isBlockDevice()
@@ -43,9 +43,13 @@ export function refuseToTouchSource(source: string, paths: CasePaths, host = thi
   refuseDestinationOn(source, [...files, dirname(image)], host);
 }
 
+/** What cannot be looked at cannot be written either; whoever tries says why. */
 const statOrNothing = (path: string): Stats[] => {
-  const found = statSync(path, { throwIfNoEntry: false });
-  return found ? [found] : [];
+  try {
+    return [statSync(path)];
+  } catch {
+    return [];
+  }
 };
 
 /** Files that a block device shows, itself a loop device or made of one: to write there is to write to it. */
@@ -85,7 +89,7 @@ export function refuseInUse(spec: string, host: HostFiles = thisHost): void {
   if (!use) return;
   throw new LastspinError(
     'DRIVE_OPEN_FAILED',
-    `${use.what}; what is in use is not imaged: ${use.free.join(' && ')}`,
+    `${use.what}; what is in use is not imaged: ${freedBy(use, '')}`,
   );
 }
 

@@ -241,8 +241,8 @@ function readOnce({ open }: Opened, request: RequestRecord, into: Uint8Array): R
 const errnoNotThere = 2;
 const errnoInputOutput = 5;
 const errnoInvalid = 22;
-/** ENOENT, ENXIO, ENODEV, ENOTCONN (the server of a FUSE mount died), ENOMEDIUM. */
-const errnosGone = new Set([2, 6, 19, 107, 123]);
+/** ENOENT, ENXIO, ENODEV, ENOTCONN and ESHUTDOWN (the server of a FUSE mount died), ENOMEDIUM. */
+const errnosGone = new Set([2, 6, 19, 107, 108, 123]);
 
 function kindOf(result: ReadOnce, { countBytes, slowMs }: RequestRecord): ReplyKind {
   if (errnosGone.has(result.errno)) return 'gone';

@@ -16,7 +16,7 @@ import {
 import type { Finding } from './finding.js';
 import { type HostFiles, thisHost } from './host.js';
 import { matchOf } from './udev.js';
-import { usesOf } from './uses.js';
+import { freedBy, usesOf } from './uses.js';
 
 export interface Keeper {
   /** Whether the drive is read-only for the operating system, by us or by somebody before. */
@@ -214,7 +214,7 @@ function troubleOf(host: HostFiles, taken: Taken, options: KeeperOptions): strin
 function busy(host: HostFiles, device: BlockDevice): LastspinError {
   const [use] = usesOf(host, device);
   const what = use?.what ?? `${device.node} is in use: another program holds it exclusively`;
-  const free = use?.free.join(' && ') ?? `'sudo fuser -v ${device.node}' names it`;
+  const free = use ? freedBy(use, '') : `'sudo fuser -v ${device.node}' names it`;
   return new LastspinError('DRIVE_OPEN_FAILED', `${what}; ${free}`);
 }
 

@@ -10,7 +10,7 @@ import {
 import type { Finding } from './finding.js';
 import { type HostFiles, lineOf } from './host.js';
 import { keepAwayRule, keepAwayRulePath, udevProperties } from './udev.js';
-import { quoted, usesOf } from './uses.js';
+import { freedBy, quoted, usesOf } from './uses.js';
 
 interface Program {
   readonly name: string;
@@ -153,10 +153,10 @@ function neighboursOf(
   devices: BlockDevices,
 ): Finding[] {
   if (disk === device) return [];
-  return usesOf(host, disk, devices).map(({ what, free }) => ({
+  return usesOf(host, disk, devices).map((use) => ({
     about: device.node,
-    what: `is on a drive that is at work: ${what}`,
+    what: `is on a drive that is at work: ${use.what}`,
     why: 'the system goes on reading and writing there',
-    mend: `sudo ${free.join(' && sudo ')}`,
+    mend: freedBy(use, 'sudo '),
   }));
 }

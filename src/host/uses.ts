@@ -13,8 +13,17 @@ import { type HostFiles, lineOf } from './host.js';
 export interface Use {
   /** The node that is in use, and what for: `/dev/sdb1 is mounted at /mnt`. */
   readonly what: string;
-  /** Commands that free it, in order. */
-  readonly free: readonly string[];
+  /** Commands that free it, in order. Undefined for what the running system needs. */
+  readonly free: readonly string[] | undefined;
+}
+
+/** What a running system is not without (Filesystem Hierarchy Standard). */
+const systemFolders = new Set(['/', '/boot', '/boot/efi', '/usr', '/var', '/nix']);
+
+/** How a use is ended, for people; `prefix` goes before each command: `sudo `. */
+export function freedBy({ free }: Use, prefix: string): string {
+  if (!free) return 'this computer runs from it; start the computer from another disk';
+  return free.map((command) => `${prefix}${command}`).join(' && ');
 }
 
 /** All uses of a device, of its partitions, and of what is made of them. */
@@ -40,9 +49,10 @@ export function usesOf(
     const part = `${each.node} is part of ${holder.node} (${stop.kind})`;
     if (above.length === 0) return [{ what: part, free: [stop.command] }];
     const whats = above.map(({ what }) => what).join(', and ');
-    return [
-      { what: `${part}; ${whats}`, free: [...above.flatMap((use) => use.free), stop.command] },
-    ];
+    const free = above.every((use) => use.free)
+      ? [...above.flatMap((use) => use.free ?? []), stop.command]
+      : undefined;
+    return [{ what: `${part}; ${whats}`, free }];
   };
   return withPartitions(devices, device).flatMap(usesOfOne);
 }
@@ -54,7 +64,8 @@ function directUses(host: HostFiles, devices: BlockDevices): ReadonlyMap<string,
   for (const mount of mountsOf(host)) {
     for (const { name, node } of devicesOfMount(host, devices, mount)) {
       const what = `${node} is mounted at ${mount.at}`;
-      add(name, { what, free: [`umount ${quoted(mount.at)}`] });
+      const isNeeded = systemFolders.has(mount.at);
+      add(name, { what, free: isNeeded ? undefined : [`umount ${quoted(mount.at)}`] });
     }
   }
   for (const line of host.read('/proc/swaps')?.split('\n').slice(1) ?? []) {

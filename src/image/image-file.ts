@@ -150,7 +150,14 @@ function imageOver(
 }
 
 async function requireUntouched(file: OpenFile, path: string, sizeBytes: number): Promise<void> {
-  if ((await file.size()) !== sizeBytes) {
+  const foundBytes = await file.size();
+  if (foundBytes > sizeBytes) {
+    throw new LastspinError(
+      'IMAGE_MISMATCH',
+      `something has made ${path} longer while it was in use; cut it back (truncate -s ${sizeBytes}) and run the same command again`,
+    );
+  }
+  if (foundBytes < sizeBytes) {
     throw new LastspinError(
       'IMAGE_MISMATCH',
       `something has cut ${path} while it was in use: what its map claims is lost; move both away and begin anew`,

@@ -82,7 +82,8 @@ async function createLock(path: string, content: string): Promise<boolean> {
       cause: error,
     });
   } finally {
-    await rm(temporaryPath, { force: true });
+    // What is in the way of this was in the way of writing it.
+    await rm(temporaryPath, { force: true }).catch(() => {});
   }
 }
 

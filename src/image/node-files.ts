@@ -175,7 +175,7 @@ const roomAdvice: Readonly<Record<string, string>> = {
   ENOSPC: 'no space is left there; free some, or put the image on a larger disk',
   EDQUOT: 'your disk quota is used up; free some, or put the image elsewhere',
   EFBIG:
-    'the file system there cannot hold a file that big (FAT32 ends at 4 GiB); use ext4 or exFAT',
+    'the file system there (FAT32 ends at 4 GiB), or your limit (`ulimit -f`), takes no file that big; use ext4 or exFAT',
 };
 
 const adviceOf: Readonly<Record<string, string>> = {

@@ -39,7 +39,7 @@ const rateWindowMs = 5000;
 export function createProgress(terminal: Terminal, clock: Clock): Progress {
   let drawnLines = 0;
   let drawnAtMs = Number.NEGATIVE_INFINITY;
-  let lastGoodAtMs = 0;
+  let lastGoodAtMs: number | undefined;
   let lastReadLba = 0;
   let footerText = '';
   let lastState: JobState | undefined;
@@ -92,7 +92,9 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
       `bad ${map.countOf(statuses['bad-sector'])}`,
       `power cycles ${totals.powerCycles}`,
       ...(state.heat.celsius === undefined ? [] : [`${Math.round(state.heat.celsius)} °C`]),
-      `last good read ${formatDuration(state.atMs - lastGoodAtMs)} ago`,
+      lastGoodAtMs === undefined
+        ? 'no good read yet'
+        : `last good read ${formatDuration(state.atMs - lastGoodAtMs)} ago`,
     ].join('  ');
   }
 
@@ -153,7 +155,7 @@ export function createProgress(terminal: Terminal, clock: Clock): Progress {
         lastReadLba = event.lba;
         if (event.goodCount > 0) lastGoodAtMs = event.atMs;
       }
-      if (event.kind === 'started') lastGoodAtMs = event.atMs;
+      if (event.kind === 'started') lastGoodAtMs = undefined;
       const line = describeEvent(event, state);
       if (line) say(paint(line.style, line.text));
       draw(state);

@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -45,6 +46,21 @@ describe.concurrent('bad input: one clear line, the right exit status, and nothi
   test.each(['', 'file:', 'sim:', 'sg:'])('a DRIVE without a name: %j', async (spec) => {
     await complains(['identify', spec], 2, /names no drive/);
     await complains(['image', spec, 'x.img'], 2, /names no drive/);
+  });
+
+  test.each([
+    ['', 2, /IMAGE is empty/],
+    ['/dev/null', 2, /is no file/],
+    ['source.bin/x.img', 1, /is not a folder/],
+    ['loop/x.img', 1, /ELOOP|too many|symbolic/i],
+    [`${'long'.repeat(80)}.img`, 1, /ENAMETOOLONG|too long/i],
+  ])('an IMAGE that can be no file: %j', async (image, status, line) => {
+    const folder = temporaryFolder();
+    const source = drive(folder);
+    symlinkSync('loop', join(folder, 'loop'));
+    const path = image === '' || image.startsWith('/') ? image : join(folder, image);
+    for (const spec of [source, 'sim:healthy'])
+      await complains(['image', spec, path], status, line);
   });
 
   test('a device that is not there', () =>

@@ -232,6 +232,30 @@ describe('what stands in the way', () => {
     expect(diagnose(host, well, '/dev/sda')).toMatchObject({ findings: [], keepAwayRule: null });
   });
 
+  test('a file that is not to be read', () => {
+    const host = playedHost();
+    host.files.set('/home/other/disk.img', '');
+    expect(problems(host, '/home/other/disk.img')).toEqual([]);
+    host.denied.set('/home/other/disk.img', 1000);
+    expect(problems(host, 'file:/home/other/disk.img')).toEqual([
+      '/home/other/disk.img may not be opened by you',
+    ]);
+  });
+
+  test('what the computer runs from is not to be unmounted, and no rule takes it away', () => {
+    const host = withSataDisk();
+    host.mount('sda1', '/');
+    const { findings, keepAwayRule } = diagnose(host, well, '/dev/sda');
+    expect(keepAwayRule).toBeNull();
+    expect(findings[0]).toMatchObject({
+      what: 'is in use: /dev/sda1 is mounted at /',
+      mend: 'this computer runs from it; start the computer from another disk',
+    });
+    const other = withSataDisk();
+    other.mount('sda1', '/data');
+    expect(diagnose(other, well, '/dev/sda')).toMatchObject({ keepAwayRule: null });
+  });
+
   test('what is not there, and what another system does not tell', () => {
     expect(problems(playedHost(), 'serial:/dev/ttyUSB7')).toEqual([
       'serial:/dev/ttyUSB7 is not there',

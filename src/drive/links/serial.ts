@@ -238,7 +238,8 @@ function openFailure(path: string, error: Error): LastspinError {
 
 function permissionAdvice(path: string): string {
   const group = groupOf(path);
-  if (group === undefined) return 'no permission';
+  // The group root is nobody's to join.
+  if (group === undefined || group === 'root') return 'no permission; run as root';
   const how = `sudo usermod -aG ${group} $USER`;
   return `no permission; it belongs to group ${group}: '${how}', then log in again`;
 }
