@@ -1,9 +1,10 @@
-import { type Stats, statSync } from 'node:fs';
+import { existsSync, type Stats, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { realClock } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { loadHeadMap } from '../head-map-files.js';
+import { thisHost } from '../host/host.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { bringUp } from '../job/bring-up.js';
@@ -28,6 +29,7 @@ import { openPowered, type PoweredDrive } from './powers.js';
 import {
   askOnTerminal,
   guardSource,
+  hostPathOf,
   refuseInUse,
   refuseToTouchSource,
   type SourceGuard,
@@ -99,7 +101,7 @@ export async function imageDrive(
   const chosen = options.preset === undefined ? undefined : loadPreset(options.preset);
   const domain = readDomain(options);
   const heads = headsFor(options.heads);
-  refuseNoFile(path);
+  refuseNoFile(spec, path);
   refuseInUse(spec);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
@@ -141,8 +143,8 @@ export async function imageDrive(
   }
 }
 
-/** Throws USAGE for an IMAGE that can be no file. */
-function refuseNoFile(path: string): void {
+/** Throws USAGE for an IMAGE that can be no file, first of all for one that is the drive itself. */
+function refuseNoFile(spec: string, path: string): void {
   if (path === '') throw new LastspinError('USAGE', 'IMAGE is empty: name the file to image into');
   let found: Stats;
   try {
@@ -151,6 +153,8 @@ function refuseNoFile(path: string): void {
     return; // Whoever makes it says what is in the way.
   }
   if (found.isFile() || found.isDirectory()) return;
+  const source = hostPathOf(spec, thisHost);
+  if (source !== undefined && existsSync(source)) refuseToTouchSource(source, casePaths(path));
   throw new LastspinError('USAGE', `${path} is no file; name a file to image into`);
 }
 
