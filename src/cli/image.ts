@@ -1,9 +1,10 @@
-import { type Stats, statSync } from 'node:fs';
+import { existsSync, type Stats, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { realClock } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { loadHeadMap } from '../head-map-files.js';
+import { thisHost } from '../host/host.js';
 import { hashWholeFile } from '../image/hash-threads.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
@@ -33,6 +34,7 @@ import { openPowered, type PoweredDrive } from './powers.js';
 import {
   askOnTerminal,
   guardSource,
+  hostPathOf,
   refuseInUse,
   refuseToTouchSource,
   type SourceGuard,
@@ -114,7 +116,7 @@ export async function imageDrive(
   const { case: number, evidence, examiner, note } = options;
   const caseData = caseDataFrom({ number, evidence, examiner, note });
   const whole = wholeAlgorithmsIn(options.hash);
-  refuseNoFile(path);
+  refuseNoFile(spec, path);
   refuseInUse(spec);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
@@ -156,8 +158,8 @@ export async function imageDrive(
   }
 }
 
-/** Throws USAGE for an IMAGE that can be no file. */
-function refuseNoFile(path: string): void {
+/** Throws USAGE for an IMAGE that can be no file, first of all for one that is the drive itself. */
+function refuseNoFile(spec: string, path: string): void {
   if (path === '') throw new LastspinError('USAGE', 'IMAGE is empty: name the file to image into');
   let found: Stats;
   try {
@@ -166,6 +168,8 @@ function refuseNoFile(path: string): void {
     return; // Whoever makes it says what is in the way.
   }
   if (found.isFile() || found.isDirectory()) return;
+  const source = hostPathOf(spec, thisHost);
+  if (source !== undefined && existsSync(source)) refuseToTouchSource(source, casePaths(path));
   throw new LastspinError('USAGE', `${path} is no file; name a file to image into`);
 }
 

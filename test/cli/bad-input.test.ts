@@ -48,6 +48,9 @@ describe.concurrent('bad input: one clear line, the right exit status, and nothi
     await complains(['image', spec, 'x.img'], 2, /names no drive/);
   });
 
+  test('an IMAGE that is no file because it is the drive', () =>
+    complains(['image', 'file:/dev/null', '/dev/null'], 2, /is the drive itself/));
+
   test.each([
     ['', 2, /IMAGE is empty/],
     ['/dev/null', 2, /is no file/],
