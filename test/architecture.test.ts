@@ -66,6 +66,7 @@ const ambient: { readonly pattern: RegExp; readonly files: readonly string[] }[]
     files: [
       'src/image/node-files.ts',
       'src/image/lock.ts',
+      'src/image/device-of.ts',
       'src/preset-files.ts',
       'src/head-map-files.ts',
       'src/drive/io-process.ts',

@@ -20,7 +20,7 @@ import { type DriveFacts, kindDefaults, rowsOf } from '../plan/presets.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { loadPreset } from '../preset-files.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
-import { createProgress, type Progress } from '../show/terminal.js';
+import { createProgress, describeFull, type Progress } from '../show/terminal.js';
 import { type DomainOptions, type Part, readDomain } from './domain.js';
 import { type Interrupt, onInterrupt } from './interrupt.js';
 import { attendKeys } from './keys.js';
@@ -212,6 +212,7 @@ async function imageOpened(
           powers,
           image: rescue.image,
           recorder: rescue.recorder,
+          target: rescue.target,
           clock,
           identity,
           resumed: rescue.resumed,
@@ -230,7 +231,7 @@ async function imageOpened(
       const isFinished = end.how === 'finished';
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
-      await rescue.listHashes(isFinished);
+      await listHashes(rescue, isFinished, interrupt.signal, say);
       return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached());
     } finally {
       releaseKeys();
@@ -239,6 +240,28 @@ async function imageOpened(
   } finally {
     await guard?.close();
     await lock.release();
+  }
+}
+
+/** Lists the hashes; a full disk is waited for as during the job. */
+async function listHashes(
+  rescue: Case,
+  isWhole: boolean,
+  signal: AbortSignal,
+  tell: (line: string) => void,
+): Promise<void> {
+  const { target } = rescue;
+  if (signal.aborted) target.giveUp();
+  signal.addEventListener('abort', target.giveUp, { once: true });
+  const leave = target.attend(() => {
+    const full = target.full();
+    if (full) tell(describeFull(full));
+  });
+  try {
+    await rescue.listHashes(isWhole);
+  } finally {
+    leave();
+    signal.removeEventListener('abort', target.giveUp);
   }
 }
 

@@ -33,6 +33,7 @@ import type { JobParts } from './parts.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, snapshotOf } from './snapshot.js';
 import { createJobState, foldJob, type JobState } from './state.js';
+import { createTarget, type Target } from './target.js';
 
 /** The files of a case: `case.img`, and beside it `case.map` and `case.journal`. */
 export interface CasePaths {
@@ -152,6 +153,8 @@ export interface Case {
   readonly resumed: boolean;
   readonly image: JobParts['image'];
   readonly recorder: Recorder;
+  /** The disk that the case's files are on. */
+  readonly target: Target;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
   /** Absent where nothing is hashed. */
@@ -166,7 +169,9 @@ export interface Case {
  * rows that go by heads which no head map has. */
 export async function openCase(options: CaseOptions): Promise<Case> {
   const { found, drive } = options;
-  const { files, paths, saved } = found;
+  const { paths, saved } = found;
+  const target = createTarget(found.files, options.clock);
+  const { files } = target;
   refuseFailedFirmware(drive);
   const notices: string[] = [];
   const restored = saved ? await restore(options, saved, notices) : undefined;
@@ -213,7 +218,6 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       },
       journalBytes: () => journal.sizeBytes,
       checkpoint: async (current) => {
-        await writer.sync();
         await save(current);
         await journal.restart(number);
       },
@@ -226,6 +230,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     resumed: saved !== undefined,
     image: { ...access, keepVersions: versions.append },
     recorder,
+    target,
     notices,
     ...(hashes && { hashes }),
     async listHashes(isWhole) {

@@ -1,4 +1,4 @@
-import { isLastspinError, reasonOf } from '../errors.js';
+import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import type { Pass } from '../plan/pass.js';
 import { referenceExtent } from '../plan/reference.js';
 import type { Reach } from '../power/ladder.js';
@@ -26,6 +26,8 @@ interface Job {
   readonly signal: AbortSignal;
   /** Ends the step that is being done. */
   halt: AbortController;
+  /** The checkpoint that is being saved. */
+  saving: Promise<void> | undefined;
 }
 
 /** How long an interrupted job waits for reads under way. */
@@ -47,8 +49,8 @@ export async function runJob(
 ): Promise<JobEnd> {
   let over = false;
   const note: Note = (body) => {
-    // What the imager says after the end is nobody's any more.
-    if (over) return;
+    // What the imager says after the end is nobody's any more; the disk may still keep the map from being saved.
+    if (over && body.kind !== 'target-full' && body.kind !== 'target-again') return;
     const event = { ...body, atMs: parts.clock.now() } as JobEvent;
     foldJob(state, event);
     parts.recorder.record(event);
@@ -61,6 +63,7 @@ export async function runJob(
   note({ kind: 'started', resumed: parts.resumed, ...parts.names });
   if (parts.heads !== undefined) note({ kind: 'heads-given', heads: parts.heads });
   if (parts.isTrusted) note({ kind: 'noticed', text: 'data is taken as it comes (--trust-data)' });
+  const leaveTarget = attendTarget(job);
   const disconnect = parts.control?.connect((request) => desk.take(request));
   let end: JobEnd | undefined;
   let failure: { readonly error: unknown } | undefined;
@@ -71,9 +74,13 @@ export async function runJob(
         return stopForGood(note, job.remedies, reasonOf(error));
       throw error;
     });
-    if (end.how === 'interrupted') await drain(job);
+    if (end.how === 'interrupted') {
+      parts.target?.giveUp();
+      await drain(job);
+    }
   } catch (error) {
     failure = { error };
+    await restDrive(job, error);
   }
   disconnect?.();
   desk.close();
@@ -84,12 +91,77 @@ export async function runJob(
   note({ kind: 'ended', ...(end ?? { how: 'failed', why: reasonOf(failure?.error) }) });
   over = true;
   try {
-    await parts.recorder.checkpoint(state);
+    await saveAtEnd(job, failure !== undefined);
   } catch (error) {
-    failure ??= { error };
+    failure = { error: unsaved(failure?.error ?? error) };
+  } finally {
+    leaveTarget();
   }
   if (failure || !end) throw failure?.error;
   return end;
+}
+
+/** The errors of the disk that image, map and journal are on. */
+const targetErrors = ['IMAGE_SPACE', 'IMAGE_WRITE_FAILED', 'FILE_FAILED'] as const;
+
+function isOfTarget(error: unknown): boolean {
+  return targetErrors.some((code) => isLastspinError(error, code));
+}
+
+/** A job that its own disk ends leaves the drive parked. */
+async function restDrive({ parts, flight, remedies }: Job, error: unknown): Promise<void> {
+  if (!isOfTarget(error)) return;
+  const park = async () => {
+    await flight.answered();
+    await remedies.park();
+  };
+  await within(parts, park(), drainLimitMs).catch(() => {});
+}
+
+/** Says what the user has after the map could not be saved. */
+function unsaved(error: unknown): unknown {
+  if (!isLastspinError(error) || !isOfTarget(error)) return error;
+  const left =
+    'the map is as it was last saved, and its journal has what was durable since: keep both';
+  return new LastspinError(error.code, `${error.message}; ${left}`, { cause: error });
+}
+
+/** Tells of a full disk when it fills and when there is room. */
+function attendTarget({ parts: { target, clock }, note, desk }: Job): () => void {
+  let fullAtMs = clock.now();
+  const onChange = () => {
+    const full = target?.full();
+    if (full) fullAtMs = clock.now();
+    if (full) note({ kind: 'target-full', ...full });
+    else note({ kind: 'target-again', waitedMs: clock.now() - fullAtMs });
+    desk.stir();
+  };
+  return target?.attend(onChange) ?? (() => {});
+}
+
+function isFull({ parts }: Job): boolean {
+  return parts.target?.full() !== undefined;
+}
+
+/** Starts a checkpoint, or joins the one that is being saved. */
+function save(job: Job): Promise<void> {
+  job.saving ??= job.parts.recorder.checkpoint(job.state).finally(() => {
+    job.saving = undefined;
+  });
+  return job.saving;
+}
+
+/** The last checkpoint. It waits for room with the drive parked, unless the job failed or somebody wants to leave. */
+async function saveAtEnd(job: Job, hasFailed: boolean): Promise<void> {
+  const { parts, signal } = job;
+  await job.saving?.catch(() => {});
+  if (hasFailed || signal.aborted) parts.target?.giveUp();
+  const saving = parts.recorder.checkpoint(job.state);
+  while (!signal.aborted && !(await unlessStirred(job, saving))) {
+    if (isFull(job)) await perform(job, { kind: 'await-room' });
+  }
+  if (signal.aborted) parts.target?.giveUp();
+  await saving;
 }
 
 function createJob(parts: JobParts, state: JobState, note: Note, outerSignal: AbortSignal): Job {
@@ -109,6 +181,7 @@ function createJob(parts: JobParts, state: JobState, note: Note, outerSignal: Ab
     },
     signal,
     halt: new AbortController(),
+    saving: undefined,
   };
   return job;
 }
@@ -120,9 +193,16 @@ async function loop(job: Job): Promise<JobEnd> {
   for (;;) {
     if (signal.aborted) return interrupted;
     parts.recorder.tick();
-    if (parts.recorder.checkpointDue()) await parts.recorder.checkpoint(state);
+    if (isFull(job)) {
+      await perform(job, { kind: 'await-room' });
+      continue;
+    }
     if (!desk.isEmpty()) {
       await attendDesk(job);
+      continue;
+    }
+    if (job.saving || parts.recorder.checkpointDue()) {
+      await unlessStirred(job, save(job));
       continue;
     }
     const underWay = flight.extents();
@@ -160,8 +240,9 @@ async function attendDesk(job: Job): Promise<void> {
   if (!flight.isBusy()) desk.answerAll(circumstancesOf(job));
 }
 
-function circumstancesOf({ reach, remedies }: Job): Circumstances {
-  return { hasPower: reach.power, isCycling: remedies.isCycling() };
+function circumstancesOf(job: Job): Circumstances {
+  const { reach, remedies } = job;
+  return { hasPower: reach.power, isCycling: remedies.isCycling(), isFull: isFull(job) };
 }
 
 /** What the promise becomes, or undefined as soon as somebody asks for something or the signal aborts. Not a
@@ -198,6 +279,8 @@ function unlessStirred<T>(
 /** Steps, and what the way to the drive asks for between them. */
 type Act =
   | JobStep
+  /** Leave the drive alone until the disk has room. */
+  | { readonly kind: 'await-room' }
   | { readonly kind: 'wake' }
   | { readonly kind: 'tune-drive'; readonly pass: Pass }
   | { readonly kind: 'pace'; readonly waitMs: number };
@@ -221,6 +304,8 @@ async function perform(job: Job, step: Act): Promise<JobEnd | undefined> {
       }
       halt.abort(halted);
       acting.catch(() => {});
+      // What the drive answered meanwhile is taken in now.
+      if (step.kind === 'await-room') return undefined;
       if (flight.isBusy()) await hurry(job, graceMs);
       else await acting.catch(unlessHalted);
       return undefined;
@@ -235,7 +320,9 @@ function unlessHalted(error: unknown): undefined {
 }
 
 /** Whether what was asked for cannot wait until the step is done. */
-function mustHalt({ desk, remedies }: Job, step: Act): boolean {
+function mustHalt(job: Job, step: Act): boolean {
+  const { desk, remedies } = job;
+  if (step.kind === 'await-room') return !isFull(job);
   if (step.kind === 'idle' || step.kind === 'pace') return true;
   // Its power must not stay on.
   if (step.kind === 'give-up' && step.powerOff) return false;
@@ -274,9 +361,16 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       await flight.probe(referenceExtent(state.plan, attempt), state.policy.readyLimitMs);
       return;
     }
-    case 'idle':
-      await job.parts.recorder.checkpoint(state);
+    case 'await-room': {
+      const { signal } = job.halt;
+      await flight.answered();
+      // Whoever goes on does not wait for this.
+      signal.throwIfAborted();
       await remedies.idle();
+      return;
+    }
+    case 'idle':
+      await Promise.all([save(job), remedies.idle()]);
       return;
     case 'reset':
       await remedies.reset(step.reset);
