@@ -90,7 +90,8 @@ type Patiently = <T>(path: string, act: () => Promise<T>, needed: Needed) => Pro
 
 async function lookAt(files: FileLayer, path: string, needed: Needed): Promise<FullTarget> {
   return {
-    path,
+    // The name that it will have: a journal is written under the other all its life.
+    path: path.replace(/\.tmp$/, ''),
     neededBytes: await needed().catch(() => 0),
     freeBytes: await files.freeBytes(path).catch(() => 0),
   };
