@@ -56,6 +56,8 @@ export interface ImageOptions extends DomainOptions {
   readonly compare?: number;
   /** Looks for no made-up data. */
   readonly trustData?: boolean;
+  /** Keeps no room for the image, and leaves zeros out. */
+  readonly sparse?: boolean;
   /** False: nothing is hashed. */
   readonly hash?: boolean;
   /** Goes on although the operating system may touch the source. */
@@ -190,6 +192,7 @@ async function imageOpened(
       ...physicalCountFor(identity, options),
       force,
       hashed: options.hash !== false,
+      space: options.sparse ? 'sparse' : 'reserved',
       sameDrive: options.sameDrive ?? false,
       version,
       clock,
@@ -201,7 +204,8 @@ async function imageOpened(
     const isDirect = opened.isDirect ?? (opened.guard !== undefined && identity.kind !== undefined);
     const detector = detectorFor(kind, identity, isDirect, state.mediaRate);
     const startedAtMs = clock.now();
-    if (!detector || options.trustData) await storeDirectly(drive, rescue, paths.image);
+    if (!detector || options.trustData)
+      await storeDirectly(drive, rescue, paths.image, options.sparse ?? false);
     const control = createControl();
     hasBegun = true;
     const releaseKeys = takeKeys(control, identity, state, interrupt, progress);
@@ -266,13 +270,19 @@ async function listHashes(
 }
 
 /** Lets the path to the drive write the image where it can: data that nobody here looks at need not pass through. */
-async function storeDirectly(drive: Drive, rescue: Case, path: string): Promise<void> {
+async function storeDirectly(
+  drive: Drive,
+  rescue: Case,
+  path: string,
+  isSparse: boolean,
+): Promise<void> {
   const { dev: device, ino: inode } = statSync(path, { bigint: true });
   await drive.storeInto?.({
     path: resolve(path),
     device,
     inode,
     segmentBytes: rescue.hashes?.segmentBytes ?? 0,
+    isSparse,
     onSegment: (hash) => rescue.hashes?.takeHash(hash),
   });
 }

@@ -97,6 +97,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       whole(100),
     )
     .option('--trust-data', 'go on although the drive seems to make data up')
+    .option('--sparse', 'keep no room on the disk for the image, and leave out zeros')
     .option('--no-hash', 'no hashes of segments (IMAGE.hashes.csv)')
     .option('--os-may-touch', 'go on although the operating system may touch the source')
     .option('--no-setro', 'do not set a block device read-only for the time of the job')

@@ -82,6 +82,8 @@ export interface StoreTarget {
   readonly inode: bigint;
   /** Bytes of a segment to hash, whole sectors; 0 = no hashes. */
   readonly segmentBytes: number;
+  /** Zeros are not written where the image reads as zeros. */
+  readonly isSparse?: boolean;
   /** Told of each segment that was read in order from end to end. */
   readonly onSegment: (hash: SegmentHash) => void;
 }

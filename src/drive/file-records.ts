@@ -47,6 +47,8 @@ export interface StoreOrder {
   /** The source's bytes, and the size of a hashed segment; 0 = no hashes. */
   readonly sizeBytes: number;
   readonly segmentBytes: number;
+  /** Zeros are not written where the file reads as zeros. */
+  readonly isSparse?: boolean;
 }
 
 export function encodeRequest(record: RequestRecord): Uint8Array {

@@ -142,8 +142,8 @@ function createFileDrive(
     readiness: async () => readinessOf(await inspectPath(line, 'probe')),
     async park() {},
     async storeInto(wanted) {
-      const { path, device, inode, segmentBytes } = wanted;
-      const order = { path, device: `${device}`, inode: `${inode}`, segmentBytes };
+      const { path, device, inode, segmentBytes, isSparse = false } = wanted;
+      const order = { path, device: `${device}`, inode: `${inode}`, segmentBytes, isSparse };
       const answer = await line.store({ ...order, sizeBytes: found.sizeBytes });
       const isTaken = answer.kind === 'reply' && answer.reply.errno === 0;
       target = isTaken ? wanted : undefined;

@@ -144,6 +144,9 @@ export interface CaseOptions {
   readonly force: boolean;
   /** Hash what is read, segment by segment. */
   readonly hashed?: boolean;
+  /** What the image takes on the disk: room kept for all of it where that can be had (`reserved`), only what is not
+   * zeros (`sparse`), or what is written. */
+  readonly space?: 'reserved' | 'sparse';
   readonly version: string;
   readonly clock: Clock;
 }
@@ -192,12 +195,18 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   };
   // The map first: a crash in between leaves no image that nobody can account for.
   await save(state);
+  // What could be made of it is in the map now.
+  if (saved) await keepDamaged(files, paths.journal, notices);
   const image = await openImage(files, paths.image, {
     sectorBytes: drive.sectorBytes,
     sectorCount: drive.sectorCount,
     mode: 'resume',
     claimedCount: claimedCount(state.plan.map),
+    isReserved: options.space === 'reserved',
+    isSparse: options.space === 'sparse',
   });
+  if (image.unreserved !== undefined)
+    notices.push(`no room on the disk is kept for ${paths.image}: ${image.unreserved}`);
   const writer = createImageWriter(image, drive.sectorBytes);
   const opened = await openHashes(
     files,
@@ -427,10 +436,11 @@ async function restore(
     ...(physicalCount !== undefined && { physicalCount }),
   });
   const journal = await loadJournal(files, paths.journal);
+  // One of another number is in the checkpoint; one whose head is damaged says no number, and is not believed.
   if (journal && journal.base === saved.number) {
     for (const event of journal.records as JobEvent[]) foldJob(state, event);
     notices.push(...journalNotices(journal));
-  }
+  } else if (journal?.damage) notices.push(...journalNotices(journal));
   settleTrouble(state);
   if (isOther) return takeOver(options, state, snapshot.drive, notices);
   adoptGiven(state, options, notices);
@@ -478,9 +488,18 @@ function takeOver(
   return fresh;
 }
 
+/** A damaged journal is kept for whoever can make something of it: the next one takes its place. */
+async function keepDamaged(files: FileLayer, path: string, notices: string[]): Promise<void> {
+  if (!(await loadJournal(files, path))?.damage) return;
+  const keptPath = `${path}.damaged`;
+  await files.rename(path, keptPath);
+  await files.syncDirectory(path);
+  notices.push(`the damaged journal is kept as ${keptPath}`);
+}
+
 /** Neither loses a claim that the map makes: what was not replayed is read again. */
 function journalNotices({ tornBytes, damage }: LoadedJournal): string[] {
-  if (damage) return [`${damage.message}; what it held from there on is read again`];
+  if (damage) return [damage.message];
   return tornBytes > 0
     ? [`the last ${tornBytes} bytes of the journal were torn and are dropped`]
     : [];
