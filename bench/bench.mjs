@@ -7,6 +7,7 @@ import { families, limit } from './families.mjs';
 import { fuzzFrames } from './fuzz-frames.mjs';
 import { link } from './link.mjs';
 import { realMaps } from './real-maps.mjs';
+import { sigkill } from './sigkill.mjs';
 import { strategy } from './strategy.mjs';
 
 const benches = {
@@ -20,6 +21,7 @@ const benches = {
   start,
   link,
   'fuzz-frames': fuzzFrames,
+  sigkill,
 };
 const [wanted, ...words] = process.argv.slice(2);
 console.log(`${cpus().length} cores, ${cpus()[0].model}, Node ${process.version}`);
