@@ -5,6 +5,7 @@ import { copy, map, start } from './copy-map-start.mjs';
 import { deadHead } from './dead-head.mjs';
 import { families, limit } from './families.mjs';
 import { fuzzFrames } from './fuzz-frames.mjs';
+import { journal } from './journal.mjs';
 import { link } from './link.mjs';
 import { realMaps } from './real-maps.mjs';
 import { sigkill } from './sigkill.mjs';
@@ -21,6 +22,7 @@ const benches = {
   start,
   link,
   'fuzz-frames': fuzzFrames,
+  journal,
   sigkill,
 };
 const [wanted, ...words] = process.argv.slice(2);
