@@ -157,12 +157,14 @@ async function killed(tool, drive, folder, kills, random) {
     // Requests that were under way come back.
     await pause(30);
     if (!hasEnded) counts.kills += 1;
-    const taken = repeatedMs(delivered, readsIn(drive.log, from));
+    const reads = readsIn(drive.log, from);
+    const taken = repeatedMs(delivered, reads);
     if (existsSync(file('map'))) {
       if (run('ddrescuelog', ['-t', file('map')]).status !== 0) counts.torn += 1;
       else counts.wrong += await tool.wrongBytes(file, drive.contents);
     }
-    if (isResumed) counts.repeated.push(taken);
+    // One that was killed before it read repeated nothing, and says nothing.
+    if (isResumed && reads.length > 0) counts.repeated.push(taken);
     isResumed = !hasEnded;
     if (!hasEnded && !isTorn(file('map'))) continue;
     counts.jobs += 1;
