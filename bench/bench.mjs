@@ -2,6 +2,7 @@
 // Prints Markdown tables for docs/benchmarks.md. What a benchmark takes stands above its function.
 import { cpus } from 'node:os';
 import { copy, map, start } from './copy-map-start.mjs';
+import { crashes } from './crashes.mjs';
 import { deadHead } from './dead-head.mjs';
 import { families, limit } from './families.mjs';
 import { fuzzFrames } from './fuzz-frames.mjs';
@@ -23,6 +24,7 @@ const benches = {
   link,
   'fuzz-frames': fuzzFrames,
   journal,
+  crashes,
   sigkill,
 };
 const [wanted, ...words] = process.argv.slice(2);
