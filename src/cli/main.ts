@@ -103,6 +103,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       '--hash <LIST>',
       'hash the whole image: sha256, sha1, md5, comma-separated, into IMAGE.sha256 and so on',
     )
+    .option('--sparse', 'keep no room on the disk for the image, and leave out zeros')
     .option('--no-hash', 'no hashes of segments (IMAGE.hashes.csv)')
     .option('--case <NUMBER>', 'case number, for map and event log')
     .option('--evidence <NUMBER>', 'evidence number, likewise')

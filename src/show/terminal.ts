@@ -2,6 +2,7 @@ import { styleText } from 'node:util';
 import type { Clock } from '../clock.js';
 import { endedBeforeVerdict, type JobEvent } from '../job/events.js';
 import type { JobState } from '../job/state.js';
+import type { FullTarget } from '../job/target.js';
 import type { Extent } from '../map/extent.js';
 import { statuses } from '../map/status.js';
 import type { HeadMapData } from '../plan/head-map-schema.js';
@@ -258,6 +259,13 @@ function describeEvent(
       return { style: 'yellow', text: `imager: ${event.text}` };
     case 'gave-up':
       return { style: 'red', text: `gave up: ${event.why}` };
+    case 'target-full':
+      return { style: 'red', text: describeFull(event) };
+    case 'target-again':
+      return {
+        style: 'green',
+        text: `there is room again after ${formatDuration(event.waitedMs)}: going on`,
+      };
     case 'paused':
       return { style: 'yellow', text: 'paused' };
     case 'resumed':
@@ -302,6 +310,11 @@ function describeEvent(
     case 'ended':
       return undefined;
   }
+}
+
+/** What a full disk lacks, for people. */
+export function describeFull({ path, neededBytes, freeBytes }: FullTarget): string {
+  return `no room for ${path}: it needs ${formatBytes(neededBytes)} more, ${formatBytes(freeBytes)} are free; the drive rests, and the job goes on by itself when there is room`;
 }
 
 /** `head map: 4 heads, weak 2`. */
