@@ -213,12 +213,12 @@ export async function openCase(given: CaseOptions): Promise<Case> {
   state.compare.percent = options.comparePercent ?? state.compare.percent;
   refuseUnknownHeads(state, options.heads);
   await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
+  let number = await checkpointBefore(found, saved?.number);
   const { log, caseData } = await beginRecord(options, state, restored, notices);
   await takeOutLost(options, state, log, notices);
   /** Numbers given to events, and the last one that the journal took. */
   let numbered = log.last.n;
   let journaled = numbered;
-  let number = await checkpointBefore(found, saved?.number);
   let record = isListOurs(options) ? parseSnapshot(saved?.state)?.image : undefined;
   const save = (current: JobState) => {
     number += 1;
