@@ -3,11 +3,16 @@
 import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { FileLayer, OpenFile } from './file-layer.js';
+import { type ImageForm, plainFile } from './image-form.js';
+import { allocatedInParts, openSplit } from './split-file.js';
+import { requireUntouched } from './untouched.js';
 
 /** An open image. Extents and LBAs are sectors of the drive. */
 export interface ImageFile {
   readonly path: string;
   readonly sizeBytes: number;
+  /** As it is on the disk now. */
+  readonly form: ImageForm;
   /** Writes whole sectors from `lba` on. Durable only after the next `sync`.
    * @throws LastspinError IMAGE_SPACE saying how many bytes are missing, IMAGE_WRITE_FAILED. */
   write(lba: number, data: Uint8Array): Promise<void>;
@@ -32,6 +37,8 @@ export interface ImageOptions {
   /** When resuming: the end, in sectors, of the last finished run of the map. A shorter image has
    * lost what the map claims. The whole drive when left out. */
   readonly claimedCount?: number;
+  /** A plain file unless told. Of a target that is too small, `sectorCount` is what fits. */
+  readonly form?: ImageForm;
 }
 
 /** Opens an image and gives it its full size, without allocating it. A new image's name and size
@@ -46,6 +53,19 @@ export async function openImage(
   const { sectorBytes, sectorCount, mode } = options;
   const sizeBytes = sectorBytes * sectorCount;
   const claimedBytes = mode === 'new' ? 0 : (options.claimedCount ?? sectorCount) * sectorBytes;
+  const { form = plainFile } = options;
+  const sizes = { sectorBytes, sizeBytes };
+  if (form.kind === 'split') {
+    const { partBytes, partIds } = form;
+    const known = { sizeBytes, partBytes, mode, claimedBytes, ...(partIds && { partIds }) };
+    const { partIds: ids, ...file } = await openSplit(files, path, known);
+    const now: ImageForm = { kind: 'split', partBytes, ...(ids && { partIds: ids }) };
+    return imageOver(files, file, path, { ...sizes, form: now });
+  }
+  if (form.kind === 'target') {
+    const file = await openTarget(files, path, { sizeBytes, claimedBytes });
+    return imageOver(files, file, path, { ...sizes, form });
+  }
   const exists = await files.exists(path);
   if (exists && mode === 'new') {
     throw new LastspinError(
@@ -67,7 +87,25 @@ export async function openImage(
     await file.close().catch(() => undefined);
     throw error;
   }
-  return imageOver(files, file, path, { sectorBytes, sizeBytes });
+  return imageOver(files, file, path, { ...sizes, form });
+}
+
+/** A target has the size that it has; what of it the image fills is the image. */
+async function openTarget(
+  files: FileLayer,
+  path: string,
+  { sizeBytes, claimedBytes }: { sizeBytes: number; claimedBytes: number },
+): Promise<OpenFile> {
+  if (claimedBytes > sizeBytes) {
+    throw new LastspinError(
+      'IMAGE_MISMATCH',
+      `the map claims ${claimedBytes} bytes, of which ${sizeBytes} are on ${path}: it is not this target's map`,
+    );
+  }
+  const file = await files.open(path, { held: true });
+  // A device has no size to ask for here; a file may be longer than the image.
+  const size = async () => Math.min(sizeBytes, (await file.size()) || sizeBytes);
+  return { ...file, size, allocatedBytes: async () => sizeBytes };
 }
 
 async function giveSize(
@@ -94,7 +132,7 @@ function imageOver(
   files: FileLayer,
   file: OpenFile,
   path: string,
-  { sectorBytes, sizeBytes }: { sectorBytes: number; sizeBytes: number },
+  { sectorBytes, sizeBytes, form }: { sectorBytes: number; sizeBytes: number; form: ImageForm },
 ): ImageFile {
   const checked = (lba: number, bytes: number) => {
     const position = lba * sectorBytes;
@@ -114,6 +152,7 @@ function imageOver(
   return {
     path,
     sizeBytes,
+    form,
     write: async (lba, data) => {
       const position = checked(lba, data.length);
       try {
@@ -144,21 +183,6 @@ function imageOver(
     },
     close: () => file.close(),
   };
-}
-
-async function requireUntouched(file: OpenFile, path: string, sizeBytes: number): Promise<void> {
-  if ((await file.size()) !== sizeBytes) {
-    throw new LastspinError(
-      'IMAGE_MISMATCH',
-      `something has cut ${path} while it was in use: what its map claims is lost; move both away and begin anew`,
-    );
-  }
-  if ((await file.isAt?.(path)) === false) {
-    throw new LastspinError(
-      'IMAGE_MISMATCH',
-      `${path} was moved or replaced while it was in use; put back the file that was there, and run the same command again`,
-    );
-  }
 }
 
 /** Bytes that an image still needs, has, and lacks. */
@@ -196,7 +220,7 @@ export async function checkSpace(
 }
 
 async function allocatedBytesOf(files: FileLayer, path: string): Promise<number> {
-  if (!(await files.exists(path))) return 0;
+  if (!(await files.exists(path))) return allocatedInParts(files, path);
   const file = await files.open(path, { readOnly: true });
   try {
     return await file.allocatedBytes();

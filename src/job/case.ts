@@ -5,15 +5,24 @@ import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
 import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
+import { type ImageForm, plainFile, type TargetIdentity } from '../image/image-form.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
 import { replaceFile } from '../image/replace-file.js';
 import { createSegmentHashes, type SegmentHashes } from '../image/segment-hashes.js';
+import { hasParts, partPath } from '../image/split-file.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
 import { endOf } from '../map/extent.js';
 import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
-import { levelsOf, packScope, rowsForPriorities, unpackScope } from '../plan/domain.js';
+import {
+  domainCount,
+  levelsOf,
+  outside,
+  packScope,
+  rowsForPriorities,
+  unpackScope,
+} from '../plan/domain.js';
 import { foldPlan } from '../plan/fold.js';
 import type { HeadMapData } from '../plan/head-map-schema.js';
 import { headProblem } from '../plan/head-rows.js';
@@ -36,6 +45,7 @@ import { createJobState, foldJob, type JobState } from './state.js';
 
 /** The files of a case: `case.img`, and beside it `case.map` and `case.journal`. */
 export interface CasePaths {
+  /** The image, by its own name where it is in parts; or the target that is written instead. */
   readonly image: string;
   readonly map: string;
   readonly journal: string;
@@ -48,13 +58,15 @@ export interface CasePaths {
 
 const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
 
-/** Names beside an image: its extension is replaced when it is an image's, else kept. */
-export function casePaths(image: string): CasePaths {
-  const extension = extname(image);
-  const stem = imageExtensions.has(extension.toLowerCase())
-    ? basename(image, extension)
-    : basename(image);
-  const beside = (suffix: string) => join(dirname(image), stem + suffix);
+/** Names beside an image: its extension is replaced when it is an image's, else kept. A clone has no image to stand
+ * beside: its files stand beside `map`. */
+export function casePaths(image: string, map?: string): CasePaths {
+  const named = map ?? image;
+  const extension = extname(named);
+  const isReplaced =
+    map === undefined ? imageExtensions.has(extension.toLowerCase()) : extension === '.map';
+  const stem = isReplaced ? basename(named, extension) : basename(named);
+  const beside = (suffix: string) => join(dirname(named), stem + suffix);
   return {
     image,
     map: beside('.map'),
@@ -74,16 +86,18 @@ export interface FoundCase {
 }
 
 /** Looks at image and map without touching them, so that what is wrong with them is said before a drive
- * is powered for it. `force` takes an image that has no map, and a map that is not as it was written.
+ * is powered for it. `force` takes an image that has no map, and a map that is not as it was written. A `target`
+ * is there before its map.
  * Throws IMAGE_EXISTS, IMAGE_MISMATCH, MAP_INVALID, FILE_FAILED. */
 export async function findCase(
   files: FileLayer,
   paths: CasePaths,
   force: boolean,
+  onto: 'image' | 'target' = 'image',
 ): Promise<FoundCase> {
-  const hasImage = await files.exists(paths.image);
   const saved = await loadCheckpoint(files, paths.map);
-  if (hasImage && !saved && !force) {
+  const hasImage = await isStored(files, paths, saved);
+  if (hasImage && !saved && !force && onto === 'image') {
     throw new LastspinError(
       'IMAGE_EXISTS',
       `${paths.image} exists but its map ${paths.map} does not; give another name, or --force to read into it`,
@@ -103,6 +117,19 @@ export async function findCase(
     );
   }
   return { files, paths, hasImage, saved };
+}
+
+async function isStored(
+  files: FileLayer,
+  { image }: CasePaths,
+  saved: LoadedCheckpoint | undefined,
+): Promise<boolean> {
+  if (await files.exists(image)) return true;
+  const snapshot = parseSnapshot(saved?.state);
+  if (snapshot?.form.kind !== 'split') return hasParts(files, image);
+  const { sectorCount, sectorBytes } = snapshot.drive;
+  const { partBytes } = snapshot.form;
+  return hasParts(files, image, { partBytes, sizeBytes: sectorCount * sectorBytes });
 }
 
 /** What a map file and the journal beside it tell, to look at: nothing is written, nobody is kept out. Undefined
@@ -139,6 +166,9 @@ export interface CaseOptions {
   readonly physicalCount?: number;
   /** The user says that it is the same drive, although it has another name or another sector size. */
   readonly sameDrive?: boolean;
+  /** What the image is to be made of; absent: what an earlier run made it of, or a plain file. A case keeps its
+   * form. */
+  readonly form?: ImageForm;
   /** Take an image that has no map as empty, and do not insist on disk space. */
   readonly force: boolean;
   /** Hash what is read, segment by segment. */
@@ -149,6 +179,8 @@ export interface CaseOptions {
 
 export interface Case {
   readonly state: JobState;
+  /** What its image is made of. */
+  readonly form: ImageForm;
   readonly resumed: boolean;
   readonly image: JobParts['image'];
   readonly recorder: Recorder;
@@ -164,15 +196,19 @@ export interface Case {
 /** Opens a new case or goes on with one. Old bytes are kept in every case.
  * Throws IMAGE_MISMATCH, IMAGE_SPACE, MAP_MISMATCH, DRIVE_CHANGED, FIRMWARE_FAILED, FILE_FAILED, and USAGE for
  * rows that go by heads which no head map has. */
-export async function openCase(options: CaseOptions): Promise<Case> {
-  const { found, drive } = options;
+export async function openCase(given: CaseOptions): Promise<Case> {
+  const { found, drive } = given;
   const { files, paths, saved } = found;
   refuseFailedFirmware(drive);
   const notices: string[] = [];
+  let form = await formOf(given);
+  const sectorCount = heldCount(form, drive);
+  const options = withinTarget(given, sectorCount);
   const restored = saved ? await restore(options, saved, notices) : undefined;
   const state = restored ?? freshState(options);
   refuseUnknownHeads(state, options.heads);
-  await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
+  if (form.kind !== 'target')
+    await checkSpace(files, paths.image, sectorCount * drive.sectorBytes, options.force);
   let number = await checkpointBefore(found, saved?.number);
   const save = (current: JobState) => {
     number += 1;
@@ -181,7 +217,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       map: current.plan.map,
       sectorBytes: drive.sectorBytes,
       ...mapStatusLine(current),
-      state: snapshotOf(current, drive, options.driveKind),
+      state: snapshotOf(current, drive, options.driveKind, form),
       version: options.version,
     });
   };
@@ -189,10 +225,12 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   await save(state);
   const image = await openImage(files, paths.image, {
     sectorBytes: drive.sectorBytes,
-    sectorCount: drive.sectorCount,
+    sectorCount,
     mode: 'resume',
     claimedCount: claimedCount(state.plan.map),
+    form,
   });
+  form = image.form;
   const writer = createImageWriter(image, drive.sectorBytes);
   const opened = await openHashes(
     files,
@@ -223,6 +261,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   );
   return {
     state,
+    form,
     resumed: saved !== undefined,
     image: { ...access, keepVersions: versions.append },
     recorder,
@@ -239,6 +278,73 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       await image.close();
     },
   };
+}
+
+/** The form that a case has, or is to get. Throws USAGE where it has another than the one asked for. */
+async function formOf({ found, form, drive }: CaseOptions): Promise<ImageForm> {
+  const snapshot = parseSnapshot(found.saved?.state);
+  const had = snapshot?.form ?? (await formOnDisk(found));
+  if (!had) return form ?? plainFile;
+  if (!form && had.kind !== 'target') return had;
+  const isSame =
+    had.kind === form?.kind &&
+    (had.kind !== 'split' || form.kind !== 'split' || had.partBytes === form.partBytes) &&
+    (had.kind !== 'target' || form.kind !== 'target' || isSameTarget(had.target, form.target));
+  if (isSame) return had;
+  const [is, wanted] = [had, form ?? plainFile].map((each) => formText(each, drive));
+  throw new LastspinError(
+    'USAGE',
+    `${found.paths.map} belongs to ${is}, not to ${wanted}; go on as it began, or name other files`,
+  );
+}
+
+/** Of a case whose map another program has written, or none. */
+async function formOnDisk({ files, paths }: FoundCase): Promise<ImageForm | undefined> {
+  if (await files.exists(paths.image)) return undefined;
+  if (!(await hasParts(files, paths.image))) return undefined;
+  const first = await files.open(partPath(paths.image, 1), { readOnly: true });
+  try {
+    const partBytes = await first.size();
+    return partBytes > 0 ? { kind: 'split', partBytes } : undefined;
+  } finally {
+    await first.close();
+  }
+}
+
+function isSameTarget(one: TargetIdentity, other: TargetIdentity): boolean {
+  const keys = ['model', 'serial', 'sizeBytes', 'sectorBytes'] as const;
+  return keys.every((key) => one[key] === other[key]);
+}
+
+function formText(form: ImageForm, { sectorBytes }: DriveIdentity): string {
+  switch (form.kind) {
+    case 'file':
+      return 'an image in one file';
+    case 'split':
+      return `an image in parts of ${form.partBytes} bytes (${form.partBytes / sectorBytes} sectors)`;
+    case 'target': {
+      const { model, serial, sizeBytes } = form.target;
+      return `the target ${[model, serial].filter(Boolean).join(' ')} of ${sizeBytes} bytes`;
+    }
+  }
+}
+
+/** Sectors of the drive that the image has room for. */
+function heldCount(form: ImageForm, { sectorCount, sectorBytes }: DriveIdentity): number {
+  if (form.kind !== 'target') return sectorCount;
+  return Math.min(sectorCount, Math.floor(form.target.sizeBytes / sectorBytes));
+}
+
+/** What a target has no room for is outside the domain: it is not read, and the map says so of it. */
+function withinTarget(options: CaseOptions, heldSectors: number): CaseOptions {
+  const { drive, found } = options;
+  if (heldSectors === drive.sectorCount) return options;
+  // An earlier run of ours left its domain, which is within the target.
+  if (!options.scope && parseSnapshot(found.saved?.state)) return options;
+  const scope = options.scope?.clone() ?? createRunMap(drive.sectorCount, 1);
+  scope.set({ lba: heldSectors, count: drive.sectorCount - heldSectors }, outside);
+  if (domainCount(scope) > 0) return { ...options, scope };
+  throw new LastspinError('USAGE', `nothing of the domain lies on ${found.paths.image}`);
 }
 
 /** The image for writing and for reading what was written. */
@@ -470,6 +576,7 @@ function takeOver(
   fresh.mediaRate = state.mediaRate;
   Object.assign(fresh.totals, state.totals);
   fresh.formerDrives = [...state.formerDrives, former];
+  fresh.fills = state.fills;
   return fresh;
 }
 

@@ -1,6 +1,7 @@
 import { deflateSync, inflateSync } from 'node:zlib';
 import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
+import { type ImageForm, plainFile } from '../image/image-form.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { type StatusCode, statuses } from '../map/status.js';
@@ -36,6 +37,28 @@ const suspectSchema = z.object({
   faultLba: count.exactOptional(),
   detail: z.string().exactOptional(),
 });
+
+const formSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('file') }),
+  z.object({
+    kind: z.literal('split'),
+    partBytes: count.min(1),
+    partIds: z.array(z.string()).readonly().exactOptional(),
+  }),
+  z.object({
+    kind: z.literal('target'),
+    target: z.object({
+      model: z.string(),
+      serial: z.string(),
+      sizeBytes: count,
+      sectorBytes: count,
+    }),
+  }),
+]);
+
+const fillsSchema = z.array(
+  z.object({ unread: z.string().exactOptional(), unreadable: z.string().exactOptional() }),
+);
 
 /** What a checkpoint holds beside the map, so that a resume goes on where the job was. It comes back
  * from a disk, so it is validated like any input; one that does not fit is treated as absent. */
@@ -110,6 +133,10 @@ const snapshotSchema = z.object({
   unstable: z.array(count).default([]),
   mediaRate: z.number().nonnegative().default(0),
   formerDrives: z.array(driveIdentitySchema).default([]),
+  /** What the image is made of; absent in older checkpoints: a plain file. */
+  form: formSchema.default({ kind: 'file' }),
+  /** What was written to it that was not read, oldest first. */
+  fills: fillsSchema.default([]),
   totals: z.object({
     reads: count,
     failingReads: count,
@@ -122,7 +149,12 @@ const snapshotSchema = z.object({
 export type Snapshot = z.infer<typeof snapshotSchema>;
 
 /** Everything of a state but its map, as plain JSON data. */
-export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: DriveKind): Snapshot {
+export function snapshotOf(
+  state: JobState,
+  drive: DriveIdentity,
+  driveKind: DriveKind,
+  form: ImageForm = plainFile,
+): Snapshot {
   const { plan } = state;
   const noted: number[] = [];
   plan.notes.forEachRun((lba, runCount, value) => {
@@ -170,6 +202,8 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     unstable: unstableOf(state).flatMap((area) => [area.lba, area.count]),
     mediaRate: state.mediaRate,
     formerDrives: [...state.formerDrives],
+    form,
+    fills: [...state.fills],
     totals: { ...state.totals },
   };
 }
@@ -234,6 +268,7 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   restoreCompare(state, snapshot);
   state.mediaRate = snapshot.mediaRate;
   state.formerDrives = snapshot.formerDrives;
+  state.fills = snapshot.fills;
   return state;
 }
 
