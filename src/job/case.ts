@@ -41,7 +41,7 @@ import {
 import type { JobParts } from './parts.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, snapshotOf } from './snapshot.js';
-import { createJobState, foldJob, type JobState } from './state.js';
+import { createJobState, type FillRecord, foldJob, type JobState } from './state.js';
 
 /** The files of a case: `case.img`, and beside it `case.map` and `case.journal`. */
 export interface CasePaths {
@@ -151,6 +151,43 @@ export async function recallState(
   return { state, drive };
 }
 
+/** Puts on record, in the map of a case that nobody works on, what goes into the gaps of its image; statuses stay. What
+ * the journal holds is taken into the map with it. False where another program wrote the map, which is left alone.
+ * Throws MAP_INVALID, FILE_FAILED, IMAGE_SPACE. */
+export async function noteFill(
+  files: FileLayer,
+  paths: CasePaths,
+  fill: FillRecord,
+  version: string,
+): Promise<boolean> {
+  const saved = await loadCheckpoint(files, paths.map);
+  const snapshot = parseSnapshot(saved?.state);
+  const recalled = await recallState(files, paths.map);
+  if (!snapshot || !recalled || saved?.number === undefined) return false;
+  const { state, drive } = recalled;
+  state.fills = [...state.fills, fill];
+  await saveCheckpoint(files, paths.map, {
+    number: saved.number + 1,
+    map: state.plan.map,
+    sectorBytes: drive.sectorBytes,
+    ...mapStatusLine(state),
+    state: snapshotOf(state, drive, snapshot.driveKind, snapshot.form),
+    version,
+    comments: fillComments(state),
+  });
+  return true;
+}
+
+/** For people who read the map. */
+function fillComments({ fills }: JobState): string[] {
+  return fills.map((fill) => `filled, not read: ${fillText(fill)}`);
+}
+
+function fillText({ unread, unreadable }: FillRecord): string {
+  const words = [unread && `unread with ${unread}`, unreadable && `unreadable with ${unreadable}`];
+  return words.filter(Boolean).join(', ');
+}
+
 export interface CaseOptions {
   readonly found: FoundCase;
   readonly drive: DriveIdentity;
@@ -219,6 +256,7 @@ export async function openCase(given: CaseOptions): Promise<Case> {
       ...mapStatusLine(current),
       state: snapshotOf(current, drive, options.driveKind, form),
       version: options.version,
+      comments: fillComments(current),
     });
   };
   // The map first: a crash in between leaves no image that nobody can account for.
@@ -533,6 +571,10 @@ async function restore(
     notices.push(...journalNotices(journal));
   }
   settleTrouble(state);
+  for (const fill of state.fills)
+    notices.push(
+      `gaps of this image were filled (${fillText(fill)}); nothing counts as read by that`,
+    );
   if (isOther) return takeOver(options, state, snapshot.drive, notices);
   adoptGiven(state, options, notices);
   return state;
