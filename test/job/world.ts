@@ -9,6 +9,7 @@ import { createVirtualClock, type VirtualClock } from '../../hardware-sim/virtua
 import type { Drive } from '../../src/drive/drive.js';
 import { openImager } from '../../src/drive/imager.js';
 import type { FileLayer } from '../../src/image/file-layer.js';
+import type { ImageForm } from '../../src/image/image-form.js';
 import { bringUp } from '../../src/job/bring-up.js';
 import { type Case, casePaths, findCase, openCase } from '../../src/job/case.js';
 import type { JobControl } from '../../src/job/control.js';
@@ -55,6 +56,8 @@ export interface WorldOptions {
     readonly afterReads: number;
     readonly kind: 'unplug' | 'watchdog' | 'powerOn';
   }[];
+  /** What the image is made of. */
+  readonly form?: ImageForm;
   /** Hands out the world's clock. */
   readonly clocked?: (clock: VirtualClock) => void;
   /** A look at the case right after it was opened, before the first read of its own. */
@@ -126,7 +129,12 @@ export async function imageInWorld(
       interrupt.signal,
     );
     const rescue = await openCase({
-      found: await findCase(files, casePaths('case.img'), false),
+      found: await findCase(
+        files,
+        casePaths('case.img'),
+        false,
+        options.form?.kind === 'target' ? 'target' : 'image',
+      ),
       drive: identity,
       driveKind: 'hdd',
       passes: (options.edit ?? ((rows) => rows))(
@@ -137,6 +145,7 @@ export async function imageInWorld(
         }),
       ),
       ...(options.scope && { scope: options.scope }),
+      ...(options.form && { form: options.form }),
       ...(options.heads !== undefined && { heads: options.heads }),
       force: false,
       version: 'test',
