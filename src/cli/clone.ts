@@ -29,6 +29,7 @@ import {
   refuseWithoutWord,
   remarksOn,
   requireOverwrite,
+  requireTarget,
   type Target,
 } from './target-guard.js';
 import { type TargetOptions, type Wanted, wantedOf } from './target-options.js';
@@ -41,6 +42,7 @@ export interface CloneOptions extends ImageOptions, TargetOptions {
 /** `lastspin clone DRIVE TARGET`: returns the exit status. */
 export async function clone(spec: string, path: string, options: CloneOptions): Promise<number> {
   const wanted = wantedOf(options, 'none');
+  requireTarget(path);
   const sources = disksOf(spec, thisHost);
   refuseTarget(path, { sources, files: options.caseFiles ? [options.caseFiles] : ['.'] });
   const target = await lookAtTarget(path);

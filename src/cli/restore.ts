@@ -31,6 +31,7 @@ import {
   refuseWithoutWord,
   remarksOn,
   requireOverwrite,
+  requireTarget,
   type Target,
 } from './target-guard.js';
 import { type TargetOptions, type Wanted, wantedOf } from './target-options.js';
@@ -55,6 +56,7 @@ export async function restore(
   const wanted = wantedOf(options, 'zero');
   const paths = casePaths(wholeName(path));
   const mapPath = options.map ?? paths.map;
+  requireTarget(targetPath);
   refuseTarget(targetPath, { files: [path, mapPath] });
   const target = await lookAtTarget(targetPath);
   const interrupt = onInterrupt('lastspin: stopping (again: leave at once)');

@@ -53,14 +53,18 @@ export interface Spared {
 /** Folders that this computer cannot run without. */
 const systemFolders = ['/', '/usr', '/boot', '/var'];
 
-/** Throws USAGE when a target is none, in use, read-only, the source or on one disk with it, or the disk of the running
- * system or of `files`. It reads no more than /sys and /proc. What the kernel does not know of, it cannot tell:
- * the target is held exclusively as well, once it is opened for writing. */
-export function refuseTarget(path: string, spared: Spared, host: HostFiles = thisHost): void {
+/** Throws USAGE for what is neither a block device nor a file. */
+export function requireTarget(path: string): void {
   const found = statSync(path, { throwIfNoEntry: false });
   if (!found) throw new LastspinError('USAGE', `there is no ${path}; TARGET is a device`);
   if (!found.isBlockDevice() && !found.isFile())
     throw new LastspinError('USAGE', `${path} is no block device; TARGET is one`);
+}
+
+/** Throws USAGE when a target is in use, read-only, the source or on one disk with it, or the disk of the running
+ * system or of `files`. It reads no more than /sys and /proc. What the kernel does not know of, it cannot tell:
+ * the target is held exclusively as well, once it is opened for writing. */
+export function refuseTarget(path: string, spared: Spared, host: HostFiles = thisHost): void {
   const devices = blockDevices(host);
   const target = deviceAt(host, devices, path);
   if (!target) {
