@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { patternSector } from '../../hardware-sim/media.js';
 import { parseMapFile, sectorMapOf } from '../../src/map/mapfile.js';
 import { statuses, statusLetters } from '../../src/map/status.js';
+import { cloneResultSchema } from '../../src/show/copy-result.js';
 import type { ImageResult } from '../../src/show/result.js';
 import { needsTool } from '../tools.js';
 import { bootVm, needsVm, type Vm } from './vm.js';
@@ -189,6 +190,25 @@ describe.skipIf(needsVm())('drives of a real SCSI stack', () => {
     expect(logOf('hang')).toContain('no answer at LBA');
     expect(logOf('hang')).toContain('offline; it is asked to take the drive back');
     expect(outcome('hang')).toEqual(wholeButBad);
+  });
+
+  test('a clone straight onto a SATA disk holds what was read, and says where nothing was', async () => {
+    const target = `/dev/${sata.block}`;
+    await vm.run(`dd if=/dev/zero of=${target} bs=1M oflag=direct conv=fsync`);
+    const options = `--case-files /vm/clone.map --overwrite SATA-1 --fill marker --retries 0 --json`;
+    const job = vm.start(
+      `${lastspin} clone sg:/dev/${debug.block} ${target} ${options} 2>/vm/clone.log`,
+    );
+    expect(await job.ended, logOf('clone')).toBe(0);
+    const result = cloneResultSchema.parse(JSON.parse(job.output()));
+    expect(result).toMatchObject({ ended: 'finished', sectors: { bad: bad.count } });
+    expect(result.target).toMatchObject({ serial: 'SATA-1', gaps: { content: 'marker' } });
+    const held = readFileSync(join(folder, 'sata.img'));
+    const from = bad.lba * sectorBytes;
+    const to = from + bad.count * sectorBytes;
+    expect(held.toString('latin1', from, to)).toContain(`sector ${bad.lba} could not be read`);
+    content.copy(held, from, from, to);
+    expect(held.equals(content)).toBe(true);
   });
 
   test('file: a drive that answers no read (its motor is stopped) gets nothing marked', async () => {
