@@ -29,6 +29,7 @@ import {
   refuseWithoutWord,
   remarksOn,
   requireOverwrite,
+  requireSameTarget,
   requireTarget,
   type Target,
 } from './target-guard.js';
@@ -110,6 +111,7 @@ function ontoTarget(cloning: Cloning): Onto {
         const asking = goAheadOf(options, interrupt.signal);
         await requireOverwrite(target, source, { ...asking, say });
       }
+      await requireSameTarget(target);
       return { kind: 'target', target: target.identity };
     },
     finish: (state, drive, signal) => finish(cloning, state, drive, signal),

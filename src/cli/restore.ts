@@ -31,6 +31,7 @@ import {
   refuseWithoutWord,
   remarksOn,
   requireOverwrite,
+  requireSameTarget,
   requireTarget,
   type Target,
 } from './target-guard.js';
@@ -144,6 +145,7 @@ async function agree(
   remarksOn(target, { sizeBytes, sectorBytes }).forEach(say);
   const source = `${path}, ${formatBytes(sizeBytes)} (${sizeBytes} bytes)`;
   await requireOverwrite(target, source, { ...goAheadOf(options, interrupt), say });
+  await requireSameTarget(target);
 }
 
 async function write(

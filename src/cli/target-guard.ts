@@ -42,6 +42,15 @@ export async function lookAtTarget(path: string): Promise<Target> {
   }
 }
 
+/** Throws USAGE when another device has the target's name by now: somebody took their time to say yes. */
+export async function requireSameTarget({ path, identity }: Target): Promise<void> {
+  const { identity: now } = await lookAtTarget(path);
+  const keys = ['model', 'serial', 'sizeBytes', 'sectorBytes'] as const;
+  if (keys.every((key) => now[key] === identity[key])) return;
+  const was = targetText(path, identity);
+  throw new LastspinError('USAGE', `${targetText(path, now)}: before, it was ${was}; name it anew`);
+}
+
 /** What must not be on a target. */
 export interface Spared {
   /** Devices that DRIVE would read. */

@@ -1,12 +1,17 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
   caseNameOf,
   fittingBytes,
+  lookAtTarget,
   refuseOwnSerial,
   refuseTarget,
   refuseWithoutWord,
   remarksOn,
   requireOverwrite,
+  requireSameTarget,
   type Target,
 } from '../../src/cli/target-guard.js';
 import { blockDevices } from '../../src/host/block-devices.js';
@@ -170,4 +175,17 @@ describe('what a target has room for', () => {
     expect(caseNameOf(targetOf({ model: 'block device', serial: '' }, '/dev/loop3'))).toBe('loop3');
     expect(caseNameOf(targetOf({ model: 'file', serial: '/a/b c' }))).toBe('b_c');
   });
+});
+
+test('a target that another has taken the place of is noticed', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'lastspin-target-'));
+  const path = join(folder, 'target');
+  writeFileSync(path, new Uint8Array(4096));
+  const target = await lookAtTarget(path);
+  await requireSameTarget(target);
+  writeFileSync(path, new Uint8Array(8192));
+  await expect(requireSameTarget(target)).rejects.toThrow(
+    /8192 bytes\): before, it was .*4096 bytes/,
+  );
+  rmSync(folder, { recursive: true });
 });
