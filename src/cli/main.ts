@@ -305,6 +305,21 @@ export async function main(argv: readonly string[]): Promise<number> {
       status = await (await import('./rehearse.js')).rehearse(source, options);
     });
 
+  program
+    .command('merge')
+    .description('several images of one drive become one; what they hold differently is listed')
+    .argument('<OUT>', 'the image to make; its map goes beside it')
+    .argument('<IMAGE...>', 'images with their maps beside them, or IMAGE:MAP; ddrescue’s too')
+    .option('--prefer <IMAGE>', 'where images differ, take what this one has')
+    .option('--majority', 'where images differ, take what more than half of them have')
+    .option('--same-drive', 'their maps name several drives, or sizes differ, but it is one drive')
+    .option('--sector <BYTES>', 'the size of a sector where no map tells [512]', whole(65_536))
+    .option('--force', 'replace what an earlier merge made; go on with little disk space')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (out, images, options) => {
+      status = await (await import('./merge.js')).merge(out, images, options);
+    });
+
   addMapCommands(program, (reported) => {
     status = reported;
   });

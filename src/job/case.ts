@@ -44,6 +44,8 @@ export interface CasePaths {
   readonly versions: string;
   /** The hashes of the image's segments. */
   readonly hashes: string;
+  /** Where the images that this one was merged from differed. */
+  readonly conflicts: string;
 }
 
 const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
@@ -62,6 +64,7 @@ export function casePaths(image: string): CasePaths {
     lock: beside('.lock'),
     versions: beside('.versions'),
     hashes: beside('.hashes.csv'),
+    conflicts: beside('.conflicts.csv'),
   };
 }
 
@@ -111,7 +114,10 @@ export async function findCase(
 export async function recallState(
   files: FileLayer,
   mapPath: string,
-): Promise<{ readonly state: JobState; readonly drive: DriveIdentity } | undefined> {
+): Promise<
+  | { readonly state: JobState; readonly drive: DriveIdentity; readonly driveKind: DriveKind }
+  | undefined
+> {
   const saved = await loadCheckpoint(files, mapPath);
   const snapshot = saved?.foreign === false ? parseSnapshot(saved.state) : undefined;
   if (!saved || !snapshot) return undefined;
@@ -121,7 +127,7 @@ export async function recallState(
   if (journal && journal.base === saved.number) {
     for (const event of journal.records as JobEvent[]) foldJob(state, event);
   }
-  return { state, drive };
+  return { state, drive, driveKind };
 }
 
 export interface CaseOptions {
@@ -470,6 +476,7 @@ function takeOver(
   fresh.mediaRate = state.mediaRate;
   Object.assign(fresh.totals, state.totals);
   fresh.formerDrives = [...state.formerDrives, former];
+  if (state.merged) fresh.merged = state.merged;
   return fresh;
 }
 
@@ -482,7 +489,7 @@ function journalNotices({ tornBytes, damage }: LoadedJournal): string[] {
 }
 
 /** A run that ended in the middle of trouble never learned who was to blame: nobody is. */
-function settleTrouble(state: JobState): void {
+export function settleTrouble(state: JobState): void {
   if (state.plan.suspect || state.trouble.why !== undefined) {
     foldJob(state, {
       kind: 'blamed',

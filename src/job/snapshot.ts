@@ -37,6 +37,21 @@ const suspectSchema = z.object({
   detail: z.string().exactOptional(),
 });
 
+/** A `MergeNote`. */
+export const mergeNoteSchema = z.object({
+  images: z.array(
+    z.object({
+      image: z.string(),
+      model: z.string().exactOptional(),
+      serial: z.string().exactOptional(),
+    }),
+  ),
+  majority: z.boolean(),
+  prefer: z.string().exactOptional(),
+  conflicts: count,
+  unresolved: count,
+});
+
 /** What a checkpoint holds beside the map, so that a resume goes on where the job was. It comes back
  * from a disk, so it is validated like any input; one that does not fit is treated as absent. */
 const snapshotSchema = z.object({
@@ -110,6 +125,7 @@ const snapshotSchema = z.object({
   unstable: z.array(count).default([]),
   mediaRate: z.number().nonnegative().default(0),
   formerDrives: z.array(driveIdentitySchema).default([]),
+  merged: mergeNoteSchema.exactOptional(),
   totals: z.object({
     reads: count,
     failingReads: count,
@@ -170,6 +186,7 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     unstable: unstableOf(state).flatMap((area) => [area.lba, area.count]),
     mediaRate: state.mediaRate,
     formerDrives: [...state.formerDrives],
+    ...(state.merged && { merged: { ...state.merged, images: [...state.merged.images] } }),
     totals: { ...state.totals },
   };
 }
@@ -234,6 +251,7 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   restoreCompare(state, snapshot);
   state.mediaRate = snapshot.mediaRate;
   state.formerDrives = snapshot.formerDrives;
+  if (snapshot.merged) state.merged = snapshot.merged;
   return state;
 }
 

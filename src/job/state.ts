@@ -42,6 +42,24 @@ export interface JobState {
   paused: boolean;
   /** Since the row under way began. */
   readonly row: RowCounts;
+  /** Where the image began as one of several, merged. */
+  merged?: MergeNote;
+}
+
+/** What an image was merged from, and how. */
+export interface MergeNote {
+  /** The images, and whose they were where their maps told. */
+  readonly images: readonly {
+    readonly image: string;
+    readonly model?: string;
+    readonly serial?: string;
+  }[];
+  readonly majority: boolean;
+  /** The image that was preferred. */
+  readonly prefer?: string;
+  /** Sectors of which the images held different contents, and those of them that were left unread. */
+  readonly conflicts: number;
+  readonly unresolved: number;
 }
 
 /** What a row is limited by. */
