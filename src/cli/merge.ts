@@ -49,6 +49,7 @@ export async function merge(
   if (options.majority && inputs.length < 3) {
     throw new LastspinError('USAGE', '--majority needs three images or more: of two none has one');
   }
+  if (options.sector === 0) throw new LastspinError('USAGE', '--sector 0: from 1 to 65536 bytes');
   await refuseInUse(inputs);
   const interrupt = onInterrupt('lastspin: stopping, nothing is left of the merge');
   const lock = await takeLock(paths.lock);

@@ -52,6 +52,8 @@ export interface MergeOptions {
   /** Told how far it has come. */
   onProgress?(bytes: number): void;
   readonly signal?: AbortSignal;
+  /** Most bytes of the drive that are in memory at once, a copy for each source; for tests. */
+  readonly windowBytes?: number;
 }
 
 /** What came of it. */
@@ -113,8 +115,8 @@ export async function mergeImages(options: MergeOptions): Promise<MergedImage> {
   return { ...merged, readBytes: load.readBytes() };
 }
 
-function windowSize({ sources, sectorBytes }: MergeOptions): number {
-  const share = Math.min(windowBytesMax, memoryBytesMax / (2 * sources.length + 2));
+function windowSize({ sources, sectorBytes, windowBytes = windowBytesMax }: MergeOptions): number {
+  const share = Math.min(windowBytes, memoryBytesMax / (2 * sources.length + 2));
   return Math.max(1, Math.floor(share / sectorBytes)) * sectorBytes;
 }
 

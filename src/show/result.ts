@@ -3,6 +3,7 @@ import type { DriveIdentity } from '../drive/drive.js';
 import type { CasePaths } from '../job/case.js';
 import { driveIdentitySchema } from '../job/identity.js';
 import type { JobEnd } from '../job/job.js';
+import { mergeNoteSchema } from '../job/snapshot.js';
 import { type JobState, unstableOf } from '../job/state.js';
 import { statuses } from '../map/status.js';
 import { countsWithin, domainCount } from '../plan/domain.js';
@@ -38,6 +39,8 @@ export const imageResultSchema = z.object({
   hostAttached: hostAttachedSchema.nullable(),
   /** Other identities of the drive, by the user's word (`--same-drive`). */
   formerDrives: z.array(driveIdentitySchema),
+  /** Where the image began as one of several, merged; else null. */
+  merged: mergeNoteSchema.nullable(),
   image: z.string(),
   map: z.string(),
   sectors: z.object({
@@ -95,6 +98,7 @@ export function imageResult(
     kind,
     hostAttached,
     formerDrives: [...state.formerDrives],
+    merged: state.merged ? { ...state.merged, images: [...state.merged.images] } : null,
     image: paths.image,
     map: paths.map,
     sectors: {
@@ -155,7 +159,7 @@ export function formatResult(result: ImageResult): string {
       : []),
     `reads        ${result.reads}, ${result.failingReads} failing; ${result.resets} resets, ${result.powerCycles} power cycles${portResetsOf(result)}`,
     `time         ${formatDuration(result.elapsedMs)}`,
-    `image        ${result.image}`,
+    `image        ${result.image}${result.merged ? `, which began as a merge of ${result.merged.images.length}` : ''}`,
     `map          ${result.map}`,
   ];
   return `${lines.join('\n')}\n`;
