@@ -7,9 +7,17 @@ import { loadHeadMap } from '../head-map-files.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { bringUp } from '../job/bring-up.js';
-import { type Case, casePaths, findCase, openCase, physicalCountOf } from '../job/case.js';
+import {
+  type Case,
+  type CasePaths,
+  casePaths,
+  findCase,
+  openCase,
+  physicalCountOf,
+} from '../job/case.js';
 import { createControl, type JobControl } from '../job/control.js';
-import { runJob } from '../job/job.js';
+import type { JobEvent } from '../job/events.js';
+import { type JobEnd, runJob } from '../job/job.js';
 import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
 import { parseSnapshot } from '../job/snapshot.js';
 import type { JobState } from '../job/state.js';
@@ -21,6 +29,14 @@ import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { loadPreset } from '../preset-files.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, type Progress } from '../show/terminal.js';
+import {
+  type ActionOutcome,
+  type Actions,
+  createActions,
+  type EndedDrive,
+  type EndedJob,
+  failureOf,
+} from './actions.js';
 import { type DomainOptions, type Part, readDomain } from './domain.js';
 import { type Interrupt, onInterrupt } from './interrupt.js';
 import { attendKeys } from './keys.js';
@@ -56,6 +72,8 @@ export interface ImageOptions extends DomainOptions {
   readonly compare?: number;
   /** Looks for no made-up data. */
   readonly trustData?: boolean;
+  /** What to do once the job has ended. */
+  readonly then?: readonly string[];
   /** False: nothing is hashed. */
   readonly hash?: boolean;
   /** Goes on although the operating system may touch the source. */
@@ -99,6 +117,7 @@ export async function imageDrive(
   const chosen = options.preset === undefined ? undefined : loadPreset(options.preset);
   const domain = readDomain(options);
   const heads = headsFor(options.heads);
+  const actions = createActions(options.then ?? [], realClock(), say);
   refuseInUse(spec);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
@@ -109,14 +128,17 @@ export async function imageDrive(
   const awake = isSimulated
     ? undefined
     : stayAwake(realClock(), (line) => progress.say(`lastspin: ${line}`));
+  const after = createAfterwards(actions, casePaths(path), interrupt, progress);
   try {
     const opened = await openPowered(spec, options.power, {
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
       files: [path],
       say: progress.say,
     });
+    let result: ImageResult;
     try {
-      return await imageOpened(
+      actions.checkPowers(opened.powers);
+      result = await imageOpened(
         spec,
         opened,
         path,
@@ -124,11 +146,14 @@ export async function imageDrive(
         chosen,
         interrupt,
         progress,
+        after,
       );
     } finally {
       await opened.close();
     }
+    return await after.ended(result);
   } catch (error) {
+    await after.failed(error);
     // A job that has begun ends in order by itself; this came before.
     if (error !== interrupt.signal.reason) throw error;
     throw new LastspinError('INTERRUPTED', 'interrupted before the first read');
@@ -147,6 +172,7 @@ async function imageOpened(
   chosen: Preset | undefined,
   interrupt: Interrupt,
   progress: Progress,
+  after: Afterwards,
 ): Promise<ImageResult> {
   const { drive, clock, powers } = opened;
   const paths = casePaths(path);
@@ -224,8 +250,12 @@ async function imageOpened(
         },
         state,
         interrupt.signal,
-      );
+      ).catch(async (error: unknown) => {
+        await after.atDrive({ how: 'failed', why: failureOf(error) }, { drive, powers }, rescue);
+        throw error;
+      });
       if (drive.capabilities.park) await drive.park().catch(() => {});
+      await after.atDrive(end, { drive, powers }, rescue);
       const elapsedMs = clock.now() - startedAtMs;
       const isFinished = end.how === 'finished';
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
@@ -240,6 +270,60 @@ async function imageOpened(
     await guard?.close();
     await lock.release();
   }
+}
+
+/** What `--then` wants, at the moments when it can be done. */
+interface Afterwards {
+  /** The job has ended: what is to be done to the drive, on record. */
+  atDrive(
+    end: { readonly how: JobEnd['how'] | 'failed'; readonly why: string },
+    at: EndedDrive,
+    rescue: Case,
+  ): Promise<void>;
+  /** Drive and image are closed: the rest. The result knows of all. */
+  ended(result: ImageResult): Promise<ImageResult>;
+  /** Does nothing where no job had begun, or it ended otherwise. */
+  failed(error: unknown): Promise<void>;
+}
+
+function createAfterwards(
+  actions: Actions,
+  paths: CasePaths,
+  { signal }: Interrupt,
+  progress: Progress,
+): Afterwards {
+  const done: ActionOutcome[] = [];
+  let job: EndedJob | undefined;
+  const finish = async (ended: EndedJob) => {
+    // Who interrupted the job wants what follows it; who interrupts that does not.
+    for (const outcome of await actions.afterwards(ended, signal.aborted ? undefined : signal)) {
+      progress.say(`lastspin: then ${outcome.action}: ${outcome.ok ? 'done' : outcome.why}`);
+      done.push(outcome);
+    }
+  };
+  return {
+    async atDrive({ how, why }, at, { recorder, state }) {
+      job = { ending: how === 'interrupted' ? 'stopped' : how, why, paths };
+      const outcomes = await actions.atDrive(job, at);
+      for (const outcome of outcomes) {
+        const event: JobEvent = { kind: 'acted', ...outcome, atMs: state.atMs };
+        recorder.record(event);
+        progress.onEvent(event, state);
+      }
+      done.push(...outcomes);
+      // What failed the job may be the disk that this would go to; it is said all the same.
+      if (outcomes.length > 0) await recorder.checkpoint(state).catch(() => {});
+    },
+    async ended(result) {
+      const known = { ...result, actions: [...done] };
+      if (job) await finish({ ...job, result: known });
+      job = undefined;
+      return { ...result, actions: [...done] };
+    },
+    async failed(error) {
+      if (job) await finish({ ...job, ending: 'failed', why: failureOf(error) });
+    },
+  };
 }
 
 /** Lets the path to the drive write the image where it can: data that nobody here looks at need not pass through. */

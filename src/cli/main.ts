@@ -97,6 +97,12 @@ export async function main(argv: readonly string[]): Promise<number> {
       whole(100),
     )
     .option('--trust-data', 'go on although the drive seems to make data up')
+    .option(
+      '--then <ACTION>',
+      'when the job has ended: park, power-off, exec:COMMAND, webhook:URL, desktop; finished:, stopped:, gave-up: or failed: before it says when; repeatable',
+      collect,
+      [],
+    )
     .option('--no-hash', 'no hashes of segments (IMAGE.hashes.csv)')
     .option('--os-may-touch', 'go on although the operating system may touch the source')
     .option('--no-setro', 'do not set a block device read-only for the time of the job')

@@ -199,6 +199,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'noticed':
     case 'drive-tuned':
     case 'gave-up':
+    case 'acted':
     case 'ended':
       return;
   }

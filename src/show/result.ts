@@ -71,6 +71,10 @@ export const imageResultSchema = z.object({
   portResets: count,
   /** Of this run. */
   elapsedMs: z.number(),
+  /** What was done once the job had ended (`--then`), in that order; a failure with its reason. */
+  actions: z.array(
+    z.object({ action: z.string(), ok: z.boolean(), why: z.string().exactOptional() }),
+  ),
 });
 
 export type ImageResult = z.infer<typeof imageResultSchema>;
@@ -122,6 +126,7 @@ export function imageResult(
     },
     ...state.totals,
     elapsedMs: Math.round(elapsedMs),
+    actions: [],
   };
 }
 
@@ -161,6 +166,9 @@ export function formatResult(result: ImageResult): string {
     `time         ${formatDuration(result.elapsedMs)}`,
     `image        ${result.image}${result.merged ? `, which began as a merge of ${result.merged.images.length}` : ''}`,
     `map          ${result.map}`,
+    ...result.actions.map(
+      ({ action, ok, why }) => `then         ${action}: ${ok ? 'done' : `failed: ${why}`}`,
+    ),
   ];
   return `${lines.join('\n')}\n`;
 }
