@@ -15,6 +15,7 @@ import {
   openCase,
   physicalCountOf,
 } from '../job/case.js';
+import { askToCompare } from '../job/compare.js';
 import { createControl, type JobControl } from '../job/control.js';
 import type { JobEvent } from '../job/events.js';
 import { type JobEnd, runJob } from '../job/job.js';
@@ -222,7 +223,7 @@ async function imageOpened(
     });
     rescue.notices.forEach(say);
     const { state } = rescue;
-    state.compare.percent = options.compare ?? state.compare.percent;
+    if (options.compare !== undefined) askToCompare(state.compare, state.plan, options.compare);
     // An imager that passes on nothing of the drive's own words reads through an operating system.
     const isDirect = opened.isDirect ?? (opened.guard !== undefined && identity.kind !== undefined);
     const detector = detectorFor(kind, identity, isDirect, state.mediaRate);

@@ -121,6 +121,8 @@ const snapshotSchema = z.object({
   /** What the row under way is limited by. */
   row: z.object({ readingMs: z.number(), faults: count, powerCycles: count }).exactOptional(),
   compareCursor: count.default(0),
+  comparedCount: count.default(0),
+  comparePercent: z.number().min(0).max(100).exactOptional(),
   /** Pairs of LBA and count. */
   unstable: z.array(count).default([]),
   mediaRate: z.number().nonnegative().default(0),
@@ -183,6 +185,8 @@ export function snapshotOf(state: JobState, drive: DriveIdentity, driveKind: Dri
     finishedAtCycle: state.progressAtCycle,
     row: { ...state.row },
     compareCursor: state.compare.cursor,
+    comparedCount: state.compare.comparedCount,
+    comparePercent: state.compare.percent,
     unstable: unstableOf(state).flatMap((area) => [area.lba, area.count]),
     mediaRate: state.mediaRate,
     formerDrives: [...state.formerDrives],
@@ -248,15 +252,22 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   Object.assign(state.totals, snapshot.totals);
   Object.assign(state.row, snapshot.row);
   state.progressAtCycle = snapshot.finishedAtCycle;
-  restoreCompare(state, snapshot);
+  restoreCompare(state, snapshot, snapshot.driveKind === driveKind);
   state.mediaRate = snapshot.mediaRate;
   state.formerDrives = snapshot.formerDrives;
   if (snapshot.merged) state.merged = snapshot.merged;
   return state;
 }
 
-function restoreCompare({ compare, plan }: JobState, snapshot: Snapshot): void {
+function restoreCompare(
+  { compare, plan }: JobState,
+  snapshot: Snapshot,
+  isSameKind: boolean,
+): void {
   compare.cursor = Math.min(snapshot.compareCursor, plan.sectorCount);
+  compare.comparedCount = snapshot.comparedCount;
+  // Another kind of drive has another share, unless somebody asks again.
+  if (isSameKind) compare.percent = snapshot.comparePercent ?? compare.percent;
   for (let at = 0; at + 1 < snapshot.unstable.length; at += 2) {
     const [lba, runCount] = snapshot.unstable.slice(at, at + 2) as [number, number];
     if (lba + runCount <= plan.sectorCount) compare.unstable.set({ lba, count: runCount }, 1);

@@ -12,8 +12,8 @@ import {
   type CompareState,
   createCompareState,
   foldCompareBlame,
+  foldCompared,
   foldCompareRead,
-  moveOn,
 } from './compare.js';
 import type { JobEvent } from './events.js';
 import { createHeat, foldRest, foldTemperature, type Heat } from './heat.js';
@@ -128,7 +128,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
       foldTrouble(state.trouble, event, event.atMs, state.policy);
       return;
     case 'compared':
-      moveOn(state.compare, event);
+      foldCompared(state.compare, event);
       return;
     case 'varied':
       state.compare.unstable.set(event, 1);

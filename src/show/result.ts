@@ -55,6 +55,8 @@ export const imageResultSchema = z.object({
   /** What was to be read, and how much of that is finished: all of the drive, unless a domain, ranges or
    * exclusions say otherwise. */
   domain: z.object({ total: count, finished: count, unread: count }),
+  /** Sectors of the last sample (`--compare`) that were read again and compared with the image. */
+  compared: count,
   /** Sectors that were read with different contents; the image has what most readings agree on. */
   unstable: z.object({
     sectors: count,
@@ -119,6 +121,7 @@ export function imageResult(
       finished,
       unread: nonTried + nonTrimmed + nonScraped,
     },
+    compared: state.compare.comparedCount,
     unstable: {
       sectors: unstable.reduce((sum, area) => sum + area.count, 0),
       areas: unstable.length,
@@ -159,6 +162,11 @@ export function formatResult(result: ImageResult): string {
       : []),
     `bad          ${sectors.bad} sectors in ${sectors.badAreas} areas (${bytes(sectors.bad)})`,
     ...(unread > 0 ? [`not yet read ${unread} sectors (${bytes(unread)})`] : []),
+    ...(result.compared > 0
+      ? [
+          `compared     ${bytes(result.compared)} read again${result.unstable.sectors > 0 ? '' : ': all as in the image'}`,
+        ]
+      : []),
     ...(result.unstable.sectors > 0
       ? [`unstable     ${result.unstable.sectors} sectors read differently from time to time`]
       : []),
