@@ -13,7 +13,7 @@ function refused(reason: string): ReadOnlyVerdict {
   return { allowed: false, reason };
 }
 
-/** Length of a CDB by the group in the top three bits of its opcode (SPC-4 4.2.5.1); groups 3, 6
+/** Length of a CDB by the group in the top three bits of its opcode (SPC-4); groups 3, 6
  * and 7 are of variable length or the vendor's. */
 const cdbBytesByGroup: readonly (number | undefined)[] = [6, 10, 10, undefined, 16, 12];
 
@@ -57,7 +57,7 @@ interface AtaTask {
   readonly command: number;
 }
 
-/** SAT-3 12.2.2: ATA PASS-THROUGH (12). */
+/** SAT-3: ATA PASS-THROUGH (12). */
 function fromPassThrough12(cdb: Uint8Array): AtaTask {
   return {
     ...transferOf(cdb),
@@ -68,7 +68,7 @@ function fromPassThrough12(cdb: Uint8Array): AtaTask {
   };
 }
 
-/** SAT-3 12.2.3: ATA PASS-THROUGH (16). */
+/** SAT-3: ATA PASS-THROUGH (16). */
 function fromPassThrough16(cdb: Uint8Array): AtaTask {
   return {
     ...transferOf(cdb),

@@ -287,7 +287,7 @@ async function passThrough(
 }
 
 const noPassthrough = { outcome: 0, scsiStatus: 0, elapsedMicros: 0 };
-/** SPC-4 4.5.1: sense data is no longer than this. */
+/** SPC-4: sense data is no longer than this. */
 const senseBytesMax = 252;
 
 const namesByCode = new Map<number, keyof Commands>(

@@ -111,7 +111,7 @@ function sctStatusPage(drive: SimulatedDrive, nowMs: number): Uint8Array {
   return data;
 }
 
-/** ACS-2 7.10: words 3 to 6 hold the last LBA; checked as IDENTIFY data is. */
+/** DEVICE CONFIGURATION IDENTIFY (ACS-2): words 3 to 6 hold the last LBA; checked as IDENTIFY data is. */
 function configurationPage(sectorCount: number): Uint8Array {
   const data = new Uint8Array(pageBytes);
   const view = new DataView(data.buffer);

@@ -188,7 +188,7 @@ function hungReply(state: DriveState): DriveRead {
   return { outcome: 'fault', goodCount: 0, data: nothing, elapsedMs: hungReplyMs, ata, sense };
 }
 
-/** A drive with a password aborts reads at once (ACS-3 4.18). */
+/** A drive with a password aborts reads at once (ACS-3, Security feature set). */
 function lockedReply(state: DriveState): DriveRead {
   state.counters.failingReads++;
   const { ata, sense } = faultCodes.abort;

@@ -6,7 +6,7 @@ export function physicalRatioPower(identity: SimulatedIdentity): number {
   return 2 ** Math.floor(Math.log2(identity.physicalSectorBytes / identity.sectorBytes));
 }
 
-/** IDENTIFY DEVICE data, 512 bytes (ACS-3 7.12.7). */
+/** IDENTIFY DEVICE data, 512 bytes (ACS-3). */
 export function identifyData(identity: SimulatedIdentity): Uint8Array {
   const data = new Uint8Array(512);
   const view = new DataView(data.buffer);

@@ -41,7 +41,7 @@ function inquiry(cdb: Uint8Array, identity: SimulatedIdentity): ScsiAnswer {
   return good(data);
 }
 
-/** Standard INQUIRY data, 36 bytes (SPC-4 6.6.2). */
+/** Standard INQUIRY data, 36 bytes (SPC-4). */
 export function inquiryData(identity: SimulatedIdentity): Uint8Array {
   const data = new Uint8Array(36);
   data.set([0, identity.removable ? 0x80 : 0, 6, 2, data.length - 5]);

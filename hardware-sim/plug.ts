@@ -50,7 +50,7 @@ export async function plugIntoPty(path: string, serve: Serve): Promise<Plug> {
   } catch (error) {
     closeSync(pty.slaveDescriptor);
     closeSync(pty.masterDescriptor);
-    throw fileFailed(path, error);
+    throw cannotServe(path, error);
   }
   const master = createMaster(pty.masterDescriptor);
   let closed = false;
@@ -90,7 +90,7 @@ export async function plugIntoTcp(address: string, serve: Serve): Promise<Plug> 
     serve(socket);
   });
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => reject(fileFailed(address, error)));
+    server.once('error', (error) => reject(cannotServe(address, error)));
     server.listen(port, host, resolve);
   });
   const bound = server.address();
@@ -105,9 +105,32 @@ export async function plugIntoTcp(address: string, serve: Serve): Promise<Plug> 
   };
 }
 
-function fileFailed(path: string, error: unknown): LastspinError {
-  return new LastspinError('FILE_FAILED', `${path}: ${reasonOf(error)}`, { cause: error });
+/** Why nothing can be served at a host and port or at a path, and what to do about it. */
+export function cannotServe(address: string, error: unknown): LastspinError {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  const isPath = address.includes('/');
+  const advice = isPath ? pathAdvice[code] : portAdvice[code];
+  const why = advice ?? reasonOf(error);
+  return new LastspinError('FILE_FAILED', `cannot serve at ${address}: ${why}`, { cause: error });
 }
+
+const portAdvice: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another program listens there; give another port, or 0 for any',
+  EADDRNOTAVAIL: 'this computer has no such address; give one of its own, or the port alone',
+  EACCES: 'you may not listen there; give a port above 1023',
+  ENOTFOUND: 'no such host; give an address of this computer, or the port alone',
+  EAI_AGAIN: 'no such host; give an address of this computer, or the port alone',
+};
+
+const noFolder = 'the folder is missing or not yours to write to; give a path elsewhere';
+const pathAdvice: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'something is there already; remove it if nothing uses it',
+  // What Node makes of a socket in a folder that is missing.
+  EACCES: noFolder,
+  ENOENT: noFolder,
+  EPERM: noFolder,
+  EROFS: noFolder,
+};
 
 /** A link that a killed simulator left behind points nowhere; anything else is somebody's. */
 function removeStaleLink(path: string): void {

@@ -107,7 +107,7 @@ function readSectors(drive: SimulatedDrive, task: AtaTask, nowMs: number): AtaAn
   return { elapsedMs: read.elapsedMs, registers: { ...ata, lba: failingLba } };
 }
 
-/** SAT-3 12.2.3. */
+/** ATA PASS-THROUGH (16) of SAT-3. */
 function taskOf16(cdb: Uint8Array): AtaTask {
   const at = (index: number) => cdb[index] ?? 0;
   const extend = (at(1) & 1) === 1;
@@ -122,7 +122,7 @@ function taskOf16(cdb: Uint8Array): AtaTask {
   };
 }
 
-/** SAT-3 12.2.2. */
+/** ATA PASS-THROUGH (12) of SAT-3. */
 function taskOf12(cdb: Uint8Array): AtaTask {
   const at = (index: number) => cdb[index] ?? 0;
   return {

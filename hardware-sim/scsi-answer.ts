@@ -36,7 +36,7 @@ export function check(
   return { scsiStatus: 2, sense, data, elapsedMs };
 }
 
-/** Fixed format, with the LBA in INFORMATION where there is one (SPC-4 4.5.3; SBC-3 4.18.1). */
+/** Fixed format, with the LBA in INFORMATION where there is one (SPC-4; SBC-3). */
 export function fixedSense({ key, asc, ascq }: SenseCodes, lba?: number): Uint8Array {
   const sense = new Uint8Array(18);
   sense.set([0x70, 0, key, 0, 0, 0, 0, 10]);
@@ -56,7 +56,7 @@ export interface AtaRegisters {
   readonly extend: boolean;
 }
 
-/** Descriptor format with the ATA Status Return descriptor (SAT-3 12.2.6). */
+/** Descriptor format with the ATA Status Return descriptor (SAT-3). */
 export function ataSense({ key, asc, ascq }: SenseCodes, ata: AtaRegisters): Uint8Array {
   const sense = new Uint8Array(22);
   sense.set([0x72, key, asc, ascq, 0, 0, 0, 14, 9, 12, ata.extend ? 1 : 0, ata.error]);

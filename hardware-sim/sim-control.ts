@@ -1,6 +1,7 @@
 /** A Unix socket by which a test or a script does to a simulated device what a hand or a relay would. */
 import { createServer } from 'node:net';
-import { LastspinError, reasonOf } from '../src/errors.js';
+import { reasonOf } from '../src/errors.js';
+import { cannotServe } from './plug.js';
 
 export type Deeds = Readonly<Record<string, () => void | Promise<void>>>;
 
@@ -30,10 +31,7 @@ export async function openControl(path: string, deeds: Deeds): Promise<{ close()
     });
   });
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => {
-      const why = `${path}: ${reasonOf(error)}`;
-      reject(new LastspinError('FILE_FAILED', why, { cause: error }));
-    });
+    server.once('error', (error) => reject(cannotServe(path, error)));
     server.listen(path, resolve);
   });
   return {

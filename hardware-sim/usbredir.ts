@@ -3,6 +3,7 @@
  * usbredir 0.7 (spice-space.org); numbers are little-endian. */
 import { connect, type Socket } from 'node:net';
 import type { Clock } from '../src/clock.js';
+import { LastspinError, reasonOf } from '../src/errors.js';
 import type { Setup, TransferEnd, UsbDevice, UsbPlug } from './usb-device.js';
 
 const types = {
@@ -78,14 +79,26 @@ async function connectWhenThere(
   signal: AbortSignal | undefined,
 ): Promise<Socket> {
   for (;;) {
-    const socket = await new Promise<Socket | undefined>((resolve) => {
+    const socket = await new Promise<Socket | undefined>((resolve, reject) => {
       const opening = connect(path);
       opening.once('connect', () => resolve(opening));
-      opening.once('error', () => resolve(undefined));
+      opening.once('error', (error: NodeJS.ErrnoException) => {
+        // QEMU makes the socket when it starts, or has left an old one behind.
+        if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') resolve(undefined);
+        else reject(cannotConnect(path, error));
+      });
     });
     if (socket) return socket;
     await clock.sleep(retryMs, signal);
   }
+}
+
+function cannotConnect(path: string, error: NodeJS.ErrnoException): LastspinError {
+  const why =
+    error.code === 'EACCES' || error.code === 'EPERM'
+      ? 'you may not connect to it; run this as the user that QEMU runs as'
+      : `it is no socket of QEMU's (${reasonOf(error)})`;
+  return new LastspinError('FILE_FAILED', `cannot connect to ${path}: ${why}`, { cause: error });
 }
 
 function createPort(socket: Socket, device: UsbDevice) {

@@ -71,6 +71,7 @@ const ambient: { readonly pattern: RegExp; readonly files: readonly string[] }[]
       'src/drive/io-process.ts',
       'src/drive/file-reader.ts',
       'src/drive/file-source.ts',
+      'src/drive/file-image.ts',
       'src/drive/links',
       'src/host/host.ts',
       'src/host/keeper.ts',

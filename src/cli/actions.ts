@@ -7,7 +7,7 @@ import { type Clock, delayMaxMs } from '../clock.js';
 import type { Drive } from '../drive/drive.js';
 import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import type { CasePaths } from '../job/case.js';
-import type { Power } from '../power/power.js';
+import { createSwitches, type LeftOff, type Power } from '../power/power.js';
 import { runScript } from '../power/script.js';
 import { formatShare } from '../show/format.js';
 import type { ImageResult } from '../show/result.js';
@@ -38,6 +38,8 @@ export interface EndedJob {
 export interface EndedDrive {
   readonly drive: Drive;
   readonly powers: readonly Power[];
+  /** Told when the drive was left without power. */
+  onLeftOff?(leftOff: LeftOff): void;
 }
 
 interface ActionContext {
@@ -222,19 +224,35 @@ async function park({ at }: ActionContext): Promise<void> {
   await at.drive.park('standby');
 }
 
-/** The first switch that can hold the rail down and does. */
-async function powerOff({ at, signal }: ActionContext): Promise<void> {
-  let failure: unknown = new Error('no switch can leave the power off');
-  for (const power of at?.powers ?? []) {
-    if (!power.canHold) continue;
-    try {
-      return await power.set(false, signal);
-    } catch (error) {
-      if (signal.aborted) throw error;
-      failure = error;
-    }
+/** By the first switch that can, heads first: an emergency unload wears like a hundred normal ones. */
+async function powerOff({ at, clock, signal }: ActionContext): Promise<void> {
+  if (!at) return;
+  const parkLimit = new AbortController();
+  await Promise.race([
+    parkQuietly(at.drive),
+    clock.sleep(parkLimitMs, parkLimit.signal).catch(() => {}),
+  ]);
+  parkLimit.abort();
+  const switches = createSwitches(at.powers, () => {});
+  try {
+    const used = await switches.hold(false, signal);
+    if (!used) throw new Error('no switch can leave the power off');
+  } finally {
+    const leftOff = await switches.leftOff();
+    if (leftOff) at.onLeftOff?.(leftOff);
   }
-  throw failure;
+}
+
+/** How long a drive may take to park before its power is cut all the same. */
+const parkLimitMs = 15_000;
+
+async function parkQuietly(drive: Drive): Promise<void> {
+  if (!drive.capabilities.park) return;
+  try {
+    if ((await drive.readiness()) === 'ready') await drive.park('standby');
+  } catch {
+    // What does not park is parked by losing its power.
+  }
 }
 
 async function execute({ job, argument, clock, signal }: ActionContext): Promise<void> {

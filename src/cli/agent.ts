@@ -10,7 +10,7 @@ import { openLink } from '../drive/links.js';
 import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import { execPower } from '../power/exec.js';
 import type { Power } from '../power/power.js';
-import { newSession, openDrive } from './drives.js';
+import { newSession, type OpenedDrive, openDrive } from './drives.js';
 import { onInterrupt } from './interrupt.js';
 import { guardSource, refuseInUse } from './source-guard.js';
 import { version } from './version.js';
@@ -36,33 +36,47 @@ export async function agent(spec: string, options: AgentOptions): Promise<number
   const clock = realClock();
   const power = powerOf(options.power, clock);
   refuseInUse(spec);
-  const opened = await openDrive(spec);
+  const keeps = options.state ? '; the drive keeps its power' : '';
+  const interrupt = onInterrupt(`lastspin: the agent ends${keeps}`);
+  try {
+    const opened = await openDrive(spec);
+    try {
+      await guardAndServe(opened, power ?? opened.power, options, clock, interrupt.signal);
+    } finally {
+      await opened.close();
+    }
+  } finally {
+    interrupt.dispose();
+    await power?.close();
+  }
+  return 0;
+}
+
+async function guardAndServe(
+  opened: OpenedDrive,
+  power: Power | undefined,
+  options: AgentOptions,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<void> {
   // Nobody may sit before a board, and a laptop may be about to ask: said, not asked.
   const guard = await guardSource(opened.path, { osMayTouch: true, setReadOnly: true, say });
   const { state } = options;
-  const interrupt = onInterrupt(
-    `lastspin: the agent ends${state ? '; the drive keeps its power' : ''}`,
-  );
-  const device = createAgent(opened.drive, power ?? opened.power, opened.clock, {
+  const device = createAgent(opened.drive, power, opened.clock, {
     bootId: newSession(),
     firmware: `lastspin agent ${version}`,
     dischargeMs: options.discharge,
     ...(state !== undefined && { record: recordIn(state), keep: (record) => keep(state, record) }),
   });
-  const responder = createResponder(device, clock);
   try {
-    await serve(options, responder, clock, interrupt.signal);
+    await serve(options, createResponder(device, clock), clock, signal);
   } finally {
     // Nobody watches over the drive from here on, unless the next start is to find it as it is; on standard
     // input and output nobody can come back (T-5).
     if (state === undefined || options.port === '-') await switchOff(device, clock);
     device.close();
-    interrupt.dispose();
-    await opened.close();
     await guard.close();
-    await power?.close();
   }
-  return 0;
 }
 
 /** Longest that a switch may take when the agent ends. */

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { statfsSync } from 'node:fs';
+import { statfsSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { reasonOf } from '../errors.js';
+import { LastspinError, reasonOf } from '../errors.js';
 import { type BlockDevice, blockDevices, deviceAt } from '../host/block-devices.js';
 import type { Finding } from '../host/finding.js';
 import { type HostFiles, thisHost } from '../host/host.js';
@@ -26,6 +26,7 @@ import {
 import { usesOf } from '../host/uses.js';
 import { type DoctorResult, formatDoctor } from '../show/devices.js';
 import { formatBytes } from '../show/format.js';
+import { checkDriveSpec } from './drives.js';
 import { hostPathOf } from './source-guard.js';
 
 /** What this process knows of its surroundings beside files. */
@@ -49,9 +50,26 @@ export interface DoctorOptions {
 /** `lastspin doctor [DRIVE]`: what stands in the way, why it matters, what mends it. Returns 1 when anything
  * does. */
 export async function doctor(spec: string | undefined, options: DoctorOptions): Promise<number> {
+  if (spec !== undefined) refuseNonsense(thisHost, spec);
   const result = diagnose(thisHost, await surroundings(), spec);
   process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : formatDoctor(result));
   return result.findings.length > 0 ? 1 : 0;
+}
+
+/** Throws DRIVE_UNKNOWN for what can be no drive. What is not there yet may become one. */
+function refuseNonsense(host: HostFiles, spec: string): void {
+  checkDriveSpec(spec);
+  const path = hostPathOf(spec, host);
+  const found = path === undefined ? undefined : statSync(path, { throwIfNoEntry: false });
+  if (!found || found.isBlockDevice()) return;
+  const isSg = spec.startsWith('sg:');
+  const name = host
+    .realpath(path ?? '')
+    ?.split('/')
+    .at(-1);
+  if (isSg ? host.list('/sys/class/scsi_generic').includes(name ?? '') : found.isFile()) return;
+  const what = isSg ? 'is no SCSI device' : 'is neither a block device nor a file';
+  throw new LastspinError('DRIVE_UNKNOWN', `${path} ${what}: there is no drive to look at`);
 }
 
 /** What stands in the way of `spec`, or of all that is plugged in. Nothing is opened. */

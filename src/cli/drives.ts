@@ -11,7 +11,7 @@ import { type Clock, realClock } from '../clock.js';
 import type { Drive, ParkKind } from '../drive/drive.js';
 import { openFileDrive } from '../drive/file.js';
 import { type ImagerDrive, type ImagerStatus, openImager } from '../drive/imager.js';
-import { parseUsbName } from '../drive/links/spec.js';
+import { parseLinkSpec, parseUsbName } from '../drive/links/spec.js';
 import { openLink } from '../drive/links.js';
 import { createScsiDrive, type ScsiDriveOptions } from '../drive/scsi/drive.js';
 import type { Questions } from '../drive/scsi/examine.js';
@@ -52,12 +52,51 @@ export interface OpenOptions {
   readonly physicalSectorBytes?: number;
 }
 
+/** Throws DRIVE_UNKNOWN for what names no drive, whatever is plugged in. */
+export function checkDriveSpec(spec: string): void {
+  const [, scheme, rest = spec] = /^([a-z-]+):(.*)$/s.exec(spec) ?? [];
+  switch (scheme) {
+    case 'stdio':
+      parseLinkSpec(spec);
+      return;
+    case 'serial':
+    case 'usb':
+    case 'tcp':
+      parseLinkSpec(takeScale(spec).name);
+      return;
+    case 'usb-bot':
+      parseUsbName(spec, rest, 'usb-bot');
+      return;
+    case 'sim':
+      refuseEmpty(spec, rest, 'sim: wants a scenario, as in sim:demo');
+      return;
+    case 'sg':
+      refuseEmpty(spec, rest, 'sg: wants a node or disk, as in sg:/dev/sg2');
+      return;
+    case 'file':
+    case undefined:
+      refuseEmpty(spec, rest, 'give a block device or a file, as in /dev/sdb');
+      return;
+    default:
+      throw new LastspinError(
+        'DRIVE_UNKNOWN',
+        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, usb:, tcp:, stdio:, sim:, sg:, usb-bot:, file: and a bare path`,
+      );
+  }
+}
+
+function refuseEmpty(spec: string, rest: string, example: string): void {
+  if (rest !== '') return;
+  throw new LastspinError('DRIVE_UNKNOWN', `'${spec}' names no drive: ${example}`);
+}
+
 /** Opens DRIVE: `serial:`, `usb:`, `tcp:`, `stdio:`, `sim:SCENARIO`, `sg:NODE`, `usb-bot:VID:PID`, `file:PATH`
  * or a bare path. The links to imagers, but `stdio:`, and `sim:` take `?scale=N`, for a simulated drive that
  * lives N times faster than a real one.
  * Throws DRIVE_UNKNOWN, DRIVE_OPEN_FAILED, NOT_AN_IMAGER, PROTOCOL_VERSION, SCENARIO_INVALID, and
  * USAGE for an imager that only switches power. */
 export async function openDrive(spec: string, options: OpenOptions = {}): Promise<OpenedDrive> {
+  checkDriveSpec(spec);
   const scheme = /^([a-z-]+):/.exec(spec)?.[1];
   switch (scheme) {
     case 'serial':
@@ -73,13 +112,8 @@ export async function openDrive(spec: string, options: OpenOptions = {}): Promis
       return openAdapterDrive(spec, options);
     case 'file':
       return openPath(spec.slice('file:'.length), options);
-    case undefined:
-      return openPath(spec, options);
     default:
-      throw new LastspinError(
-        'DRIVE_UNKNOWN',
-        `unknown kind of drive '${scheme}:' in ${spec}; known are serial:, usb:, tcp:, stdio:, sim:, sg:, usb-bot:, file: and a bare path`,
-      );
+      return openPath(spec, options);
   }
 }
 

@@ -8,6 +8,7 @@ import { type Triage, triage } from '../job/triage.js';
 import type { Verdict } from '../plan/first-contact.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { Power } from '../power/power.js';
+import { shellWord } from '../show/format.js';
 import {
   formatIdentify,
   type Identified,
@@ -48,7 +49,7 @@ async function identifyDrive(spec: string, options: IdentifyOptions): Promise<Id
   refuseInUse(spec);
   const interrupt = onInterrupt('lastspin: stopping (again: leave at once)');
   try {
-    const opened = await openPowered(spec, options.power, {});
+    const opened = await openPowered(spec, options.power, { signal: interrupt.signal });
     try {
       opened.drive.onNotice?.(say);
       return await leaveAsItWas(opened, () =>
@@ -186,10 +187,6 @@ function nextCommand(
   ]
     .map(shellWord)
     .join(' ');
-}
-
-function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
 function kindOf(

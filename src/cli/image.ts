@@ -27,6 +27,7 @@ import type { Pass, PerHead } from '../plan/pass.js';
 import type { Preset } from '../plan/preset-schema.js';
 import { type DriveFacts, kindDefaults, rowsOf } from '../plan/presets.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
+import type { LeftOff } from '../power/power.js';
 import { loadPreset } from '../preset-files.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, type Progress } from '../show/terminal.js';
@@ -134,7 +135,8 @@ export async function imageDrive(
     const opened = await openPowered(spec, options.power, {
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
       files: [path],
-      say: progress.say,
+      say: (line) => progress.say(`lastspin: ${line}`),
+      signal: interrupt.signal,
     });
     let result: ImageResult;
     try {
@@ -256,13 +258,14 @@ async function imageOpened(
         throw error;
       });
       if (drive.capabilities.park) await drive.park().catch(() => {});
-      await after.atDrive(end, { drive, powers }, rescue);
+      const leftOff = await after.atDrive(end, { drive, powers }, rescue);
       const elapsedMs = clock.now() - startedAtMs;
       const isFinished = end.how === 'finished';
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
       await rescue.listHashes(isFinished);
-      return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached());
+      const known = { ...end, ...(leftOff && { leftOff }) };
+      return imageResult(known, state, identity, kind, paths, elapsedMs, guard.attached());
     } finally {
       releaseKeys();
       await rescue.close();
@@ -275,12 +278,12 @@ async function imageOpened(
 
 /** What `--then` wants, at the moments when it can be done. */
 interface Afterwards {
-  /** The job has ended: what is to be done to the drive, on record. */
+  /** The job has ended: what is to be done to the drive, on record. Says where that left it without power. */
   atDrive(
     end: { readonly how: JobEnd['how'] | 'failed'; readonly why: string },
     at: EndedDrive,
     rescue: Case,
-  ): Promise<void>;
+  ): Promise<LeftOff | undefined>;
   /** Drive and image are closed: the rest. The result knows of all. */
   ended(result: ImageResult): Promise<ImageResult>;
   /** Does nothing where no job had begun, or it ended otherwise. */
@@ -305,7 +308,11 @@ function createAfterwards(
   return {
     async atDrive({ how, why }, at, { recorder, state }) {
       job = { ending: how === 'interrupted' ? 'stopped' : how, why, paths };
-      const outcomes = await actions.atDrive(job, at);
+      let leftOff: LeftOff | undefined;
+      const onLeftOff = (found: LeftOff) => {
+        leftOff = found;
+      };
+      const outcomes = await actions.atDrive(job, { ...at, onLeftOff });
       for (const outcome of outcomes) {
         const event: JobEvent = { kind: 'acted', ...outcome, atMs: state.atMs };
         recorder.record(event);
@@ -314,6 +321,7 @@ function createAfterwards(
       done.push(...outcomes);
       // What failed the job may be the disk that this would go to; it is said all the same.
       if (outcomes.length > 0) await recorder.checkpoint(state).catch(() => {});
+      return leftOff;
     },
     async ended(result) {
       const known = { ...result, actions: [...done] };

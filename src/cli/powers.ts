@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { type Clock, realClock } from '../clock.js';
 import { serialTransport } from '../drive/links/serial.js';
 import { adviceOn, loadUsb } from '../drive/links/usb.js';
-import { isLastspinError, LastspinError } from '../errors.js';
+import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import type { Guard } from '../job/kind.js';
 import { execPower } from '../power/exec.js';
 import { openHidBoard } from '../power/hid.js';
@@ -14,8 +14,15 @@ import type { Power } from '../power/power.js';
 import { relayPower } from '../power/relay.js';
 import { type PortLocation, parsePowerSpec } from '../power/spec.js';
 import type { UsbAccess } from '../power/usb.js';
+import { shellWord } from '../show/format.js';
 import { personAt } from './ask.js';
-import { type OpenedDrive, type OpenOptions, openDrive, openImagerAt } from './drives.js';
+import {
+  checkDriveSpec,
+  type OpenedDrive,
+  type OpenOptions,
+  openDrive,
+  openImagerAt,
+} from './drives.js';
 import { connectorAt, type MustStay, whyKeepPower } from './hub-ports.js';
 
 /** A switch named by `--power`. */
@@ -43,17 +50,20 @@ export interface SwitchOptions {
   readonly files?: readonly string[];
   /** A line for the user. */
   readonly say?: (line: string) => void;
+  /** Ends what takes long. */
+  readonly signal?: AbortSignal;
 }
 
 /** Opens DRIVE as `openDrive` does, and the switches named by `--power`, in order; the imager's own where none is
  * named. Where the drive's device is not there, because an earlier run left the power off, a switch that
- * can hold it is switched on first. Throws what `openDrive` throws, USAGE for a switch that this drive or
+ * can hold it is switched on first. Throws what `openDrive` throws, the signal's reason, USAGE for a switch that this drive or
  * this version does not have, and what opening a switch throws. */
 export async function openPowered(
   spec: string,
   powerSpecs: readonly string[],
   options: OpenOptions & SwitchOptions,
 ): Promise<PoweredDrive> {
+  checkDriveSpec(spec);
   refuseTwice(spec, powerSpecs);
   const { files = [], say = sayOnStderr } = options;
   const stays = { files, links: [spec, ...powerSpecs] };
@@ -64,7 +74,7 @@ export async function openPowered(
   try {
     for (const each of powerSpecs) switches.push(...(await openSwitch(each, stays, say)));
     const { opened, wasAbsent } = await openOnceThere(spec, switches, options);
-    const powers = powersOf(switches, powerSpecs, opened);
+    const powers = powersOf(spec, switches, powerSpecs, opened);
     const guards = switches.flatMap(({ guard }) => guard ?? []);
     return {
       ...opened,
@@ -192,44 +202,100 @@ async function openImagerSwitch(spec: string): Promise<Switch> {
   return { spec, power, guard: imager };
 }
 
+/** How long a device may take to come once its power is on. */
+const comingMsMax = troublePolicies.hdd.readyLimitMs;
+const lookMs = 1000;
+
 async function openOnceThere(
   spec: string,
   switches: readonly Switch[],
-  options: OpenOptions,
+  options: OpenOptions & SwitchOptions,
 ): Promise<{ readonly opened: OpenedDrive; readonly wasAbsent: boolean }> {
-  const clock = realClock();
   // A link to an imager does not come with the drive's power: a mistyped one must not start the drive.
   const comesWithPower = !/^(?:serial|tcp|usb|stdio|sim):/.test(spec);
   const holder = comesWithPower ? switches.find(({ power }) => power?.canHold)?.power : undefined;
-  const untilMs = clock.now() + troublePolicies.hdd.readyLimitMs;
-  for (let attempt = 0; ; attempt++) {
+  try {
+    return { opened: await openDrive(spec, options), wasAbsent: false };
+  } catch (error) {
+    if (!holder || !isAbsent(spec, error)) throw error;
+  }
+  const { say = sayOnStderr, signal } = options;
+  const limit = `${comingMsMax / 1000} s`;
+  say(`${spec} is not there: its power is switched on (${holder.name}), and it is given ${limit}`);
+  try {
+    await holder.set(true, signal);
+    return { opened: await openWithin(comingMsMax, spec, options), wasAbsent: true };
+  } catch (error) {
+    // Nobody would look after what was switched on for nothing.
+    await switchBack(holder, options);
+    throw error;
+  }
+}
+
+function isAbsent(spec: string, error: unknown): boolean {
+  return (
+    isLastspinError(error, 'DRIVE_OPEN_FAILED') && !existsSync(spec.replace(/^(file|sg):/, ''))
+  );
+}
+
+async function openWithin(
+  limitMs: number,
+  spec: string,
+  options: OpenOptions & SwitchOptions,
+): Promise<OpenedDrive> {
+  const clock = realClock();
+  const untilMs = clock.now() + limitMs;
+  for (;;) {
+    await clock.sleep(lookMs, options.signal);
     try {
-      return { opened: await openDrive(spec, options), wasAbsent: attempt > 0 };
+      return await openDrive(spec, options);
     } catch (error) {
-      const isAbsent = !existsSync(spec.replace(/^(file|sg):/, ''));
-      if (!isLastspinError(error, 'DRIVE_OPEN_FAILED') || !isAbsent) throw error;
-      if (!holder) throw error;
-      if (clock.now() >= untilMs) {
-        // Nobody would look after what was switched on for nothing.
-        await holder.set(false);
-        throw error;
-      }
-      if (attempt === 0) await holder.set(true);
-      await clock.sleep(1000);
+      if (!isAbsent(spec, error) || clock.now() >= untilMs) throw error;
     }
   }
 }
 
+/** How long a switch may take once somebody wants to end. */
+const switchBackMs = 5000;
+
+async function switchBack(
+  power: Power,
+  { say = sayOnStderr, signal }: SwitchOptions,
+): Promise<void> {
+  const ending = new AbortController();
+  const isOver = signal?.aborted === true;
+  const cancel = isOver
+    ? realClock().after(switchBackMs, () => ending.abort(signal.reason))
+    : () => {};
+  try {
+    // Whoever interrupts is not asked for anything more.
+    if (isOver && power.name === 'manual') throw new LastspinError('INTERRUPTED', 'interrupted');
+    await power.set(false, isOver ? ending.signal : signal);
+  } catch (error) {
+    say(`the drive's power is still on (${power.name}): ${reasonOf(error)}`);
+  } finally {
+    cancel();
+  }
+}
+
 function powersOf(
+  spec: string,
   switches: readonly Switch[],
   powerSpecs: readonly string[],
   opened: OpenedDrive,
 ): readonly Power[] {
-  if (powerSpecs.length === 0) return opened.power ? [opened.power] : [];
-  return switches.map(({ power }) => {
-    if (power) return power;
-    if (opened.power) return opened.power;
+  // A simulated one goes with this program.
+  const own = opened.power && !spec.startsWith('sim:') ? { onBy: onByOf(spec, opened.power) } : {};
+  if (powerSpecs.length === 0) return opened.power ? [{ ...opened.power, ...own }] : [];
+  return switches.map(({ spec: each, power }) => {
+    if (power) return { ...power, onBy: onByOf(each, power) };
+    if (opened.power) return { ...opened.power, ...own };
     const why = 'this drive has no imager that can switch power';
     throw new LastspinError('USAGE', `--power imager: ${why}`);
   });
+}
+
+function onByOf(spec: string, { canHold }: Power): string {
+  if (spec === 'manual') return 'plug it in';
+  return `npx lastspin power ${shellWord(spec)} ${canHold ? 'on' : 'cycle'}`;
 }

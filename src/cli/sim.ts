@@ -45,7 +45,10 @@ export async function sim(scenario: string, options: SimOptions): Promise<number
   if (!served) return 0;
   const control =
     options.control !== undefined && served.deeds
-      ? await openControl(options.control, served.deeds)
+      ? await openControl(options.control, served.deeds).catch(async (error: unknown) => {
+          await served.close();
+          throw error;
+        })
       : undefined;
   process.stdout.write(`${served.name}\n`);
   await new Promise((resolve) => {

@@ -3,7 +3,8 @@
  * Content alone proves nothing: drives are full of zeros, of 0xFF, of one repeated pattern. So a stretch of
  * such reads is doubted only for how it came:
  * - *faster than media*: on a drive that turns, for longer than its cache can explain. What turns cannot
- *   deliver zeros faster than anything else. A link slower than the media hides that from the laptop's clock,
+ *   deliver zeros faster than anything else, nor faster than any platters; other data may have come slowly
+ *   because the drive is weak there. A link slower than the media hides that from the laptop's clock,
  *   and shows zeros as fast as it likes where they travel as fills; then the times that the drive took tell,
  *   if no cache and no bus is as quick either. Solid-state drives
  *   answer zeros for trimmed sectors at once, and are not judged by this.
@@ -16,7 +17,8 @@
  * - *stale*: reads that follow a failed one and repeat, byte for byte, what other places held, on a drive
  *   that did not repeat itself before.
  *
- * Limits: zeros that come in stretches shorter than the window, or between failures that are told, at the bus's
+ * Limits: zeros at the pace of the fastest platters, which a bridge on USB 2 cannot exceed, or that come in
+ * stretches shorter than the window, or between failures that are told, at the bus's
  * pace through a link slower than the media, or at the media's own pace pass unseen; so does a buffer that is
  * stuck with no more than a page of 16 KiB, and a stale buffer that comes in time in reads of a few sectors
  * without a failed read before it, and made-up data between slow reads that bring what is there. A shingled
@@ -55,6 +57,9 @@ const windowShare = 1 / 16;
 /** Times the best rate of ordinary data that is beyond any zone of the platters: rates fall to about half
  * from the outer edge to the inner one. */
 const rateFactor = 2.5;
+/** Bytes a second that one stretch of platters may give, however slow other data came: that may lie where the
+ * drive is weak. The fastest drives give 300e6. */
+const mediaRateMax = 330e6;
 /** Bytes a second that no platter gives, where no ordinary data has been seen: two actuators reach 550e6. */
 const rateMax = 620e6;
 /** Bytes a second that no bus of a drive with platters carries: SATA at 6 Gbit/s, 8b/10b encoded. */
@@ -161,7 +166,8 @@ function createSpeedDetector({
       }
       // Ordinary data that the drive had ready much sooner waited for the link.
       const linkLags = bestDriveRate > bestRate * linkLagFactor;
-      const limit = linkLags ? Infinity : bestRate > 0 ? bestRate * rateFactor : rateMax;
+      const mediaLimit = bestRate > 0 ? Math.max(mediaRateMax, bestRate * rateFactor) : rateMax;
+      const limit = linkLags ? Infinity : mediaLimit;
       const driveLimit = Math.max(busRateMax, bestDriveRate * rateFactor);
       const why =
         rate > limit

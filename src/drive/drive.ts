@@ -148,14 +148,15 @@ export interface Drive {
 
 /** Sense key of SPC-4 table 28. */
 const senseKeyMedium = 0x03;
-/** ATA error register bits (ACS-3 clause 6.3): uncorrectable data, ID not found. */
-const ataUnc = 0x40;
-const ataIdnf = 0x10;
+/** Bits of the ATA error register (ACS-3 clause 6.3) with which the LBA registers hold the first sector that
+ * failed: uncorrectable data (UNC), ID not found (IDNF). After an abort they hold nothing in particular, often
+ * where the command began. */
+export const ataErrorsAtPlace = 0x50;
 
 /** Only a medium error marks a sector; anything else asks for a reference read first. ENODATA is what
  * Linux makes of sense 03/11 (sd, `blk_errors`); EIO says nothing. */
 export function isMediumError(fault: Fault): boolean {
   if (fault.sense && fault.sense.key !== 0) return fault.sense.key === senseKeyMedium;
-  if (fault.ata) return (fault.ata.error & (ataUnc | ataIdnf)) !== 0;
+  if (fault.ata) return (fault.ata.error & ataErrorsAtPlace) !== 0;
   return fault.errno === 'ENODATA';
 }

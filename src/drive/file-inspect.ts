@@ -1,7 +1,9 @@
-/** What Linux tells of a block device without reading from it: attributes of /sys. */
+/** What Linux tells of a block device without reading from it: attributes of /sys, and what its size is by
+ * ioctl. */
 
 import { dirname, join } from 'node:path';
 import { deviceReadBytesMax, type Inspection } from './file-records.js';
+import type { DeviceSize } from './ioctl.js';
 
 /** Where /sys is looked at. */
 export interface Sysfs {
@@ -21,20 +23,26 @@ const pageBytes = 4096;
 const usbAncestorMax = 8;
 
 /** Looks at the block device with the number `deviceNumber` (`rdev` of stat), opened past the page
- * cache or not. */
-export function inspectDevice(deviceNumber: number, isDirect: boolean, sysfs: Sysfs): Inspection {
+ * cache or not. `told`: what the device itself was asked for, which goes before what /sys says; where there is
+ * no /sys it is all there is. */
+export function inspectDevice(
+  deviceNumber: number,
+  isDirect: boolean,
+  sysfs: Sysfs,
+  told?: DeviceSize,
+): Inspection {
   const { major, minor } = splitDeviceNumber(deviceNumber);
   // By number, not by name: it holds for links, partitions and device mapper alike.
   const directory = sysfs.realpath(`/sys/dev/block/${major}:${minor}`);
-  if (!directory) return { state: 'no-sysfs' };
+  const size = directory && attributesOf(sysfs, directory)('size');
+  if (!directory || !size) return told ? nameless(isDirect, told) : { state: 'no-size' };
   const partition = attributesOf(sysfs, directory)('partition');
-  const size = attributesOf(sysfs, directory)('size');
-  if (!size) return { state: 'no-sysfs' };
   const disk = partition ? dirname(directory) : directory;
   const attribute = attributesOf(sysfs, disk);
   const serial = serialOf(attribute, usbSerialOf(sysfs, disk));
-  const sectorBytes = positive(attribute('queue/logical_block_size'));
-  const physicalSectorBytes = positive(attribute('queue/physical_block_size'));
+  const sectorBytes = told?.sectorBytes || positive(attribute('queue/logical_block_size'));
+  const physicalSectorBytes =
+    told?.physicalSectorBytes || positive(attribute('queue/physical_block_size'));
   return {
     state: 'open',
     path: {
@@ -46,12 +54,18 @@ export function inspectDevice(deviceNumber: number, isDirect: boolean, sysfs: Sy
         attribute('device/firmware_rev') ??
         attribute('device/fwrev') ??
         '',
-      sizeBytes: Number(size) * sysfsSizeUnitBytes,
+      sizeBytes: told?.sizeBytes ?? Number(size) * sysfsSizeUnitBytes,
       readBytesMax: commandBytesMax(attribute, sectorBytes ?? sysfsSizeUnitBytes),
       ...(sectorBytes && { sectorBytes }),
       ...(physicalSectorBytes && { physicalSectorBytes }),
     },
   };
+}
+
+/** A device of which nothing is known but its size. */
+function nameless(isDirect: boolean, told: DeviceSize): Inspection {
+  const names = { model: 'block device', serial: '', firmware: '' };
+  return { state: 'open', path: { isDirect, ...names, ...told, readBytesMax: deviceReadBytesMax } };
 }
 
 /** Reads attributes below a directory: trimmed, undefined where there is nothing. */

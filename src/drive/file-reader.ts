@@ -38,7 +38,12 @@ const orderBytesMax = 64 * 1024;
 
 /** What a thread is told at its start. */
 type Role =
-  | { readonly kind: 'reader'; readonly memory: SharedArrayBuffer; readonly path: string }
+  | {
+      readonly kind: 'reader';
+      readonly memory: SharedArrayBuffer;
+      /** The path, and other names of the same device. */
+      readonly names: readonly string[];
+    }
   | {
       readonly kind: 'hasher';
       readonly memory: SharedArrayBuffer;
@@ -57,9 +62,9 @@ function endProcess(): never {
 
 // ---- The writer: sends each filled slot in turn, or puts it into the image, until the parent has gone.
 
-function runWriter(path: string): void {
+function runWriter(names: readonly string[]): void {
   const memory = allocateSlots();
-  startThread({ kind: 'reader', memory, path });
+  startThread({ kind: 'reader', memory, names });
   const slots = createSlots(memory);
   for (let slot = 0; ; slot = (slot + 1) % slotCount) {
     const length = slots.awaitFilled(slot);
@@ -111,9 +116,9 @@ function send(bytes: Uint8Array): void {
 
 // ---- The reader: serves requests in order until the pipe closes.
 
-function runReader(memory: SharedArrayBuffer, path: string): void {
+function runReader(memory: SharedArrayBuffer, names: readonly string[]): void {
   const slots = createSlots(memory);
-  const source = createSource(path);
+  const source = createSource(names);
   let slot = 0;
   let hasHasher = false;
   const answer = (
@@ -214,12 +219,12 @@ function runHasher({ memory, firstSlot, order }: Extract<Role, { kind: 'hasher' 
 }
 
 if (isMainThread) {
-  runWriter(process.argv[2]!);
+  runWriter(process.argv.slice(2));
 } else {
   const role = workerData as Role;
   try {
     if (role.kind === 'hasher') runHasher(role);
-    else runReader(role.memory, role.path);
+    else runReader(role.memory, role.names);
   } catch {
     // The main thread sleeps and would not hear of it; the parent sees the process end.
     endProcess();

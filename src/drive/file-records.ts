@@ -152,8 +152,8 @@ export type Inspection =
   | { readonly state: 'refused'; readonly errno: number }
   /** Neither a regular file nor a block device. */
   | { readonly state: 'other-kind' }
-  /** A block device whose size /sys does not tell. */
-  | { readonly state: 'no-sysfs' };
+  /** A block device whose size neither the device nor /sys tells. */
+  | { readonly state: 'no-size' };
 
 /** What the system knows of a path that is open, without reading from it. */
 export interface PathIdentity {

@@ -23,6 +23,7 @@ import {
   type RequestRecord,
   readBytesMax,
 } from './file-records.js';
+import { type DeviceSize, loadIoctl, sizeByIoctl } from './ioctl.js';
 
 /** A path that was opened for reading only. */
 interface OpenPath {
@@ -82,7 +83,9 @@ function orUndefined<T>(look: () => T): T | undefined {
  * hangs. */
 function inspect(path: string, { descriptor, direct }: OpenPath): Inspection {
   const found = fstatSync(descriptor);
-  if (found.isBlockDevice()) return inspectDevice(found.rdev, direct, sysfs);
+  if (found.isBlockDevice()) {
+    return inspectDevice(found.rdev, direct, sysfs, sizeOf(descriptor));
+  }
   return {
     state: 'open',
     path: {
@@ -99,6 +102,12 @@ function inspect(path: string, { descriptor, direct }: OpenPath): Inspection {
   };
 }
 
+/** Undefined without koffi, and elsewhere than on Linux: /sys has to do then. */
+function sizeOf(descriptor: number): DeviceSize | undefined {
+  if (process.platform !== 'linux') return undefined;
+  return orUndefined(() => sizeByIoctl(loadIoctl(), descriptor));
+}
+
 /** The path, open or not. */
 interface Opened {
   /** Undefined while the path cannot be opened; then `openErrno` says why. */
@@ -108,13 +117,14 @@ interface Opened {
 
 export type Source = ReturnType<typeof createSource>;
 
-/** Answers requests about the path. */
-export function createSource(path: string) {
+/** Answers requests about a path. `names`: the path, and others that the same device may have when it comes back;
+ * each is tried where there is nothing at the one before. */
+export function createSource(names: readonly string[]) {
   const opened: Opened = { open: undefined, openErrno: 0 };
   /** The stop is applied here, so that the next request of a batch can already be waiting when
    * the one before ends well. */
   let stoppedBatch: number | undefined;
-  const first = reopen(opened, path);
+  const first = reopen(opened, names);
 
   const reply = (id: number, rest: Partial<ReplyHeader> & Pick<ReplyHeader, 'kind'>) => ({
     id,
@@ -135,7 +145,7 @@ export function createSource(path: string) {
     /** What the opening at the start showed. */
     hello: (into: Uint8Array) => report(helloId, first, into),
     ask: ({ id, operation }: RequestRecord, into: Uint8Array) =>
-      report(id, operation === 'probe' ? probe(path) : reopen(opened, path), into),
+      report(id, operation === 'probe' ? probe(names) : reopen(opened, names), into),
     done: (id: number, errno: number): ReplyHeader => reply(id, { kind: 'done', errno }),
     /** Whether that file is the path itself. */
     isSame({ dev, ino, rdev }: BigIntStats): boolean {
@@ -147,12 +157,12 @@ export function createSource(path: string) {
       const { id, batch, stopOn } = request;
       if (batch === stoppedBatch) return reply(id, { kind: 'not-attempted' });
       if (!opened.open) return reply(id, { kind: 'gone', errno: opened.openErrno });
-      const { dataBytes, errno, elapsedMs } = readAligned(opened, path, request, into);
+      const { dataBytes, errno, elapsedMs } = readAligned(opened, names, request, into);
       const kind = kindOf({ dataBytes, errno, elapsedMs }, request);
       const failed = kind === 'fault' || kind === 'gone';
       if ((kind === 'slow' && stopOn.slow) || (failed && stopOn.fault)) stoppedBatch = batch;
       // The cache must not stand between a drive that fails and what is asked of it.
-      if (failed && !opened.open.direct) reopen(opened, path, 'direct');
+      if (failed && !opened.open.direct) reopen(opened, names, 'direct');
       // A read that ended early says where, and not why.
       const why = kind === 'fault' && errno === 0 ? errnoInputOutput : errno;
       return reply(id, { kind, errno: why, dataBytes, elapsedMs });
@@ -161,17 +171,21 @@ export function createSource(path: string) {
 }
 
 /** Opens the path anew: behind it there may be the device as it came back. */
-function reopen(opened: Opened, path: string, how: How = 'by-path'): Inspection {
+function reopen(opened: Opened, names: readonly string[], how: How = 'by-path'): Inspection {
   if (opened.open) closeQuietly(opened.open);
   opened.open = undefined;
-  opened.openErrno = 0;
-  try {
-    opened.open = openReadOnly(path, how);
-    return opened.open ? inspect(path, opened.open) : { state: 'other-kind' };
-  } catch (error) {
-    opened.openErrno = errnoOf(error);
-    return { state: 'refused', errno: opened.openErrno };
+  opened.openErrno = errnoNotThere;
+  for (const path of names) {
+    try {
+      opened.openErrno = 0;
+      opened.open = openReadOnly(path, how);
+      return opened.open ? inspect(path, opened.open) : { state: 'other-kind' };
+    } catch (error) {
+      opened.openErrno = errnoOf(error);
+      if (opened.openErrno !== errnoNotThere) break;
+    }
   }
+  return { state: 'refused', errno: opened.openErrno };
 }
 
 /** A mount that died answers even this with an error, and there is nothing to be done about it. */
@@ -180,9 +194,9 @@ function closeQuietly({ descriptor }: OpenPath): void {
 }
 
 /** Whether the path opens, beside the descriptor that is read from. */
-function probe(path: string): Inspection {
+function probe(names: readonly string[]): Inspection {
   const beside: Opened = { open: undefined, openErrno: 0 };
-  const inspection = reopen(beside, path);
+  const inspection = reopen(beside, names);
   if (beside.open) closeQuietly(beside.open);
   return inspection;
 }
@@ -190,7 +204,7 @@ function probe(path: string): Inspection {
 /** One read; buffered from now on where O_DIRECT refuses what is asked. */
 function readAligned(
   opened: Opened,
-  path: string,
+  names: readonly string[],
   request: RequestRecord,
   into: Uint8Array,
 ): ReadOnce {
@@ -198,7 +212,7 @@ function readAligned(
   if (result.errno !== errnoInvalid || !opened.open?.direct) return result;
   // The kernel refuses the alignment before the device hears of it, so the next is the first
   // command.
-  reopen(opened, path, 'buffered');
+  reopen(opened, names, 'buffered');
   return opened.open ? readOnce(opened, request, into) : result;
 }
 
@@ -222,8 +236,9 @@ function readOnce({ open }: Opened, request: RequestRecord, into: Uint8Array): R
   return { dataBytes, errno, elapsedMs: Number(process.hrtime.bigint() - started) / 1e6 };
 }
 
-/** Error numbers of Linux (include/uapi/asm-generic/errno.h); the first five are the same
+/** Error numbers of Linux (include/uapi/asm-generic/errno.h); the first six are the same
  * elsewhere. */
+const errnoNotThere = 2;
 const errnoInputOutput = 5;
 const errnoInvalid = 22;
 /** ENOENT, ENXIO, ENODEV, ENOTCONN (the server of a FUSE mount died), ENOMEDIUM. */

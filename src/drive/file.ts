@@ -23,6 +23,7 @@ import {
 } from './file-line.js';
 import type { Inspection, PathIdentity } from './file-records.js';
 import { spawnIoProcess } from './io-process.js';
+import { lastingName } from './links/serial-ports.js';
 
 export interface FileDriveOptions {
   /** Logical sector in bytes. By default what the device says, 512 for a file. */
@@ -66,7 +67,7 @@ export async function openFileDrive(
   clock: Clock,
   options: FileDriveOptions = {},
 ): Promise<FileDrive> {
-  const start = options.spawnReader ?? spawnReader;
+  const { spawnReader: start = readerFor(path) } = options;
   const line = createOperationLine(() => start(path), clock);
   try {
     const found = requireUsable(path, await inspectPath(line, 'identify'));
@@ -251,8 +252,12 @@ function requireUsable(path: string, inspection: Inspection | undefined): PathId
   if (inspection.state === 'other-kind') {
     refuse(`${path} is neither a regular file nor a block device`);
   }
-  if (inspection.state === 'no-sysfs') {
-    refuse(`the size of ${path} is not known: block devices need Linux with /sys mounted`);
+  if (inspection.state === 'no-size') {
+    const mend =
+      process.platform === 'linux'
+        ? 'mount /sys, or install the optional package koffi (npm install koffi)'
+        : 'block devices are read on Linux only; use usb-bot:, an imager, or a computer with Linux';
+    refuse(`the size of ${path} is not known: ${mend}`);
   }
   if (inspection.path.sizeBytes === 0) {
     refuse(`${path} is empty: no medium, or the drive does not tell its size yet`);
@@ -313,8 +318,15 @@ async function untilAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promi
   });
 }
 
-/** Starts the reading process for `path`. Throws DRIVE_OPEN_FAILED where its program is not
- * built. */
-export function spawnReader(path: string): ChildProcess {
-  return spawnIoProcess('file-reader.js', [path]);
+/** Starts the reading process for `path`, and other names of the same device. Throws DRIVE_OPEN_FAILED where its
+ * program is not built. */
+export function spawnReader(path: string, ...others: readonly string[]): ChildProcess {
+  return spawnIoProcess('file-reader.js', [path, ...others]);
+}
+
+/** A drive that was unplugged may come back as another `/dev/sdX`: then the name that udev gives it by model and
+ * serial number finds it. Only below /dev: looking at other paths may wait for a mount that hangs. */
+function readerFor(path: string) {
+  const lasting = path.startsWith('/dev/') ? lastingName(path, '/dev/disk/by-id') : undefined;
+  return () => spawnReader(path, ...(lasting === undefined ? [] : [lasting]));
 }

@@ -26,22 +26,24 @@ import { toUnsigned } from '../../firmware-protocol/message.js';
 import type { Clock } from '../clock.js';
 import { LastspinError, reasonOf } from '../errors.js';
 import type { Power } from '../power/power.js';
-import type {
-  Drive,
-  DriveCapabilities,
-  DriveIdentity,
-  DriveReadiness,
-  DriveSettings,
-  Fault,
-  ReadRequest,
-  ReadResult,
-  ResetKind,
+import {
+  ataErrorsAtPlace,
+  type Drive,
+  type DriveCapabilities,
+  type DriveIdentity,
+  type DriveReadiness,
+  type DriveSettings,
+  type Fault,
+  type ReadRequest,
+  type ReadResult,
+  type ResetKind,
 } from './drive.js';
 import { kindFromIdentify } from './kind.js';
 import { type AtaIdentity, parseIdentify } from './scsi/ata-data.js';
 import { type Commander, createCommander, toldBy, whyNot } from './scsi/commander.js';
 import type { Questions } from './scsi/examine.js';
 import { imagerPath } from './scsi/imager-path.js';
+import { namesPlace } from './scsi/sense.js';
 
 /** What the imager measures and counts. Absent where it has no sensor. */
 export interface ImagerStatus extends DeviceStatus {
@@ -171,8 +173,11 @@ function stopMask({ stopOn }: ReadRequest): number {
   );
 }
 
+/** A failing LBA is believed of an error that has a place: firmware may pass on what the registers held. */
 function faultOf(result: CallerReadResult): Fault {
-  const { failingLba: lba, ata, sense } = result;
+  const { failingLba, ata, sense } = result;
+  const hasPlace = ata ? (ata.error & ataErrorsAtPlace) !== 0 : !sense || namesPlace(sense);
+  const lba = hasPlace ? failingLba : undefined;
   return { ...(lba !== undefined && { lba }), ...(ata && { ata }), ...(sense && { sense }) };
 }
 
@@ -290,6 +295,7 @@ function createPower(caller: Caller, clock: Clock): ImagerPower {
   return {
     name: 'imager',
     canHold: true,
+    cyclesByItself: true,
     async cycle(offMs, signal, standbyFirst = false) {
       const before = await statusNow(caller);
       const action = powerActions.cycle;

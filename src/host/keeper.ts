@@ -39,7 +39,8 @@ export type Hold =
 export interface KeeperTools {
   /** Undefined when it was done, else why not, as a phrase. */
   setReadOnly(node: string, isReadOnly: boolean, clock: Clock): Promise<string | undefined>;
-  hold(node: string, clock: Clock): Promise<Hold>;
+  /** `setNodes` were set read-only: they are made writable again where this program is killed meanwhile. */
+  hold(node: string, clock: Clock, setNodes: readonly string[]): Promise<Hold>;
 }
 
 export interface KeeperOptions {
@@ -153,7 +154,7 @@ async function take(device: BlockDevice, options: KeeperOptions): Promise<Taken>
     setNodes,
     isReadOnly,
     ...(whyWritable !== undefined && !isReadOnly && { whyWritable }),
-    holding: await tools.hold(device.node, clock),
+    holding: await tools.hold(device.node, clock, setNodes),
   };
 }
 
@@ -255,8 +256,8 @@ const systemTools: KeeperTools = {
       });
     });
   },
-  async hold(node, clock) {
-    const child = startHolder(node);
+  async hold(node, clock, setNodes) {
+    const child = startHolder(node, setNodes);
     const answer = await firstLine(child, clock);
     if (answer === 'held') return { kind: 'held', release: () => release(child, clock) };
     child.kill('SIGKILL');
@@ -269,14 +270,14 @@ function whyOf(error: Error & { code?: string | number | null }, said: string): 
   return reasonOf(said.trim().replace(/^blockdev: /, '') || error);
 }
 
-function startHolder(node: string): ChildProcess {
+function startHolder(node: string, setNodes: readonly string[]): ChildProcess {
   const here = import.meta.url.endsWith('.ts') ? '../../dist/src/host/holder.js' : './holder.js';
   const script = fileURLToPath(new URL(here, import.meta.url));
   if (!existsSync(script)) {
     const message = `the program that holds drives is missing (${script}): run \`npm run build\``;
     throw new LastspinError('DRIVE_OPEN_FAILED', message);
   }
-  return spawn(process.execPath, [script, node], {
+  return spawn(process.execPath, [script, node, ...setNodes], {
     stdio: ['pipe', 'pipe', 'ignore'],
     // Ctrl-C is for this program, which still wants the drive held.
     detached: true,

@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
 import { LastspinError, reasonOf } from '../errors.js';
 import type { TroublePolicy } from '../power/policy.js';
-import { createSwitches, type Power } from '../power/power.js';
+import { createSwitches, describeLeftOff, type Power, type Switches } from '../power/power.js';
 
 /** How often the drive is asked: the wait it adds is at most this. */
 const pollMs = 250;
@@ -22,6 +22,24 @@ export async function bringUp(
   const switches = createSwitches(powers, (failed, error) =>
     say(`power switch failed: ${failed.name}: ${reasonOf(error)}`),
   );
+  try {
+    return await bringUpBy(switches, drive, powers, policy, clock, signal, say);
+  } catch (error) {
+    const leftOff = await switches.leftOff();
+    if (leftOff) say(describeLeftOff(leftOff));
+    throw error;
+  }
+}
+
+async function bringUpBy(
+  switches: Switches,
+  drive: Drive,
+  powers: readonly Power[],
+  policy: TroublePolicy,
+  clock: Clock,
+  signal: AbortSignal,
+  say: (line: string) => void,
+): Promise<DriveIdentity> {
   const power = powers.find((each) => each.canHold) ?? powers[0];
   const isOff = power?.canHold === true && (await drive.readiness()) === 'gone';
   if (!isOff) {
@@ -29,6 +47,11 @@ export async function bringUp(
     const limitMs = power ? policy.resetLimitMs : policy.readyLimitMs;
     const identity = await poll(drive, limitMs, clock, signal, power);
     if (identity) return identity;
+  }
+  async function switchOn(attempt: number): Promise<Power | undefined> {
+    if (isOff && attempt === 0) return await switches.hold(true, signal);
+    say('the drive does not answer: its power is cycled');
+    return await switches.cycle(policy.offMs, signal);
   }
   for (let attempt = 0; power && attempt < policy.failedSpinUpsMax; attempt++) {
     if (attempt > 0) {
@@ -38,14 +61,11 @@ export async function bringUp(
       await switches.hold(false, signal);
       await clock.sleep(policy.spinUpRestMs, signal);
     }
-    if (isOff && attempt === 0) {
-      await switches.hold(true, signal);
-    } else {
-      say('the drive does not answer: its power is cycled');
-      await switches.cycle(policy.offMs, signal);
-    }
+    const used = await switchOn(attempt);
     const identity = await poll(drive, policy.readyLimitMs, clock, signal, power);
     if (identity) return identity;
+    if (used?.mayOnlyReset && switches.putLast(used))
+      say(`${used.name} may only reset the port: another switch goes first`);
   }
   // Every further turn of a drive that clicks costs data.
   await switches.hold(false, signal);

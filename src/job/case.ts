@@ -193,23 +193,16 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   };
   // The map first: a crash in between leaves no image that nobody can account for.
   await save(state);
-  const image = await openImage(files, paths.image, {
-    sectorBytes: drive.sectorBytes,
-    sectorCount: drive.sectorCount,
-    mode: 'resume',
-    claimedCount: claimedCount(state.plan.map),
-  });
-  const writer = createImageWriter(image, drive.sectorBytes);
-  const opened = await openHashes(
-    files,
-    paths.hashes,
-    drive,
-    saved?.foreign ? undefined : state.plan.map,
+  const { image, listed, journal } = await openFiles(options, state, number).catch(
+    async (error: unknown) => {
+      if (!saved) await removeNew(found);
+      throw error;
+    },
   );
-  const hashes = options.hashed ? opened : undefined;
+  const writer = createImageWriter(image, drive.sectorBytes);
+  const hashes = options.hashed ? listed : undefined;
   const access = readable(image, writer, hashes);
   const versions = lineFile(files, paths.versions);
-  const journal = await createJournal(files, paths.journal, number);
   const recorder = createRecorder(
     {
       syncImage: () => writer.sync(),
@@ -245,6 +238,40 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       await image.close();
     },
   };
+}
+
+/** What stands beside the map once that is saved as number `base`. */
+async function openFiles({ found, drive }: CaseOptions, { plan }: JobState, base: number) {
+  const { files, paths, saved } = found;
+  const image = await openImage(files, paths.image, {
+    sectorBytes: drive.sectorBytes,
+    sectorCount: drive.sectorCount,
+    mode: 'resume',
+    claimedCount: claimedCount(plan.map),
+  });
+  try {
+    const listed = await openHashes(
+      files,
+      paths.hashes,
+      drive,
+      saved?.foreign ? undefined : plan.map,
+    );
+    return { image, listed, journal: await createJournal(files, paths.journal, base) };
+  } catch (error) {
+    await image.close().catch(() => {});
+    throw error;
+  }
+}
+
+/** Takes away what a case that could not begin has made, the map last: nothing of the drive is in it yet. */
+async function removeNew({ files, paths, hasImage }: FoundCase): Promise<void> {
+  try {
+    if (!hasImage && (await files.exists(paths.image))) await files.remove(paths.image);
+    await files.remove(paths.map);
+    await files.syncDirectory(paths.map);
+  } catch {
+    // Why it could not begin is told; that is the same reason.
+  }
 }
 
 /** The image for writing and for reading what was written. */

@@ -1,5 +1,6 @@
 import type { PlanEvent } from '../plan/events.js';
 import type { TroubleEvent } from '../power/ladder.js';
+import type { LeftOff } from '../power/power.js';
 import type { TemperatureEvent } from './heat.js';
 
 /** Why a verdict was passed that nobody reached: what was suspected gets its former status back. */
@@ -27,8 +28,8 @@ export type JobEvent = { readonly atMs: number } & (
       readonly versions: number;
       readonly agreeing: number;
     }
-  /** For good: the drive would only wear. */
-  | { readonly kind: 'powered-off' }
+  /** The job ends and leaves the drive without power. */
+  | ({ readonly kind: 'powered-off' } & LeftOff)
   /** The drive's own count of power cycles told what a switch does: `resets` unproven ones before were power
    * cycles. */
   | {

@@ -2,6 +2,7 @@ import { isLastspinError, reasonOf } from '../errors.js';
 import type { Pass } from '../plan/pass.js';
 import { referenceExtent } from '../plan/reference.js';
 import type { Reach } from '../power/ladder.js';
+import type { LeftOff } from '../power/power.js';
 import { type Circumstances, createDesk, type Desk } from './control.js';
 import { decide, eventOf, type JobStep } from './decide.js';
 import { endedBeforeVerdict, type JobEvent } from './events.js';
@@ -13,6 +14,8 @@ import { foldJob, type JobState } from './state.js';
 export interface JobEnd {
   readonly how: 'finished' | 'gave-up' | 'interrupted';
   readonly why: string;
+  /** The drive is without power, or may be. */
+  readonly leftOff?: LeftOff;
 }
 
 interface Job {
@@ -67,8 +70,7 @@ export async function runJob(
   try {
     end = await loop(job).catch((error: unknown) => {
       if (signal.aborted) return interrupted;
-      if (isLastspinError(error, 'FIRMWARE_FAILED'))
-        return stopForGood(note, job.remedies, reasonOf(error));
+      if (isLastspinError(error, 'FIRMWARE_FAILED')) return stopForGood(job, reasonOf(error));
       throw error;
     });
     if (end.how === 'interrupted') await drain(job);
@@ -81,6 +83,8 @@ export async function runJob(
   if (state.plan.suspect || state.trouble.why !== undefined) {
     note({ kind: 'blamed', on: 'drive', why: endedBeforeVerdict });
   }
+  const leftOff = await leftOffOf(job);
+  if (leftOff) note({ kind: 'powered-off', ...leftOff });
   note({ kind: 'ended', ...(end ?? { how: 'failed', why: reasonOf(failure?.error) }) });
   over = true;
   try {
@@ -89,7 +93,17 @@ export async function runJob(
     failure ??= { error };
   }
   if (failure || !end) throw failure?.error;
-  return end;
+  return leftOff ? { ...end, leftOff } : end;
+}
+
+/** A switch that does not answer is not waited for: what was done to it is told then. */
+async function leftOffOf({ parts, remedies }: Job): Promise<LeftOff | undefined> {
+  let leftOff: LeftOff | undefined;
+  const asking = remedies.leftOff().then((found) => {
+    leftOff = found;
+  });
+  await within(parts, asking, drainLimitMs);
+  return leftOff;
 }
 
 function createJob(parts: JobParts, state: JobState, note: Note, outerSignal: AbortSignal): Job {
@@ -214,7 +228,8 @@ async function perform(job: Job, step: Act): Promise<JobEnd | undefined> {
     for (;;) {
       const done = await unlessStirred(job, acting);
       if (done) return done.value;
-      if (signal.aborted) return undefined;
+      // Its power must not stay on.
+      if (signal.aborted) return endsInOff(step) ? await acting : undefined;
       if (!mustHalt(job, step)) {
         desk.answerAll(circumstancesOf(job));
         continue;
@@ -234,11 +249,14 @@ function unlessHalted(error: unknown): undefined {
   if (error !== halted) throw error;
 }
 
+function endsInOff(step: Act): boolean {
+  return step.kind === 'give-up' && step.powerOff === true;
+}
+
 /** Whether what was asked for cannot wait until the step is done. */
 function mustHalt({ desk, remedies }: Job, step: Act): boolean {
   if (step.kind === 'idle' || step.kind === 'pace') return true;
-  // Its power must not stay on.
-  if (step.kind === 'give-up' && step.powerOff) return false;
+  if (endsInOff(step)) return false;
   if (remedies.isCycling()) return false;
   if (desk.has('power-cycle')) return true;
   return (step.kind === 'start-pass' || step.kind === 'row-rest') && desk.has('step-on');
@@ -284,6 +302,11 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
     case 'await-ready':
       await remedies.awaitReady(step.limitMs);
       return;
+    case 'hold':
+      remedies.hold(step.limitMs);
+      // It may be the last that this run does.
+      await job.parts.recorder.checkpoint(state);
+      return;
     case 'power-cycle':
       await remedies.cyclePower(step.offMs);
       return;
@@ -311,7 +334,7 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       await remedies.countCycles();
       return;
     case 'give-up':
-      if (step.powerOff) return stopForGood(note, remedies, step.why);
+      if (step.powerOff) return stopForGood(job, step.why);
       return giveUp(state, note, remedies, step.why);
     case 'compare':
       await flight.compare(step.extent, state.policy.patientTimeoutMs, step.pass);
@@ -324,12 +347,49 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
   }
 }
 
-/** A drive that would only wear ends the job, and its power stays off. */
-async function stopForGood(note: Note, remedies: Remedies, why: string): Promise<JobEnd> {
+/** A drive that would only wear ends the job, and its power stays off. What was read is safe meanwhile: a switch
+ * may be a person who is away. */
+async function stopForGood(job: Job, why: string): Promise<JobEnd> {
+  const { parts, state, note, remedies } = job;
   note({ kind: 'gave-up', why });
   note({ kind: 'blamed', on: 'drive', why: 'the job ends here' });
-  await remedies.powerOff();
+  // It is saved once more at the end, and what that meets is told.
+  const saving = parts.recorder.checkpoint(state).catch(() => {});
+  const isOver = await endedLate(job, (signal) => remedies.powerOff(signal));
+  await saving;
+  if (isOver) return { how: 'gave-up', why };
+  for (const { name, canHold } of parts.powers)
+    if (canHold) note({ kind: 'power-failed', power: name, why: stillOn });
   return { how: 'gave-up', why };
+}
+
+const stillOn = 'the power-off was cut short, the drive may still turn: unplug it';
+/** How long a power-off may go on once somebody wants to end. */
+const powerOffGraceMs = 10_000;
+
+/** Does what an interrupt must not cut short, unless it takes long: says whether it came to its end. */
+async function endedLate(
+  { parts, signal }: Job,
+  act: (signal: AbortSignal) => Promise<void>,
+): Promise<boolean> {
+  const limit = new AbortController();
+  let cancel = () => {};
+  const begin = () => {
+    cancel = parts.clock.after(powerOffGraceMs, () => limit.abort(signal.reason));
+  };
+  if (signal.aborted) begin();
+  else signal.addEventListener('abort', begin, { once: true });
+  const isLate = new Promise<false>((resolve) =>
+    limit.signal.addEventListener('abort', () => resolve(false), { once: true }),
+  );
+  const acting = act(limit.signal).then(() => true);
+  acting.catch(() => {});
+  try {
+    return await Promise.race([acting, isLate]);
+  } finally {
+    signal.removeEventListener('abort', begin);
+    cancel();
+  }
 }
 
 /** A drive that stays hung ends the job, or only the pass where its row says so and a last power cycle

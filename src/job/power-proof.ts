@@ -12,9 +12,13 @@ export interface PowerProof {
   count(): Promise<void>;
 }
 
-/** At most two questions to the drive for each such switch: one before its first cycle, one after. Where the
+/** `onRefuted` is told of a switch that does not cut the power. At most two questions to the drive for each such switch: one before its first cycle, one after. Where the
  * drive does not tell, its cycles stay port resets. */
-export function createProof({ drive, powers }: JobParts, note: Note): PowerProof {
+export function createProof(
+  { drive, powers }: JobParts,
+  note: Note,
+  onRefuted: (power: Power) => void,
+): PowerProof {
   const proven = new Set<Power>();
   const refuted = new Set<Power>();
   let before: number | undefined;
@@ -42,6 +46,7 @@ export function createProof({ drive, powers }: JobParts, note: Note): PowerProof
     const cuts = counted > 0;
     (cuts ? proven : refuted).add(power);
     note({ kind: 'power-proven', power: power.name, cuts, resets: counted });
+    if (!cuts) onRefuted(power);
   }
 
   return {

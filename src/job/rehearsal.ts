@@ -252,7 +252,7 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
     const { offMs, readyLimitMs, resetLimitMs } = state.policy;
     if (reach.power) cyclePower(offMs);
     const isBack = awaitReady(reach.power ? readyLimitMs : resetLimitMs);
-    if (isBack) rest(settleRestMs(state.trouble, state.policy), 'the drive settles');
+    if (isBack) rest(settleRestMs(state.policy), 'the drive settles');
     return isBack;
   }
 
@@ -266,8 +266,10 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
   function stopForGood(why: string): JobEnd {
     note({ kind: 'gave-up', why });
     note({ kind: 'blamed', on: 'drive', why: 'the job ends here' });
-    if (reach.power) note({ kind: 'powered-off' });
-    return { how: 'gave-up', why };
+    if (!reach.power) return { how: 'gave-up', why };
+    const leftOff = { by: 'imager', isCertain: true };
+    note({ kind: 'powered-off', ...leftOff });
+    return { how: 'gave-up', why, leftOff };
   }
 
   function giveUp(why: string): JobEnd | undefined {
@@ -312,6 +314,9 @@ export function rehearse(state: JobState, parts: RehearsalParts): JobEnd {
         drive.reset(step.reset, nowMs);
         if (step.reset !== 'abort') lookAhead = undefined;
         note({ kind: 'reset', reset: step.reset, ok: true });
+        return;
+      case 'hold':
+        note({ kind: 'held', limitMs: step.limitMs });
         return;
       case 'await-ready':
         awaitReady(step.limitMs);

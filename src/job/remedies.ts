@@ -2,7 +2,7 @@ import type { DriveSettings, ParkKind } from '../drive/drive.js';
 import { isLastspinError, reasonOf } from '../errors.js';
 import type { Pass } from '../plan/pass.js';
 import { settleRestMs } from '../power/ladder.js';
-import { createSwitches } from '../power/power.js';
+import { createSwitches, type LeftOff, type Power } from '../power/power.js';
 import { refuseOther } from './identity.js';
 import type { JobParts, Note } from './parts.js';
 import { createProof } from './power-proof.js';
@@ -14,6 +14,8 @@ export interface Remedies {
   /** Polls until the drive answers, and makes sure that it is the same one.
    * Says whether it did. Throws DRIVE_CHANGED when another drive answers. */
   awaitReady(limitMs: number): Promise<boolean>;
+  /** The drive is off its bus, and with it what it was told: somebody must plug it in. */
+  hold(limitMs: number): void;
   /** Asks a drive that seems to answer who it is: one that came back without its firmware reads nothing
    * that is worth having. Throws DRIVE_CHANGED, FIRMWARE_FAILED. */
   checkIdentity(): Promise<void>;
@@ -34,8 +36,10 @@ export interface Remedies {
   mustTune(pass: Pass): boolean;
   /** Sets the drive's look-ahead and retries as the row wants them, as far as the drive lets us. */
   tuneDrive(pass: Pass): Promise<void>;
-  /** Leaves the drive without power where a switch can hold it off. */
-  powerOff(): Promise<void>;
+  /** Leaves the drive without power where a switch can hold it off. Ends with `signal`, nothing else ends it. */
+  powerOff(signal: AbortSignal): Promise<void>;
+  /** Who left the drive without power, or may have. */
+  leftOff(): Promise<LeftOff | undefined>;
   /** What a row wants done before its first read. */
   prepare(pass: Pass): Promise<void>;
   /** Sends nothing, but parks the drive when that lasts. Ends only with the signal. */
@@ -66,7 +70,9 @@ export function createRemedies(
   const switches = createSwitches(powers, (power, error) =>
     note({ kind: 'power-failed', power: power.name, why: reasonOf(error) }),
   );
-  const proof = createProof(parts, note);
+  const proof = createProof(parts, note, (power) => switches.putLast(power));
+  /** The switch of the last cycle where it may have done no more than reset the port, until that has helped. */
+  let unhelpful: Power | undefined;
   /** What was set since the drive last forgot its settings, and what it does not let us set. */
   let inForce: DriveSettings = {};
   const refused = new Set<keyof DriveSettings>();
@@ -101,6 +107,15 @@ export function createRemedies(
     }
   }
 
+  /** What did not bring the drive back has perhaps not cut its power: the next switch goes first. */
+  function putUnhelpfulLast(): void {
+    const power = unhelpful;
+    unhelpful = undefined;
+    if (!power || !proof.isOpenFor(power) || !switches.putLast(power)) return;
+    const why = 'the drive did not come back; it may only reset the port, so it is tried last now';
+    note({ kind: 'power-failed', power: power.name, why });
+  }
+
   async function awaitReady(limitMs: number): Promise<boolean> {
     const signal = currentSignal();
     const fromMs = clock.now();
@@ -112,6 +127,8 @@ export function createRemedies(
       if (identity) refuseOther(parts.identity, identity);
       if (identity || waitedMs >= limitMs) {
         note({ kind: 'ready', ok: identity !== undefined, waitedMs });
+        if (!identity) putUnhelpfulLast();
+        else if (state.trouble.why === undefined) unhelpful = undefined;
         return identity !== undefined;
       }
       await clock.sleep(readinessPollMs, signal);
@@ -122,6 +139,7 @@ export function createRemedies(
     cycling = true;
     try {
       await parkIfReady('standby');
+      putUnhelpfulLast();
       const gainedCount = progressOf(state) - state.progressAtCycle;
       const used = await switches.cycle(offMs, currentSignal());
       parked = false;
@@ -133,6 +151,7 @@ export function createRemedies(
         ...(proof.isOpenFor(used) && { unproven: true }),
       });
       proof.cycled(used);
+      unhelpful = proof.isOpenFor(used) ? used : undefined;
     } finally {
       cycling = false;
     }
@@ -175,7 +194,7 @@ export function createRemedies(
     const { offMs, readyLimitMs, resetLimitMs } = state.policy;
     if (powers.length > 0) await cyclePower(offMs);
     const isBack = await awaitReady(powers.length > 0 ? readyLimitMs : resetLimitMs);
-    if (isBack) await rest(settleRestMs(state.trouble, state.policy), 'the drive settles', false);
+    if (isBack) await rest(settleRestMs(state.policy), 'the drive settles', false);
     return isBack;
   }
 
@@ -225,7 +244,15 @@ export function createRemedies(
       if (kind !== 'abort') inForce = {};
       note({ kind: 'reset', reset: kind, ok });
     },
-    countCycles: proof.count,
+    hold(limitMs) {
+      parked = false;
+      inForce = {};
+      note({ kind: 'held', limitMs });
+    },
+    countCycles() {
+      unhelpful = undefined;
+      return proof.count();
+    },
     awaitReady,
     async checkIdentity() {
       if ((await drive.readiness()) !== 'ready') return;
@@ -237,12 +264,12 @@ export function createRemedies(
     takeTemperature,
     cool,
     revive,
-    async powerOff() {
+    async powerOff(signal) {
       if (!powers.some((power) => power.canHold)) return;
       await parkIfReady('standby');
-      await switches.hold(false, currentSignal());
-      note({ kind: 'powered-off' });
+      await switches.hold(false, signal);
     },
+    leftOff: switches.leftOff,
     async prepare({ before, name }) {
       if (before.kind === 'rest') await rest(before.restMs, `before ${name}`, false);
       if (before.kind === 'power-cycle' && powers.length > 0) await revive();

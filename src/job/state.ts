@@ -155,6 +155,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
       foldTrouble(state.trouble, event, event.atMs, state.policy);
       return;
     case 'trouble':
+    case 'held':
     case 'ready':
       foldTrouble(state.trouble, event, event.atMs, state.policy);
       return;

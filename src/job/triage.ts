@@ -115,9 +115,11 @@ export async function triage(parts: TriageParts): Promise<Triage> {
 
 // ---- spin-up ----------------------------------------------------------------------------------
 
-/** When the power came on last, and how often. */
+/** When the power came on last, or may have, and how often. */
 interface PowerOns {
   count: number;
+  /** By switches that may only reset a port: perhaps none of them was one. */
+  resets: number;
   atMs: number;
 }
 
@@ -125,17 +127,20 @@ async function spinUp(
   parts: TriageParts,
 ): Promise<{ readonly identity?: DriveIdentity; readonly finding: SpinUpFinding }> {
   const { clock, drive, policy, signal, say } = parts;
-  const ons: PowerOns = { count: 0, atMs: clock.now() };
+  const ons: PowerOns = { count: 0, resets: 0, atMs: clock.now() };
   const powers = parts.powers.map((power) => watched(power, ons, clock));
   const failedSpinUpsMax = spinUpsWithin(policy);
   const meter = createMeter(parts, ons);
   const either = AbortSignal.any([signal, meter.tripped]);
   const finding = () => ({
     powerOns: ons.count,
+    ...(ons.resets > 0 && { portResets: ons.resets }),
     limitMs: policy.readyLimitMs,
     isTripped: meter.tripped.aborted,
     rails: meter.rails(),
-    ...(powers.some(({ canHold }) => canHold) && { isLeftOff: true }),
+    ...(powers.some(({ canHold, mayOnlyReset }) => canHold && !mayOnlyReset) && {
+      isLeftOff: true,
+    }),
     ...(policy.failedSpinUpsMax > failedSpinUpsMax && { restMs: policy.spinUpRestMs }),
   });
   try {
@@ -148,12 +153,13 @@ async function spinUp(
       say,
     );
     const readyAfterMs = Math.max(0, (meter.readyAtMs() ?? clock.now()) - ons.atMs);
-    const wasOff = ons.count > 0;
-    if (wasOff) await settle(parts, readyAfterMs);
+    // When it began to start is not known after a reset that may have been a power-on.
+    const isMeasured = ons.count > 0 && ons.resets === 0;
+    if (ons.count + ons.resets > 0) await settle(parts, readyAfterMs);
     await meter.sample();
     return {
       identity,
-      finding: { isReady: true, ...finding(), ...(wasOff && { readyAfterMs }) },
+      finding: { isReady: true, ...finding(), ...(isMeasured && { readyAfterMs }) },
     };
   } catch (error) {
     signal.throwIfAborted();
@@ -183,7 +189,8 @@ async function settle({ clock, policy, signal }: TriageParts, readyAfterMs: numb
 /** A switch that notes when it gives power. */
 function watched(power: Power, ons: PowerOns, clock: Clock): Power {
   const note = () => {
-    ons.count += 1;
+    if (power.mayOnlyReset) ons.resets += 1;
+    else ons.count += 1;
     ons.atMs = clock.now();
   };
   return {

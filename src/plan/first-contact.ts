@@ -15,6 +15,8 @@ export interface SpinUpFinding {
   readonly isReady: boolean;
   /** How often the power was switched on for it; 0 where it was on already. */
   readonly powerOns: number;
+  /** Cycles by switches that may only reset a port. */
+  readonly portResets?: number;
   /** From the last power-on until it was ready; absent where it was on already, or never became ready. */
   readonly readyAfterMs?: number;
   /** How long it was waited for after each power-on. */
@@ -119,7 +121,7 @@ export function heldRail({ rails }: SpinUpFinding): RailCurrent | undefined {
 }
 
 function stopBySpinUp({ spinUp, kind }: Findings): Stop | undefined {
-  const { isReady, isTripped, powerOns, limitMs } = spinUp;
+  const { isReady, isTripped, powerOns, portResets = 0, limitMs } = spinUp;
   if (isReady) return undefined;
   const held = heldRail(spinUp);
   if (isTripped) return stop('cleanroom', trippedReason(held));
@@ -130,10 +132,11 @@ function stopBySpinUp({ spinUp, kind }: Findings): Stop | undefined {
       `its current does not fall: ${held.lastMilliamps} mA on ${held.volts} V at the end, ${held.peakMilliamps} mA at most; the platters do not turn`,
     );
   const seconds = Math.round(limitMs / 1000);
+  const missing = portResets > 0 ? 'is known to cut' : 'can switch';
   if (powerOns === 0)
     return stop(
       'it does not become ready',
-      `no answer within ${seconds} s, and nothing here can switch its power; check power and cables, then try again with --power`,
+      `no answer within ${seconds} s, and nothing here ${missing} its power; check power and cables, then try again with --power`,
     );
   const times = powerOns === 1 ? 'power-on' : `${powerOns} power-ons`;
   const after = spinUp.isLeftOff

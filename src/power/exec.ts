@@ -23,7 +23,7 @@ const placeholder = '{action}';
  * With `{action}` in it the command is called with `off` and with `on` in its place, and the
  * rail can be held off. Without, one call is one whole power cycle, whose off-time is the
  * command's own affair. Either way LASTSPIN_POWER says which; nothing else is expanded.
- * Throws USAGE when `command` is empty. `cycle` and `set` throw POWER_FAILED; when their signal
+ * Throws USAGE when `command` is empty, and so does `set` without `{action}`. `cycle` and `set` throw POWER_FAILED; when their signal
  * aborts they throw its reason, kill the command and leave the rail as it is, which may be off:
  * a drive is nowhere safer. */
 export function execPower(command: string, clock: Clock, options: ExecPowerOptions = {}): Power {
@@ -51,7 +51,7 @@ export function execPower(command: string, clock: Clock, options: ExecPowerOptio
     async set(on, signal) {
       if (canHold) return await run(on ? 'on' : 'off', timeoutMs, signal);
       throw new LastspinError(
-        'POWER_FAILED',
+        'USAGE',
         `${oneLine(name)} can only cycle: put ${placeholder} where on or off belongs`,
       );
     },

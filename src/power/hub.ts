@@ -1,4 +1,4 @@
-/** Ports of USB hubs that can be switched one by one (USB 2.0 clause 11.24, USB 3.2 clause 10.16). */
+/** Ports of USB hubs that can be switched one by one: hub class requests (USB 2.0 clause 11.24, USB 3.2). */
 
 import type { Clock } from '../clock.js';
 import { LastspinError } from '../errors.js';
@@ -13,7 +13,7 @@ export interface HubTraits {
   readonly switching: 'per-port' | 'ganged' | 'none';
 }
 
-/** Hub descriptor (USB 2.0 table 11-13, USB 3.2 table 10-12: alike as far as this goes). Undefined where it is
+/** Hub descriptor (USB 2.0 table 11-13; that of USB 3.2 is alike as far as this goes). Undefined where it is
  * too short to be one. */
 export function parseHubDescriptor(bytes: Uint8Array): HubTraits | undefined {
   const [, , portCount, characteristics] = bytes;
@@ -22,7 +22,7 @@ export function parseHubDescriptor(bytes: Uint8Array): HubTraits | undefined {
   return { portCount, switching: mode === 1 ? 'per-port' : mode === 0 ? 'ganged' : 'none' };
 }
 
-/** PORT_POWER of a port's status (USB 2.0 table 11-21; one bit further in USB 3.2 table 10-13). Undefined for
+/** PORT_POWER of a port's status (USB 2.0 table 11-21; one bit further in the port status of USB 3.2). Undefined for
  * what is too short. */
 export function isPortPowered(status: Uint8Array, isSuperSpeed: boolean): boolean | undefined {
   const high = status[1];

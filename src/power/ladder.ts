@@ -25,6 +25,8 @@ export type TroubleEvent =
       /** By a switch that may have done no more than reset the port. */
       readonly unproven?: true;
     }
+  /** The drive left its bus and nothing here brings it back: somebody is waited for, so long. */
+  | { readonly kind: 'held'; readonly limitMs: number }
   | { readonly kind: 'ready'; readonly ok: boolean; readonly waitedMs: number }
   | { readonly kind: 'rested'; readonly restMs: number; readonly why: string }
   | {
@@ -42,6 +44,8 @@ export type TroubleStep =
   | { readonly kind: 'reset'; readonly reset: 'abort' | 'soft' | 'hard' }
   | { readonly kind: 'power-cycle'; readonly offMs: number; readonly why: string }
   | { readonly kind: 'await-ready'; readonly limitMs: number }
+  /** Say that the drive must be plugged in again; what follows waits for it. */
+  | { readonly kind: 'hold'; readonly limitMs: number }
   | {
       readonly kind: 'rest';
       readonly restMs: number;
@@ -74,8 +78,10 @@ export interface Trouble {
   crawled: boolean;
   /** It said that it was ready after the last reset or power cycle. */
   saysReady: boolean;
-  /** How long it was waited for then. */
-  readyAfterMs: number;
+  /** The last read found nobody on the bus. */
+  isGone: boolean;
+  /** Somebody is waited for who plugs it in again, or was in vain. */
+  hold: 'none' | 'waiting' | 'over';
   /** Nothing but a rest was done since it was last found unwell. */
   restedLast: boolean;
   /** How often in this trouble the drive was found to crawl. */
@@ -125,7 +131,8 @@ export function createTrouble(): Trouble {
     fastFaultsInRow: 0,
     crawled: false,
     saysReady: false,
-    readyAfterMs: 0,
+    isGone: false,
+    hold: 'none',
     restedLast: false,
     session: {
       count: 0,
@@ -176,6 +183,7 @@ export function foldTrouble(
         crawled: false,
         saysReady: false,
         restedLast: false,
+        hold: 'none',
         verdict: undefined,
       } satisfies Partial<Trouble>);
       return;
@@ -196,8 +204,14 @@ export function foldTrouble(
       trouble.restedLast = false;
       Object.assign(trouble.session, { count: 0, sincePowerCount: 0, rested: false });
       return;
+    case 'held':
+      trouble.hold = 'waiting';
+      // What was unplugged has most likely been without power.
+      trouble.rung = 'power';
+      trouble.stage = 'await-ready';
+      return;
     case 'ready':
-      foldReady(trouble, event.ok, event.waitedMs);
+      foldReady(trouble, event.ok);
       return;
     case 'rested':
       if (trouble.stage === 'stall') trouble.restedLast = true;
@@ -208,6 +222,7 @@ export function foldTrouble(
       else trouble.stage = 'reference';
       return;
     case 'read':
+      if (event.outcome !== 'not-attempted') trouble.isGone = event.outcome === 'gone';
       if (event.role === 'reference' && trouble.why === undefined) trouble.references += 1;
       else if (event.role === 'reference') foldReference(trouble, event, policy);
       else foldPassRead(trouble, event);
@@ -226,13 +241,16 @@ function climb(trouble: Trouble): void {
   trouble.stage = 'act';
 }
 
-function foldReady(trouble: Trouble, ok: boolean, waitedMs: number): void {
+function foldReady(trouble: Trouble, ok: boolean): void {
   trouble.asked = false;
-  trouble.readyAfterMs = waitedMs;
   trouble.saysReady = ok;
+  const wasHeld = trouble.hold === 'waiting';
+  if (wasHeld) trouble.hold = ok ? 'none' : 'over';
   if (ok) {
     trouble.spinUpsFailed = 0;
     trouble.stage = trouble.rung === 'power' ? 'settle' : 'reference';
+  } else if (wasHeld) {
+    trouble.stage = 'act';
   } else if (trouble.rung === 'power') {
     trouble.spinUpsFailed += 1;
     trouble.stage = 'spin-up-rest';
@@ -305,13 +323,14 @@ function foldStall(trouble: Trouble): void {
   }
 }
 
-/** A drive that is ready gets this rest before it is read, if its kind settles at all. */
-const settleLeastMs = 500;
+/** Ready is not usable; but a recovery is to cost no more than a second from there to the next read, and until its
+ * readiness is noticed some of that has passed. What a drive wants beyond that it has in the longer deadline of
+ * its first read. */
+const settleMostMs = 500;
 
-/** Rest of a drive that became ready after a power cycle, before its first read. It settles from when its power
- * came back: one that took long to be ready has done so meanwhile. */
-export function settleRestMs({ readyAfterMs }: Trouble, { settleMs }: TroublePolicy): number {
-  return Math.max(Math.min(settleMs, settleLeastMs), settleMs - readyAfterMs);
+/** Rest of a drive that became ready after a power cycle, before its first read. */
+export function settleRestMs({ settleMs }: TroublePolicy): number {
+  return Math.min(settleMs, settleMostMs);
 }
 
 /** Why the last reads call for a reference read although each was a medium error; undefined = nothing. */
@@ -396,12 +415,12 @@ export function nextTroubleStep(
     case 'await-ready':
       return {
         kind: 'await-ready',
-        limitMs: trouble.rung === 'power' ? policy.readyLimitMs : policy.resetLimitMs,
+        limitMs: readyLimitMs(trouble, policy),
       };
     case 'settle':
       return {
         kind: 'rest',
-        restMs: settleRestMs(trouble, policy),
+        restMs: settleRestMs(policy),
         powerOff: false,
         why: 'the drive settles',
       };
@@ -429,6 +448,25 @@ export function nextTroubleStep(
   }
 }
 
+function readyLimitMs({ hold, rung }: Trouble, policy: TroublePolicy): number {
+  if (hold === 'waiting') return policy.returnLimitMs;
+  return rung === 'power' ? policy.readyLimitMs : policy.resetLimitMs;
+}
+
+/** What is left when no rung is: a drive that is not on its bus may have been unplugged. */
+function beyondResets(trouble: Trouble, reach: Reach, policy: TroublePolicy): TroubleStep {
+  const limitMs = policy.returnLimitMs;
+  if (trouble.hold === 'over')
+    return {
+      kind: 'give-up',
+      why: `${trouble.why}; it was not plugged in again within ${limitMs / 60_000} min`,
+    };
+  // A budget that is spent is no reason to wait for somebody.
+  if (trouble.isGone && reach.powerRefused === undefined) return { kind: 'hold', limitMs };
+  const power = reach.powerRefused ?? 'no power switch is given (--power)';
+  return { kind: 'give-up', why: `${trouble.why}; resets did not help and ${power}` };
+}
+
 function stallRest(policy: TroublePolicy): TroubleStep {
   const why = 'the drive crawls everywhere';
   return { kind: 'rest', restMs: policy.stallRestMs, powerOff: false, why };
@@ -446,11 +484,7 @@ function actStep(
     if (reach.resets.has(rung) && policy.resets.includes(rung))
       return { kind: 'reset', reset: rung };
   }
-  if (!reach.power)
-    return {
-      kind: 'give-up',
-      why: `${trouble.why}; resets did not help and ${reach.powerRefused ?? 'no power switch is given (--power)'}`,
-    };
+  if (!reach.power) return beyondResets(trouble, reach, policy);
   if (trouble.cycles >= policy.cyclesMax)
     return { kind: 'give-up', why: `the budget of ${policy.cyclesMax} power cycles is spent` };
   if (trouble.cyclesGainless >= policy.gainlessCyclesMax)

@@ -4,6 +4,8 @@ export interface TroublePolicy {
   readonly readyLimitMs: number;
   /** The same after a soft or hard reset: one that has not answered by then stays hung. */
   readonly resetLimitMs: number;
+  /** How long a drive that was unplugged is waited for, where no switch of ours can bring it back. */
+  readonly returnLimitMs: number;
   /** What an imager does by itself after the laptop fell silent, in ms of silence; 0 = never. A good
    * moment must not be cut short, but flash must not hang. */
   readonly silent: {
@@ -12,8 +14,8 @@ export interface TroublePolicy {
     readonly standbyMs: number;
     readonly offMs: number;
   };
-  /** From the power's return to the first read at least, half a second of it after ready: ready is not
-   * usable (`settleRestMs`). */
+  /** From the power's return to the first read of a first contact, half a second of it after ready at least: ready
+   * is not usable. In a job it is half a second at most (`settleRestMs`). */
   readonly settleMs: number;
   /** How long power stays off in a cycle: spin-down, capacitors. */
   readonly offMs: number;
@@ -58,6 +60,7 @@ export interface TroublePolicy {
 const common: TroublePolicy = {
   readyLimitMs: 60_000,
   resetLimitMs: 5000,
+  returnLimitMs: 600_000,
   silent: { stopReadsMs: 5000, unloadMs: 10_000, standbyMs: 600_000, offMs: 3_600_000 },
   settleMs: 3000,
   offMs: 10_000,

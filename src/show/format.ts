@@ -54,3 +54,8 @@ export function formatStrip(map: RunMap, cells: number): string {
   }
   return strip;
 }
+
+/** A word as a shell takes it for one. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}

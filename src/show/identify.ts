@@ -37,6 +37,8 @@ const spinUpSchema = z.object({
   isReady: z.boolean(),
   /** How often the power was switched on for it; 0 where it was on already. */
   powerOns: count,
+  /** Cycles by switches that may only reset a port. */
+  portResets: count.exactOptional(),
   /** From power-on until it was ready. */
   readyAfterMs: z.number().nonnegative().exactOptional(),
   limitMs: z.number(),
@@ -280,13 +282,15 @@ function triageLines(result: IdentifyResult): Line[] {
 }
 
 function spinUpText(spinUp: TriageResult['spinUp']): string {
-  const { isReady, powerOns, readyAfterMs, rails, limitMs } = spinUp;
+  const { isReady, powerOns, portResets, readyAfterMs, rails, limitMs } = spinUp;
   const times = powerOns > 1 ? ` (power-on ${powerOns})` : '';
   const ready =
     readyAfterMs !== undefined
       ? `ready ${formatDuration(readyAfterMs)} after power-on${times}`
       : isReady
-        ? 'was on already'
+        ? portResets || powerOns
+          ? 'not measured: the switch may only have reset the port'
+          : 'was on already'
         : spinUp.isTripped
           ? 'over-current'
           : `not ready within ${formatDuration(limitMs)}${times}`;

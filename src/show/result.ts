@@ -8,6 +8,7 @@ import { type JobState, unstableOf } from '../job/state.js';
 import { statuses } from '../map/status.js';
 import { countsWithin, domainCount } from '../plan/domain.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
+import { describeLeftOff } from '../power/power.js';
 import { formatBytes, formatDuration, formatShare } from './format.js';
 
 const count = z.number().int().nonnegative();
@@ -37,6 +38,10 @@ export const imageResultSchema = z.object({
   kind: z.enum(Object.keys(troublePolicies) as [DriveKind, ...DriveKind[]]),
   /** Null behind an imager, and for a plain file. */
   hostAttached: hostAttachedSchema.nullable(),
+  /** The drive is without power, or, where that is not certain, may be. */
+  powerLeftOff: z
+    .object({ by: z.string(), isCertain: z.boolean(), onBy: z.string().exactOptional() })
+    .nullable(),
   /** Other identities of the drive, by the user's word (`--same-drive`). */
   formerDrives: z.array(driveIdentitySchema),
   /** Where the image began as one of several, merged; else null. */
@@ -103,6 +108,7 @@ export function imageResult(
     drive,
     kind,
     hostAttached,
+    powerLeftOff: end.leftOff ?? null,
     formerDrives: [...state.formerDrives],
     merged: state.merged ? { ...state.merged, images: [...state.merged.images] } : null,
     image: paths.image,
@@ -174,6 +180,7 @@ export function formatResult(result: ImageResult): string {
     `time         ${formatDuration(result.elapsedMs)}`,
     `image        ${result.image}${result.merged ? `, which began as a merge of ${result.merged.images.length}` : ''}`,
     `map          ${result.map}`,
+    ...(result.powerLeftOff ? [describeLeftOff(result.powerLeftOff)] : []),
     ...result.actions.map(
       ({ action, ok, why }) => `then         ${action}: ${ok ? 'done' : `failed: ${why}`}`,
     ),

@@ -5,6 +5,7 @@ import type { JobState } from '../job/state.js';
 import type { Extent } from '../map/extent.js';
 import { statuses } from '../map/status.js';
 import type { HeadMapData } from '../plan/head-map-schema.js';
+import { describeLeftOff } from '../power/power.js';
 import { formatBytes, formatDuration, formatShare, formatStrip } from './format.js';
 
 /** Where progress is written; stderr in real life. */
@@ -227,9 +228,14 @@ function describeEvent(
             text: `${event.power} does not cut the power: the drive counted no cycle; use another switch`,
           };
     case 'powered-off':
-      return { style: 'red', text: 'the power is left off' };
+      return { style: 'red', text: describeLeftOff(event) };
     case 'power-failed':
       return { style: 'red', text: `power switch failed: ${event.power}: ${event.why}` };
+    case 'held':
+      return {
+        style: 'red',
+        text: `held: the drive is not there; plug it in again within ${formatDuration(event.limitMs)} and the job goes on, or end it with Ctrl-C: the map is saved`,
+      };
     case 'ready':
       return event.ok
         ? { style: 'green', text: `drive ready after ${formatDuration(event.waitedMs)}` }

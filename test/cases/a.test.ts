@@ -84,6 +84,7 @@ describe.concurrent('case A: one weak head of four, then clicks', () => {
     expect(outcome.end).toEqual({
       how: 'gave-up',
       why: 'the drive did not become ready after 2 power cycles',
+      leftOff: { by: 'imager', isCertain: true },
     });
     expect(bench.drive.counters.powerOns).toBe(1 + 2);
     expect(isOff(bench)).toBe(true);

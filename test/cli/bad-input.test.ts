@@ -2,7 +2,9 @@ import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   existsSync,
+  mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   statSync,
   truncateSync,
@@ -27,7 +29,10 @@ async function complains(args: readonly string[], status: number, line: RegExp) 
 }
 
 function drive(folder: string, bytes = 1 << 20): string {
-  const path = join(folder, 'source.bin');
+  return truncated(join(folder, 'source.bin'), bytes);
+}
+
+function truncated(path: string, bytes: number): string {
   closeSync(openSync(path, 'w'));
   truncateSync(path, bytes);
   return path;
@@ -36,6 +41,11 @@ function drive(folder: string, bytes = 1 << 20): string {
 describe.concurrent('bad input: one clear line, the right exit status, and nothing lost', () => {
   test('an unknown kind of drive', () =>
     complains(['image', 'floppy:0', 'x.img'], 2, /unknown kind of drive 'floppy:'/));
+
+  test.each(['', 'file:', 'sim:', 'sg:'])('a DRIVE without a name: %j', async (spec) => {
+    await complains(['identify', spec], 2, /names no drive/);
+    await complains(['image', spec, 'x.img'], 2, /names no drive/);
+  });
 
   test('a device that is not there', () =>
     complains(['image', 'serial:/dev/ttyNOPE', 'x.img'], 1, /\/dev\/ttyNOPE/));
@@ -75,6 +85,25 @@ describe.concurrent('bad input: one clear line, the right exit status, and nothi
     writeFileSync(image, 'precious');
     await complains(['image', drive(folder), image], 2, /case\.img exists but its map/);
     expect(readFileSync(image, 'utf8')).toBe('precious');
+  });
+
+  test.each([
+    ['--force', 'larger', (folder: string) => truncated(join(folder, 'case.img'), 2 << 20)],
+    ['--force', 'a folder', (folder: string) => mkdirSync(join(folder, 'case.img'))],
+    [
+      '--json',
+      'a journal that is a folder',
+      (folder: string) => mkdirSync(join(folder, 'case.journal')),
+    ],
+  ])('a refused image leaves nothing behind (%s, %s)', async (option, _what, prepare) => {
+    const folder = temporaryFolder();
+    const source = drive(folder);
+    prepare(folder);
+    const before = readdirSync(folder);
+    const { status, stderr } = await run(['image', source, join(folder, 'case.img'), option]);
+    expect(stderr).toMatch(/\((IMAGE_MISMATCH|FILE_FAILED)\)\n$/);
+    expect(status).toBeGreaterThan(0);
+    expect(readdirSync(folder)).toEqual(before);
   });
 
   test('the drive itself as the image', async () => {
@@ -302,6 +331,24 @@ test('a mistyped imager starts no drive', async () => {
   expect(status).toBe(1);
   expect(stderr).toContain('there is no such port');
   expect(existsSync(switched)).toBe(false);
+});
+
+test.concurrent.each([
+  ['image', 'case.img'],
+  ['identify'],
+])('a device that does not come with its power: %s says what it waits for, and Ctrl-C ends that', async (command, ...rest) => {
+  const folder = temporaryFolder();
+  const switched = join(folder, 'switched');
+  const power = `exec:echo {action} >> ${switched}`;
+  const paths = rest.map((name) => join(folder, name));
+  const job = start([command, `file:${folder}/absent`, ...paths, '--power', power]);
+  await job.saw(/absent is not there: its power is switched on .*given 60 s/);
+  job.process.kill('SIGINT');
+  const { status, stderr } = await job.finished;
+  expect(stderr).toMatch(/interrupted.*\(INTERRUPTED\)\n$/);
+  expect(status).toBe(130);
+  // Killed in the middle of switching on, it may not have come that far.
+  expect(readFileSync(switched, 'utf8')).toMatch(/^(on\n)?off\n$/);
 });
 
 test('a finished case is left alone when run again', async () => {

@@ -254,6 +254,24 @@ describe('on this machine', () => {
     expect(doctor.status).toBe(findings.length > 0 ? 1 : 0);
   });
 
+  test.each([
+    ['', /'' names no drive: give a block device or a file/],
+    ['file:', /'file:' names no drive/],
+    ['floppy:0', /unknown kind of drive 'floppy:'/],
+    ['usb-bot:nonsense', /cannot make sense of 'usb-bot:nonsense'/],
+    ['serial:', /the port is missing/],
+    ['tcp:nowhere', /as in tcp:/],
+    ['sg:', /sg: wants a node or disk/],
+    ['sg:/dev/null', /\/dev\/null is no SCSI device/],
+    ['/dev', /\/dev is neither a block device nor a file/],
+  ])('what is no drive is bad input: %j', async (spec, why) => {
+    const { status, stdout, stderr } = await run(['doctor', spec]);
+    expect(stderr).toMatch(why);
+    expect(stderr.trim().split('\n')).toHaveLength(1);
+    expect(stdout).toBe('');
+    expect(status).toBe(2);
+  });
+
   test('a drive that is not there: why, and exit status 1', async () => {
     const { status, stdout } = await run(['doctor', 'serial:/dev/no-such-port']);
     expect(status).toBe(1);

@@ -40,7 +40,7 @@ describe('lastspin power', () => {
 
   test.each([
     [['exec:true', 'toggle'], 2, /'toggle' is no action; it is on, off, cycle or status/],
-    [['exec:true', 'off'], 1, /exec: true can only cycle/],
+    [['exec:true', 'off'], 2, /exec: true can only cycle: put \{action\} where on or off belongs/],
     [['imager', 'off'], 2, /'imager' is no switch by itself; name the switch itself/],
     [['none', 'off'], 2, /'none' is no switch by itself/],
     [['relay:1', 'off'], 2, /unknown power switch 'relay:1'/],

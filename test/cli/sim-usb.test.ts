@@ -40,6 +40,18 @@ test('what waits for QEMU says so, and ends when it is told to', async () => {
 });
 
 test.each([
+  [['--usbip', '192.0.2.1:3240'], /192\.0\.2\.1:3240: this computer has no such address/],
+  [['--usbip', '0', '--control', '/nowhere/control'], /\/nowhere\/control: the folder is missing/],
+  [['--usbredir', join(import.meta.filename, 'socket')], /it is no socket of QEMU's/],
+])('%j: why it cannot be served, in one line', async (options, why) => {
+  const { status, stdout, stderr } = await run(['sim', 'demo', ...options]);
+  expect(status).toBe(1);
+  expect(stderr.trimEnd().split('\n').at(-1)).toMatch(why);
+  expect(stderr).toMatch(/\(FILE_FAILED\)\n$/);
+  expect(stdout).toBe('');
+});
+
+test.each([
   [['--as', 'disk', '--tcp', '0'], 'a disk is on USB'],
   [['--tcp', '0', '--control', join(folder, 'none')], '--control is for what has a USB plug'],
   [['--tcp', '0', '--usbip', '0'], 'sim needs one of'],

@@ -72,6 +72,26 @@ describe('zeros and patterns on a drive that turns', () => {
     expect(feed(true, [slow, fast])).toBeUndefined();
   });
 
+  test('a weak zone was slow, and the empty one behind it reads as fast as platters do: believed', () => {
+    for (const slow of [1, 10, 60, 100]) {
+      const weak = { ...ordinary, megabytesPerSecond: slow, driveMegabytesPerSecond: slow };
+      const pieceAt = (megabytesPerSecond: number): Piece => ({
+        content: 'zeros',
+        reads: 4 * windowReads,
+        megabytesPerSecond,
+        driveMegabytesPerSecond: megabytesPerSecond,
+      });
+      expect(feed(true, [weak, pieceAt(150)])).toBeUndefined();
+      expect(feed(true, [weak, pieceAt(300)])).toBeUndefined();
+      // A bridge on USB 3 that makes them up is faster.
+      expect(feed(true, [weak, pieceAt(400)])?.why).toContain('zeros at 400 MB/s');
+      expect(feed(true, [weak, pieceAt(300)], 150e6)).toBeUndefined();
+    }
+    expect(
+      feed(true, [ordinary, { content: 'zeros', reads: 4 * windowReads, megabytesPerSecond: 400 }]),
+    ).toBeDefined();
+  });
+
   test('zeros from the cache are believed as long as a cache can hold them', () => {
     const cached: Piece = { content: 'zeros', reads: windowReads / 2, megabytesPerSecond: 550 };
     expect(feed(true, [ordinary, cached, ordinary, cached, ordinary])).toBeUndefined();

@@ -113,8 +113,21 @@ describe('what /sys tells of a block device', () => {
     });
   });
 
-  test('nothing at all where there is no /sys', () => {
+  test('the size of the device itself goes before that of /sys', () => {
+    const sysfs = sysfsOf({ '/sys/dev/block/8:0': disk }, sata);
+    const told = { sizeBytes: 8 << 20, sectorBytes: 4096, physicalSectorBytes: 8192 };
+    expect(inspectDevice(rdevOf['8:0'], true, sysfs, told)).toMatchObject({
+      path: { model: 'WDC WD10EZEX-08W', ...told },
+    });
+  });
+
+  test('where there is no /sys only the size that the device itself tells, or nothing at all', () => {
     const sysfs = sysfsOf({}, {});
-    expect(inspectDevice(rdevOf['8:0'], true, sysfs)).toEqual({ state: 'no-sysfs' });
+    const told = { sizeBytes: 8 << 20, sectorBytes: 512, physicalSectorBytes: 4096 };
+    expect(inspectDevice(rdevOf['8:0'], false, sysfs, told)).toMatchObject({
+      state: 'open',
+      path: { model: 'block device', serial: '', isDirect: false, ...told },
+    });
+    expect(inspectDevice(rdevOf['8:0'], true, sysfs)).toEqual({ state: 'no-size' });
   });
 });

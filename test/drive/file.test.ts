@@ -148,6 +148,19 @@ describe('a file as a drive', () => {
     expect(Buffer.from(data).equals(sectors(1003, 1))).toBe(true);
   });
 
+  test('a path that comes back under the other name that was given with it is read there', async () => {
+    const other = join(directory, 'other.img');
+    const drive = await open({ spawnReader: (at) => spawnReader(at, other) });
+    expect((await drive.read(request(0, 8))).kind).toBe('good');
+    await rename(path, `${path}.away`);
+    expect(await drive.readiness()).toBe('gone');
+    await rename(`${path}.away`, other);
+    expect(await drive.readiness()).toBe('ready');
+    expect(await drive.identify()).toMatchObject({ sectorCount });
+    const again = await drive.read(request(100, 8, { batch: 2 }));
+    expect(Buffer.from(again.data)).toEqual(sectors(100, 8));
+  });
+
   test('where the alignment does not suit the device, it is read through the cache', async () => {
     await writeFile(path, sectors(0, 128));
     const drive = await open({ sectorBytes: 64 });

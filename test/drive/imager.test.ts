@@ -86,6 +86,24 @@ test('a fault carries its sense, its registers and its LBA, and the sectors befo
   );
 });
 
+test('an abort has no place, whatever the firmware found in the registers', async () => {
+  const { clock, device, open } = setup();
+  const aborted = { outcome: 'fault', goodCount: 0, failingLba: 16 } as const;
+  device.outcomes.set(16, { ...aborted, ata: { status: 0x51, error: 0x04 } });
+  device.outcomes.set(32, { ...aborted, failingLba: 32, sense: { key: 0x0b, asc: 0, ascq: 0 } });
+  await clock.run(
+    (async () => {
+      const drive = await open();
+      for (const lba of [16, 32]) {
+        const { fault } = await drive.read({ ...requestOf(lba, 8), batch: lba });
+        expect(fault).not.toHaveProperty('lba');
+        expect(fault?.ata ?? fault?.sense).toBeDefined();
+      }
+      await drive.close();
+    })(),
+  );
+});
+
 test('a drive that does not answer has no identity', async () => {
   const { clock, device, open } = setup();
   device.identify = async () => {

@@ -53,9 +53,9 @@ interface Mishap {
 /** Images a disk, and returns what became of it. */
 async function imageOf(
   faults: ScenarioInput['faults'],
-  options: UsbDiskOptions & { readonly mishap?: Mishap } = {},
+  options: UsbDiskOptions & { readonly mishap?: Mishap; readonly noPower?: true } = {},
 ) {
-  const { mishap, ...bridge } = options;
+  const { mishap, noPower, ...bridge } = options;
   const clock = createVirtualClock();
   const drive = createSimulatedDrive(defineScenario({ sectorCount, faults }));
   const disk = createUsbDisk(drive, clock, bridge);
@@ -72,8 +72,8 @@ async function imageOf(
     const name = { vendorId: 0x1209, productId: 2 };
     const path = await openUsbBot(name, clock, async () => usb.library);
     const target = createScsiDrive(path, clock, { timeoutMsMin: 8000 });
-    const power = switchOf(dock, clock);
-    const identity = await bringUp(target, [power], troublePolicies.hdd, clock, interrupt.signal);
+    const powers = noPower ? [] : [switchOf(dock, clock)];
+    const identity = await bringUp(target, powers, troublePolicies.hdd, clock, interrupt.signal);
     const size = { sectorCount: identity.sectorCount, sectorBytes: identity.sectorBytes };
     const rescue = await openCase({
       found: await findCase(files, casePaths('case.img'), false),
@@ -88,7 +88,7 @@ async function imageOf(
     const end = await runJob(
       {
         drive: target,
-        powers: [power],
+        powers,
         image: rescue.image,
         recorder: rescue.recorder,
         clock,
@@ -109,6 +109,8 @@ async function imageOf(
     );
     await rescue.close();
     await target.close();
+    // Whoever left the plug out puts it back.
+    await dock.plugIn();
     return { end, identity, state: rescue.state };
   }
   const { end, identity, state } = await clock.run(run());
@@ -174,6 +176,32 @@ test('slow reads, a stall and an unplug in the middle', async () => {
   // It is waited for: nothing needed its power cut.
   expect(job.drive.counters.powerOns).toBe(1);
   expect(job.end).toMatchObject({ how: 'finished' });
+});
+
+/** Nobody can cut its power, and somebody takes an hour or a minute to see that the plug is out. */
+const pulledFor = (ms: number): Mishap => ({
+  afterReads: 60,
+  strike(dock, clock) {
+    dock.pull();
+    clock.after(ms, () => void dock.plugIn());
+  },
+});
+
+test('a drive that is unplugged for minutes is waited for, and goes on where it was', async () => {
+  const job = await imageOf([], { noPower: true, mishap: pulledFor(300_000) });
+  expect(job.end).toMatchObject({ how: 'finished' });
+  expect(await falsehoods(job, none)).toEqual([]);
+  expect(decisions(job.events).filter((kind) => kind === 'held')).toHaveLength(1);
+  expect(job.drive.counters.powerOns).toBe(1);
+});
+
+test('one that is not plugged in again ends the job with its map saved, and nothing is marked', async () => {
+  const job = await imageOf([], { noPower: true, mishap: pulledFor(3_600_000) });
+  const why = expect.stringContaining('was not plugged in again within 10 min');
+  expect(job.end).toMatchObject({ how: 'gave-up', why });
+  const { map } = job.state.plan;
+  expect(map.countOf(statuses.finished)).toBeGreaterThan(0);
+  expect(map.countOf(statuses.finished) + map.countOf(statuses['non-tried'])).toBe(sectorCount);
 });
 
 interface Liar {

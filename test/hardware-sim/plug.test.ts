@@ -113,7 +113,9 @@ describe.runIf(mayHavePty)('a pty', () => {
     writeFileSync(file, 'mine');
     await expect(plugIntoPty(file, echo)).rejects.toMatchObject({ code: 'FILE_FAILED' });
     expect(lstatSync(file).isFile()).toBe(true);
-    await expect(plugIntoPty(join(directory, 'no', 'way'), echo)).rejects.toThrow('ENOENT');
+    await expect(plugIntoPty(join(directory, 'no', 'way'), echo)).rejects.toThrow(
+      /cannot serve at .*way: the folder is missing/,
+    );
   });
 });
 
@@ -143,7 +145,11 @@ describe('TCP', () => {
     await expect(plugIntoTcp('here', echo)).rejects.toMatchObject({ code: 'USAGE' });
     await expect(plugIntoTcp('1.2.3.4:70000', echo)).rejects.toMatchObject({ code: 'USAGE' });
     const plug = await plugIntoTcp('127.0.0.1:0', echo);
-    await expect(plugIntoTcp(plug.address, echo)).rejects.toMatchObject({ code: 'FILE_FAILED' });
+    await expect(plugIntoTcp(plug.address, echo)).rejects.toMatchObject({
+      code: 'FILE_FAILED',
+      message: `cannot serve at ${plug.address}: another program listens there; give another port, or 0 for any`,
+    });
+    await expect(plugIntoTcp('192.0.2.1:7117', echo)).rejects.toThrow(/has no such address; give/);
     await plug.close();
   });
 

@@ -37,9 +37,14 @@ describe.skipIf(needsVm())('keeping a real system off a drive', () => {
   test.skipIf(needsTool('dmsetup'))(
     'a device mapper on it: refused, and how to free it',
     async () => {
+      // Meanwhile: its size is told by ioctl where there is no /sys.
+      const identify = `${lastspin} identify /dev/sda --json`;
+      const told = vm.start(`unshare -m sh -c 'mount -t tmpfs none /sys && ${identify}'`);
       await vm.run("dmsetup create --noudevsync held --table '0 2048 linear /dev/sda 0'");
       const { status, output } = await tried(`${lastspin} image /dev/sda /vm/held.img`);
       await vm.run('dmsetup remove --noudevsync held');
+      expect(await told.ended, told.output()).toBe(0);
+      expect(told.output()).toMatch(/"sectorCount": ?16384\b/);
       expect(status, output).toBe(1);
       expect(output).toContain('/dev/sda is part of /dev/dm-0 (device mapper)');
       expect(output).toContain('dmsetup remove held');
@@ -57,6 +62,18 @@ describe.skipIf(needsVm())('keeping a real system off a drive', () => {
     expect(await vm.run('cat /run/udev/data/b8:0')).not.toContain('ID_FS');
     expect((await vm.run(`readlink -f '${keepAwayRule?.link}'`)).trim()).toBe('/dev/sda');
     await vm.run(`rm '${keepAwayRule?.path}'; udevadm control --reload; blockdev --setrw /dev/sda`);
+  });
+
+  test('a job that is killed gives it back', async () => {
+    const options = '--os-may-touch --kind ssd --max-rate 500000';
+    const job = vm.start(`exec ${lastspin} image /dev/sda /vm/killed.img ${options}`);
+    while (!/pass 1/.test(job.output())) await vm.run('sleep 0.2');
+    expect(await vm.run('cat /sys/class/block/sda/ro')).toBe('1\n');
+    await vm.run("pkill -9 -f 'image /dev/sda /vm/killed.img'");
+    await job.ended;
+    await vm.run("timeout 20 sh -c 'until grep -q 0 /sys/class/block/sda/ro; do sleep 0.2; done'");
+    // Nobody holds it either.
+    await vm.run('blockdev --rereadpt /dev/sda');
   });
 
   test('a drive that goes away in the middle is kept again as it comes back, and given back', async () => {

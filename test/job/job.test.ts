@@ -52,11 +52,14 @@ describe('a job through the protocol, in virtual time', () => {
     expect(decisions(outcome.events).filter((kind) => kind === 'blamed hang')).toHaveLength(2);
   });
 
-  test('a power cycle costs the off-time, the spin-up and less than a second to the next read', async () => {
-    const spinUpMs = 6000;
+  test.each([
+    300, 1400, 6000,
+  ])('a power cycle costs the off-time, a spin-up of %i ms and less than a second to the next read', async (spinUpMs) => {
     const { events, state } = await imageInWorld({
       ...base,
       mechanics: { spinUpMs },
+      // Until the rails are down the off-time has not begun.
+      power: { dischargeMs: 0 },
       faults: [{ kind: 'hang', lba: 20_000, count: 8, until: 'power-cycle' }],
     });
     const cycles = events.flatMap(({ kind }, at) => (kind === 'power-cycled' ? [at] : []));

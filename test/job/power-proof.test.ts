@@ -108,4 +108,53 @@ describe('a switch that may only reset the port', () => {
     expect(outcome.state.totals.portResets).toBe(0);
     expect(outcome.state.totals.powerCycles).toBeGreaterThan(1);
   });
+
+  /** The imager's own switch behind one that is told of and does nothing, as a hub that leaves its voltage on. */
+  const behindHub = (own: readonly Power[]): Power[] => [
+    {
+      name: 'hub:1-1.4',
+      canHold: true,
+      mayOnlyReset: true,
+      cycle: async () => {},
+      set: async () => {},
+      close: async () => {},
+    },
+    ...own,
+  ];
+  const idle = (drive: Drive) =>
+    Object.assign(Object.create(drive) as Drive, { powerCycleCount: undefined });
+
+  test('goes last once the drive did not come back: the next one is used, for the rest of the job', async () => {
+    const events: JobEvent[] = [];
+    const outcome = await imageInWorld(hang, {
+      powers: behindHub,
+      wrap: idle,
+      onEvent: (event) => events.push(event),
+    });
+    expect(outcome.end.how).toBe('finished');
+    const told = events.filter((event) => event.kind === 'power-failed');
+    expect(told).toMatchObject([{ power: 'hub:1-1.4', why: expect.stringMatching(/tried last/) }]);
+    expect(outcome.state.totals.portResets).toBe(1);
+    expect(outcome.state.totals.powerCycles).toBe(outcome.drive.counters.powerOns - 1);
+    expect(outcome.state.totals.powerCycles).toBeGreaterThan(1);
+  });
+
+  test('goes last once it is refuted', async () => {
+    const events: JobEvent[] = [];
+    // The port reset helps, for once, and the count stays.
+    const drive = counting(
+      () => events,
+      () => 100,
+    );
+    const outcome = await imageInWorld(hang, {
+      powers: (own) => [...asHub(own), ...own.map((power) => ({ ...power, name: 'relay' }))],
+      wrap: drive.wrap,
+      onEvent: (event) => events.push(event),
+    });
+    const cycles = events.filter((event) => event.kind === 'power-cycled');
+    expect(cycles[0]).toMatchObject({ unproven: true });
+    expect(cycles.length).toBeGreaterThan(1);
+    for (const cycle of cycles.slice(1)) expect(cycle).not.toHaveProperty('unproven');
+    expect(outcome.state.totals.portResets).toBe(1);
+  });
 });

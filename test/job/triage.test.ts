@@ -18,6 +18,8 @@ type Changes = Partial<Pick<TriageParts, 'labelBytes' | 'isSmartWanted'>> & {
   readonly kind?: DriveKind;
   /** The drive is on and ready when it is found. */
   readonly isOn?: boolean;
+  /** Its switch is one that may only reset a port. */
+  readonly byPort?: boolean;
 };
 
 interface Outcome extends Triage {
@@ -45,7 +47,7 @@ async function contact(input: ScenarioInput, changes: Changes = {}): Promise<Out
   };
   const [near, far] = linkPair(clock);
   createResponder(device, clock).attach(far);
-  const { kind: askedKind, isOn, ...more } = changes;
+  const { kind: askedKind, isOn, byPort, ...more } = changes;
 
   async function session(): Promise<Outcome> {
     const imager = await openImager(near, clock, { session: 7 });
@@ -62,7 +64,7 @@ async function contact(input: ScenarioInput, changes: Changes = {}): Promise<Out
           return read(request);
         },
       }),
-      powers: [imager.power!],
+      powers: [{ ...imager.power!, ...(byPort && { mayOnlyReset: true }) }],
       clock,
       signal: new AbortController().signal,
       policy: troublePolicies[askedKind ?? 'hdd'],
@@ -127,6 +129,23 @@ describe('first contact', () => {
     expect(found.findings.spinUp.readyAfterMs).toBeUndefined();
     expect(found.drive.counters.powerOns).toBe(1);
     expect(found.verdict.decision).toBe('image');
+  });
+
+  test('a reset of its port is no power-on: when it began to start is not known', async () => {
+    const found = await contact({ sectorCount, mechanics: { spinUpMs: 200 } }, { byPort: true });
+    const { spinUp } = found.findings;
+    expect(spinUp).toMatchObject({ isReady: true, powerOns: 0, portResets: 1, rails: [] });
+    expect(spinUp.readyAfterMs).toBeUndefined();
+    expect(found.verdict.decision).toBe('image');
+    // It may have been one.
+    expect(found.firstReadAtMs).toBeGreaterThanOrEqual(3000);
+    const dead = await contact(
+      { sectorCount, faults: [{ kind: 'spin-up', fails: 9 }] },
+      { byPort: true },
+    );
+    expect(dead.verdict).toMatchObject({ what: 'it does not become ready' });
+    expect(dead.verdict.reasons.join()).toMatch(/nothing here is known to cut its power/);
+    expect(dead.findings.spinUp.isLeftOff).toBeUndefined();
   });
 
   test('ready is not usable: a drive that starts quickly settles before it is read', async () => {

@@ -55,6 +55,8 @@ export interface WorldOptions {
     readonly afterReads: number;
     readonly kind: 'unplug' | 'watchdog' | 'powerOn';
   }[];
+  /** Hands out what interrupts the job. */
+  readonly interruptible?: (interrupt: () => void) => void;
   /** Hands out the world's clock. */
   readonly clocked?: (clock: VirtualClock) => void;
   /** A look at the case right after it was opened, before the first read of its own. */
@@ -105,6 +107,7 @@ export async function imageInWorld(
   };
   const events: JobEvent[] = [];
   const interrupt = new AbortController();
+  options.interruptible?.(() => interrupt.abort(new Error('interrupted')));
   const policy = troublePolicies.hdd;
   const powers = options.powers ?? ((own: readonly Power[]) => own);
 

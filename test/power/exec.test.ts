@@ -39,7 +39,7 @@ describe('a power switch that is a command', () => {
   test('without {action} it cannot hold the rail, and says what to do', async () => {
     const power = execPower('true', realClock());
     await expect(power.set(false)).rejects.toMatchObject({
-      code: 'POWER_FAILED',
+      code: 'USAGE',
       message: 'exec: true can only cycle: put {action} where on or off belongs',
     });
   });

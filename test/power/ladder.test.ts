@@ -4,6 +4,7 @@ import {
   foldTrouble,
   nextTroubleStep,
   type Reach,
+  settleRestMs,
   suspicionOf,
   type Trouble,
   type TroubleEvent,
@@ -155,6 +156,30 @@ describe('the ladder', () => {
   test('without a power switch a hung drive ends the job and the message says what is missing', () => {
     const { last } = climb('abort', 'power', noPower);
     expect(last).toMatchObject({ kind: 'give-up', why: expect.stringContaining('--power') });
+  });
+
+  test('without a switch a drive that is off its bus is waited for, longer than for any reset', () => {
+    const trouble = createTrouble();
+    const fold = (event: TroubleEvent) => foldTrouble(trouble, event, 0, policy);
+    fold(reference('gone'));
+    fold({ kind: 'trouble', why: 'it left', from: 'hard' });
+    const alone: Reach = { resets: new Set(), power: false };
+    const step = () => nextTroubleStep(trouble, alone, policy, 0);
+    const limitMs = policy.returnLimitMs;
+    expect(step()).toEqual({ kind: 'hold', limitMs });
+    fold({ kind: 'held', limitMs });
+    expect(step()).toEqual({ kind: 'await-ready', limitMs });
+    fold({ kind: 'ready', ok: true, waitedMs: 1000 });
+    // It has been without power: it settles before it is read.
+    expect(step()).toMatchObject({ kind: 'rest', restMs: settleRestMs(policy) });
+    fold({ kind: 'trouble', why: 'it left', from: 'hard' });
+    fold({ kind: 'held', limitMs });
+    fold({ kind: 'ready', ok: false, waitedMs: limitMs });
+    expect(step()).toMatchObject({ kind: 'give-up', why: expect.stringContaining('it left; ') });
+    // A budget that is spent is another matter than a plug.
+    fold({ kind: 'trouble', why: 'it left', from: 'hard' });
+    const spent = nextTroubleStep(trouble, { ...alone, powerRefused: 'spent' }, policy, 0);
+    expect(spent).toMatchObject({ kind: 'give-up', why: expect.stringContaining('spent') });
   });
 
   test('two failed spin-ups, ten minutes apart with the power off, end the job: clicking kills', () => {

@@ -20,7 +20,7 @@ function setUp(kinds: readonly { name: string; broken?: string; canHold?: boolea
     };
   });
   const failed: string[] = [];
-  return { log, failed, switches: createSwitches(powers, ({ name }) => failed.push(name)) };
+  return { log, failed, powers, switches: createSwitches(powers, ({ name }) => failed.push(name)) };
 }
 
 describe('several switches', () => {
@@ -55,6 +55,16 @@ describe('several switches', () => {
     const { log, failed, switches } = setUp([{ name: 'a', canHold: false }]);
     await switches.hold(false, signal);
     expect([...log, ...failed]).toEqual([]);
+  });
+
+  test('one that is put last is used where the others fail, and holds what it held', async () => {
+    const { log, powers, switches } = setUp([{ name: 'a' }, { name: 'b', broken: 'off' }]);
+    await switches.hold(false, signal);
+    expect(switches.putLast(powers[0]!)).toBe(true);
+    expect(switches.putLast(powers[0]!)).toBe(false);
+    await switches.cycle(1000, signal);
+    expect((await switches.hold(false, signal))?.name).toBe('a');
+    expect(log).toEqual(['a off', 'b cycle', 'a on', 'a off']);
   });
 
   test('when none works, the last one tells why', async () => {

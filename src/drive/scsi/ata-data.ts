@@ -4,7 +4,7 @@
 import { textOf } from './scsi-data.js';
 import type { AtaRegisters } from './sense.js';
 
-/** The ATA password (ACS-3 7.12.7, word 128). */
+/** The ATA password (ACS-3, IDENTIFY DEVICE word 128). */
 export interface AtaSecurity {
   readonly isSupported: boolean;
   readonly isEnabled: boolean;
@@ -58,7 +58,7 @@ const checksumSignature = 0xa5;
 const isValidWord = (word: number) => word >> 14 === 1;
 const bit = (word: number, index: number) => ((word >> index) & 1) !== 0;
 
-/** IDENTIFY DEVICE data (ACS-3 7.12.7). Undefined where it is cut, fails its checksum, is not of an ATA
+/** IDENTIFY DEVICE data (ACS-3). Undefined where it is cut, fails its checksum, is not of an ATA
  * device, or names no model or no sectors. */
 export function parseIdentify(data: Uint8Array): AtaIdentity | undefined {
   if (data.length !== pageBytes) return undefined;
@@ -183,7 +183,7 @@ export interface SmartData {
 const attributeCount = 30;
 const attributeBytes = 12;
 
-/** SMART READ DATA (ACS-3 7.48; the table of attributes is the vendors' and alike with all of them).
+/** SMART READ DATA (ACS-3; the table of attributes is the vendors' and alike with all of them).
  * Undefined where it is cut or fails its checksum. */
 export function parseSmartData(data: Uint8Array): SmartData | undefined {
   if (data.length !== pageBytes || !sumsToZero(data) || data.every((byte) => byte === 0))
@@ -226,7 +226,7 @@ function celsiusOf(byte: number): number | undefined {
   return celsius === 0 || celsius < -60 || celsius > 125 ? undefined : celsius;
 }
 
-/** Whether SMART RETURN STATUS says that the drive is within its thresholds (ACS-3 7.48): LBA mid and high
+/** Whether SMART RETURN STATUS says that the drive is within its thresholds (ACS-3): LBA mid and high
  * are as they were sent, or 2CF4h. */
 export function isSmartPassed({ lba }: AtaRegisters): boolean | undefined {
   const signature = Math.floor(lba / 256) % 2 ** 16;
@@ -255,7 +255,7 @@ export function nativeCountOf({ lba, isPartial }: AtaRegisters): number | undefi
   return isPartial || lba === 0 ? undefined : lba + 1;
 }
 
-/** CHECK POWER MODE, by COUNT (ACS-3 7.3). */
+/** CHECK POWER MODE, by COUNT (ACS-3). */
 export function powerModeOf({ count }: AtaRegisters): 'standby' | 'idle' | 'active' | undefined {
   const mode = count & 0xff;
   if (mode === 0x00 || mode === 0x01) return 'standby';

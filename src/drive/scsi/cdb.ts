@@ -8,25 +8,25 @@ function six(opcode: number, length = 0, byte1 = 0, byte2 = 0): Uint8Array {
   return Uint8Array.of(opcode, byte1, byte2, 0, length, 0);
 }
 
-/** TEST UNIT READY (SPC-4 6.47). */
+/** TEST UNIT READY (SPC-4). */
 export const testUnitReady = (): Uint8Array => six(0x00);
 
-/** REQUEST SENSE, fixed format (SPC-4 6.39). */
+/** REQUEST SENSE, fixed format (SPC-4). */
 export const requestSense = (): Uint8Array => six(0x03, senseBytesMax);
 
-/** Most sense data that any device sends (SPC-4 4.5.1). */
+/** Most sense data that any device sends (SPC-4). */
 export const senseBytesMax = 252;
 
-/** Standard INQUIRY data (SPC-4 6.6). Many a bridge hangs when asked for more than 36 bytes. */
+/** Standard INQUIRY data (SPC-4). Many a bridge hangs when asked for more than 36 bytes. */
 export const inquiry = (): Uint8Array => six(0x12, inquiryBytes);
 export const inquiryBytes = 36;
 
-/** INQUIRY for a page of vital product data (SPC-4 6.6, 7.8). Its length has 16 bits. */
+/** INQUIRY for a page of vital product data (SPC-4). Its length has 16 bits. */
 export function inquiryPage(page: number, bytes: number): Uint8Array {
   return Uint8Array.of(0x12, 1, page, bytes >> 8, bytes & 0xff, 0);
 }
 
-/** READ CAPACITY (10) (SBC-3 5.15). */
+/** READ CAPACITY (10) (SBC-3). */
 export function readCapacity10(): Uint8Array {
   const cdb = new Uint8Array(10);
   cdb[0] = 0x25;
@@ -34,7 +34,7 @@ export function readCapacity10(): Uint8Array {
 }
 export const readCapacity10Bytes = 8;
 
-/** READ CAPACITY (16) (SBC-3 5.16). */
+/** READ CAPACITY (16) (SBC-3). */
 export function readCapacity16(): Uint8Array {
   const cdb = new Uint8Array(16);
   cdb.set([0x9e, 0x10]);
@@ -43,7 +43,7 @@ export function readCapacity16(): Uint8Array {
 }
 export const readCapacity16Bytes = 32;
 
-/** MODE SENSE (6) and (10) of one page, current values, without block descriptors (SPC-4 6.11, 6.12). */
+/** MODE SENSE (6) and (10) of one page, current values, without block descriptors (SPC-4). */
 export function modeSense6(page: number): Uint8Array {
   return Uint8Array.of(0x1a, 0x08, page & 0x3f, 0, modeSense6Bytes, 0);
 }
@@ -53,7 +53,7 @@ export function modeSense10(page: number): Uint8Array {
 }
 export const modeSense10Bytes = 252;
 
-/** START STOP UNIT (SBC-3 5.25) without power conditions; it never loads or ejects. Returns when done. */
+/** START STOP UNIT (SBC-3) without power conditions; it never loads or ejects. Returns when done. */
 export const startStopUnit = (start: boolean): Uint8Array => six(0x1b, start ? 1 : 0);
 
 /** Whether READ (10) can name the extent. */
@@ -61,7 +61,7 @@ export function fitsRead10({ lba, count }: Extent): boolean {
   return lba + count <= 2 ** 32 && count <= 0xffff;
 }
 
-/** READ (10) (SBC-3 5.11) of an extent that fits. */
+/** READ (10) (SBC-3) of an extent that fits. */
 export function read10({ lba, count }: Extent): Uint8Array {
   const view = new DataView(new ArrayBuffer(10));
   view.setUint8(0, 0x28);
@@ -70,7 +70,7 @@ export function read10({ lba, count }: Extent): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
-/** READ (16) (SBC-3 5.13). */
+/** READ (16) (SBC-3). */
 export function read16({ lba, count }: Extent): Uint8Array {
   const view = new DataView(new ArrayBuffer(16));
   view.setUint8(0, 0x88);
@@ -109,7 +109,7 @@ const lengthInCount = 0x02;
 /** The LBA bit of the DEVICE register. */
 const lbaMode = 0x40;
 
-/** ATA PASS-THROUGH (12) or (16) (SAT-3 12.2.2, 12.2.3). Addresses of 28 bits end in the DEVICE field. */
+/** ATA PASS-THROUGH (12) or (16) (SAT-3). Addresses of 28 bits end in the DEVICE field. */
 export function ataPassThrough(command: AtaCommand, form: AtaForm): Uint8Array {
   const { transfer, features = 0, count = 0, lba = 0, extended = false } = command;
   const at = (byte: number) => Math.floor(lba / 2 ** (8 * byte)) & 0xff;
@@ -140,10 +140,10 @@ const smart = (features: number, more: Partial<AtaCommand>): AtaCommand => ({
   count: 1,
   ...more,
 });
-/** LBA mid and high of every SMART command (ACS-3 7.48). */
+/** LBA mid and high of every SMART command (ACS-3). */
 const smartSignature = 0xc2_4f_00;
 
-/** LBA of IDLE IMMEDIATE with the unload feature (ACS-3 7.15): `UNL`. */
+/** LBA of IDLE IMMEDIATE with the unload feature (ACS-3): `UNL`. */
 const unloadSignature = 0x55_4e_4c;
 
 /** What a drive is asked through the pass-through, by the clauses of ACS-3 unless another is named. */
@@ -162,7 +162,7 @@ export const ata = {
     smart(0xda, { transfer: 'none', count: 0, wantsRegisters: true }),
   /** Clause 8: the SCT status is this log. */
   sctStatus: (): AtaCommand => ata.smartReadLog(0xe0, 1),
-  /** Host Protected Area (ACS-2 4.11); obsolete in ACS-3, and still answered. */
+  /** Host Protected Area (ACS-2); obsolete in ACS-3, and still answered. */
   readNativeMaxAddress: (): AtaCommand => ({
     command: 0xf8,
     transfer: 'none',
@@ -175,7 +175,7 @@ export const ata = {
     extended: true,
     wantsRegisters: true,
   }),
-  /** Device Configuration Overlay (ACS-2 4.7); obsolete in ACS-3. */
+  /** Device Configuration Overlay (ACS-2); obsolete in ACS-3. */
   deviceConfigurationIdentify: (): AtaCommand => ({
     command: 0xb1,
     features: 0xc2,

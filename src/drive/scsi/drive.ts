@@ -105,7 +105,7 @@ interface Parts {
   withoutRetries: boolean;
   /** It was reset since then. */
   hasForgotten: boolean;
-  /** The motor was stopped by START STOP UNIT: reads do not start it. */
+  /** We stopped the motor by START STOP UNIT, and it is to stand until the next read. */
   isStopped: boolean;
 }
 
@@ -164,6 +164,8 @@ export function createScsiDrive(
     },
     async reset(kind) {
       parts.age += 1;
+      // Whoever resets wants it back.
+      if (kind !== 'abort') parts.isStopped = false;
       await path.reset(kind);
     },
     readiness: () => readiness(parts),
@@ -242,7 +244,7 @@ async function readInTurn(parts: Parts, request: ReadRequest, age: number): Prom
   assert(lba >= 0 && count > 0 && count <= capabilitiesOf(parts).readCountMax, 'extent in range');
   await wake(parts);
   const timeoutMs = Math.max(request.timeoutMs, parts.options.timeoutMsMin ?? 0);
-  const answer = await sendRead(parts, request.extent, timeoutMs);
+  const answer = await readAwake(parts, request.extent, timeoutMs);
   const result = resultOf(parts, answer, request);
   if (isStop(request, result)) parts.stoppedBatch = request.batch;
   return result;
@@ -255,14 +257,25 @@ async function wake(parts: Parts): Promise<void> {
     parts.isStopped = false;
     await commander.startStop(true);
   }
-  if (commander.takeReset()) {
-    parts.hasForgotten = true;
+  if (noteReset(parts)) {
     parts.say('the drive was reset, or lost its power, by itself');
   }
   if (!parts.hasForgotten) return;
   parts.hasForgotten = false;
-  // Volatile (ACS-3 7.45).
+  // Volatile (ACS-3, SET FEATURES).
   if (lookAhead !== undefined) await commander.setLookAhead(lookAhead);
+}
+
+/** A drive whose motor was stopped by whomever has not looked at the place: it is started, and asked once more. */
+async function readAwake(
+  parts: Parts,
+  extent: Extent,
+  timeoutMs: number,
+): Promise<Answer<Brought>> {
+  const answer = await sendRead(parts, extent, timeoutMs);
+  if (answer.kind !== 'fault' || !wantsStart(answer.report)) return answer;
+  const started = await parts.commander.startStop(true);
+  return started.kind === 'good' ? await sendRead(parts, extent, timeoutMs) : answer;
 }
 
 /** READ (10) or (16); ATA commands where they are asked for and can name the extent. */
@@ -340,6 +353,12 @@ function isStop({ stopOn }: ReadRequest, { kind }: ReadResult): boolean {
   }
 }
 
+/** NOT READY, initializing command required: its motor stands still. */
+function wantsStart({ sense }: SenseReport): boolean {
+  const { key, asc, ascq } = sense;
+  return key === senseKeys.notReady && asc === codes.notReady && ascq === codes.startNeeded;
+}
+
 /** NOT READY, medium not present: also what a dock says whose drive has left. */
 function isWithoutMedium({ sense }: SenseReport): boolean {
   return sense.key === senseKeys.notReady && sense.asc === codes.noMedium;
@@ -378,6 +397,8 @@ async function readiness(parts: Parts): Promise<DriveReadiness> {
     case 'timeout':
       return 'not-ready';
     case 'gone':
+      // It comes back as its power finds it.
+      parts.isStopped = false;
       return 'gone';
     case 'fault':
       return readinessBy(parts, answer.report);
@@ -386,17 +407,18 @@ async function readiness(parts: Parts): Promise<DriveReadiness> {
   }
 }
 
-/** A reset that shows outside of reads is no surprise. */
-function noteReset(parts: Parts): void {
-  if (parts.commander.takeReset()) parts.hasForgotten = true;
+/** Whether a reset showed. Outside of reads that is no surprise. */
+function noteReset(parts: Parts): boolean {
+  if (!parts.commander.takeReset()) return false;
+  parts.hasForgotten = true;
+  parts.isStopped = false;
+  return true;
 }
 
 async function readinessBy(parts: Parts, report: SenseReport): Promise<DriveReadiness> {
-  const { key, asc, ascq } = report.sense;
   if (isWithoutMedium(report)) return 'gone';
-  if (key !== senseKeys.notReady) return 'unknown';
-  if (asc === codes.notReady && ascq === codes.startNeeded && !parts.isStopped)
-    await parts.commander.startStop(true);
+  if (report.sense.key !== senseKeys.notReady) return 'unknown';
+  if (wantsStart(report) && !parts.isStopped) await parts.commander.startStop(true);
   return 'not-ready';
 }
 

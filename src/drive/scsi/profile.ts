@@ -57,7 +57,7 @@ const sectorBytesMax = 4096 + 128;
 
 /** Peripheral device types that READ (10) reads: disk, write-once, CD, optical memory, simple disk. */
 const readableTypes: ReadonlySet<number> = new Set([0x00, 0x04, 0x05, 0x07, 0x0e]);
-/** Types whose A1h is an ATA PASS-THROUGH: it blanks a disc in others (MMC-6 6.2). */
+/** Types whose A1h is an ATA PASS-THROUGH: in others it is BLANK, which blanks a disc (MMC-6). */
 const ataTypes: ReadonlySet<number> = new Set([0x00, 0x0e]);
 /** VERSION of SPC-3: from here on pages of vital product data can be asked for through a USB bridge. */
 const versionOfSpc3 = 5;

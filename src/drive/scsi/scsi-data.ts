@@ -1,7 +1,7 @@
 /** What SCSI devices say of themselves, made sense of. Bridges pad, cut and invent: what is not whole or not
  * possible comes out as undefined, and nothing here throws. */
 
-/** Standard INQUIRY data (SPC-4 6.6.2). */
+/** Standard INQUIRY data (SPC-4). */
 export interface InquiryData {
   /** PERIPHERAL DEVICE TYPE: 0 is a disk. */
   readonly deviceType: number;
@@ -30,25 +30,25 @@ export function parseInquiry(data: Uint8Array): InquiryData | undefined {
   };
 }
 
-/** The payload of a page of vital product data (SPC-4 7.8): undefined where another page came, as from
+/** The payload of a page of vital product data (SPC-4): undefined where another page came, as from
  * bridges that answer every INQUIRY alike. */
 export function pageOf(data: Uint8Array, page: number): Uint8Array | undefined {
   if (data.length < 4 || data[1] !== page) return undefined;
   return data.subarray(4, 4 + ((data[2]! << 8) | data[3]!));
 }
 
-/** VPD 00h: pages that the device has (SPC-4 7.8.13). */
+/** VPD 00h: pages that the device has (SPC-4). */
 export function parsePages(data: Uint8Array): ReadonlySet<number> {
   return new Set(pageOf(data, 0x00) ?? []);
 }
 
-/** VPD 80h: the unit's serial number (SPC-4 7.8.14). */
+/** VPD 80h: the unit's serial number (SPC-4). */
 export function parseSerial(data: Uint8Array): string | undefined {
   const page = pageOf(data, 0x80);
   return (page && textOf(page)) || undefined;
 }
 
-/** VPD 83h: a name of the logical unit that is its own world-wide, in hex (SPC-4 7.8.5): NAA, else EUI-64. */
+/** VPD 83h: a name of the logical unit that is its own world-wide, in hex (SPC-4): NAA, else EUI-64. */
 export function parseWorldWideName(data: Uint8Array): string | undefined {
   const page = pageOf(data, 0x83);
   if (!page) return undefined;
@@ -64,21 +64,21 @@ export function parseWorldWideName(data: Uint8Array): string | undefined {
   return names.get(3) ?? names.get(2);
 }
 
-/** VPD B0h: most sectors of one transfer (SBC-3 6.5.3); undefined where there is no limit or none is told. */
+/** VPD B0h: most sectors of one transfer (SBC-3); undefined where there is no limit or none is told. */
 export function parseReadCountMax(data: Uint8Array): number | undefined {
   const page = pageOf(data, 0xb0);
   if (!page || page.length < 8) return undefined;
   return new DataView(page.buffer, page.byteOffset).getUint32(4) || undefined;
 }
 
-/** VPD B1h: turns a minute, 1 for what does not turn (SBC-3 6.5.2). */
+/** VPD B1h: turns a minute, 1 for what does not turn (SBC-3). */
 export function parseRotation(data: Uint8Array): number | undefined {
   const page = pageOf(data, 0xb1);
   if (!page || page.length < 2) return undefined;
   return (page[0]! << 8) | page[1]! || undefined;
 }
 
-/** VPD 89h: the IDENTIFY DEVICE data that a translator keeps (SAT-3 10.3.3). */
+/** VPD 89h: the IDENTIFY DEVICE data that a translator keeps (SAT-3). */
 export function parseAtaInformation(data: Uint8Array): Uint8Array | undefined {
   const identify = pageOf(data, 0x89)?.subarray(56, 568);
   return identify?.length === 512 ? identify : undefined;
@@ -92,7 +92,7 @@ export interface Capacity {
   readonly physicalSectorBytes?: number;
 }
 
-/** READ CAPACITY (10) parameter data (SBC-3 5.15.2). `beyond`: the device has more sectors than 32 bits
+/** READ CAPACITY (10) parameter data (SBC-3). `beyond`: the device has more sectors than 32 bits
  * count, READ CAPACITY (16) tells. */
 export function parseCapacity10(data: Uint8Array): Capacity | 'beyond' | undefined {
   if (data.length < 8) return undefined;
@@ -104,7 +104,7 @@ export function parseCapacity10(data: Uint8Array): Capacity | 'beyond' | undefin
   return { sectorCount: lastLba + 1, sectorBytes };
 }
 
-/** READ CAPACITY (16) parameter data (SBC-3 5.16.2). */
+/** READ CAPACITY (16) parameter data (SBC-3). */
 export function parseCapacity16(data: Uint8Array): Capacity | undefined {
   if (data.length < 12) return undefined;
   const view = new DataView(data.buffer, data.byteOffset);

@@ -2,7 +2,7 @@
  * through cheap bridges: any bytes are taken, and only what is whole is believed. */
 
 import type { Extent } from '../../map/extent.js';
-import type { Fault, Sense } from '../drive.js';
+import { ataErrorsAtPlace, type Fault, type Sense } from '../drive.js';
 
 /** Sense keys of SPC-4 table 28 that something here turns on. */
 export const senseKeys = {
@@ -10,13 +10,14 @@ export const senseKeys = {
   recovered: 0x01,
   notReady: 0x02,
   medium: 0x03,
+  hardware: 0x04,
   illegalRequest: 0x05,
   unitAttention: 0x06,
   dataProtect: 0x07,
   aborted: 0x0b,
 } as const;
 
-/** The drive's registers after an ATA command (ACS-3 clause 6, SAT-3 12.2.2). */
+/** The drive's registers after an ATA command (ACS-3, SAT-3). */
 export interface AtaRegisters {
   readonly status: number;
   readonly error: number;
@@ -30,18 +31,18 @@ export interface AtaRegisters {
 
 export interface SenseReport {
   readonly sense: Sense;
-  /** It speaks of an earlier command; the one that it came with was not carried out (SPC-4 4.5.5). */
+  /** It speaks of an earlier command; the one that it came with was not carried out (SPC-4). */
   readonly isDeferred: boolean;
-  /** INFORMATION, where it is marked as valid: for a read, the LBA that failed (SBC-3 4.18). */
+  /** INFORMATION, where it is marked as valid: for a read, the LBA that failed (SBC-3). */
   readonly information?: number;
   readonly ata?: AtaRegisters;
 }
 
 const nothing: SenseReport = { sense: { key: 0, asc: 0, ascq: 0 }, isDeferred: false };
 
-/** Reads sense data in fixed or descriptor format (SPC-4 4.5); undefined where it is neither. What is cut
+/** Reads sense data in fixed or descriptor format (SPC-4); undefined where it is neither. What is cut
  * short says less. `isAta`: it answers an ATA PASS-THROUGH, so that the fixed format carries registers
- * (SAT-3 12.2.2.7). */
+ * (SAT-3). */
 export function parseSense(bytes: Uint8Array, isAta = false): SenseReport | undefined {
   switch ((bytes[0] ?? 0) & 0x7f) {
     case 0x70:
@@ -60,7 +61,7 @@ export function senseOf(bytes: Uint8Array, isAta = false): SenseReport {
   return parseSense(bytes, isAta) ?? nothing;
 }
 
-/** SPC-4 4.5.3. */
+/** Fixed format (SPC-4). */
 function parseFixed(whole: Uint8Array, isAta: boolean): SenseReport | undefined {
   if (whole.length < 3) return undefined;
   const bytes = whole.subarray(0, whole.length > 7 ? 8 + whole[7]! : whole.length);
@@ -80,7 +81,7 @@ function parseFixed(whole: Uint8Array, isAta: boolean): SenseReport | undefined 
 
 const lbaUpperNonzero = 0x20;
 
-/** SAT-3 12.2.2.7: ERROR, STATUS, DEVICE, COUNT in INFORMATION, then flags and LBA. */
+/** What SAT-3 puts into fixed format: ERROR, STATUS, DEVICE, COUNT in INFORMATION, then flags and LBA. */
 function registersInFixed(bytes: Uint8Array): AtaRegisters {
   const byte = (index: number) => bytes[index] ?? 0;
   const isExtended = (byte(8) & 0x80) !== 0;
@@ -98,7 +99,7 @@ const descriptorsAt = 8;
 const informationType = 0x00;
 const ataType = 0x09;
 
-/** SPC-4 4.5.2. */
+/** Descriptor format (SPC-4). */
 function parseDescriptors(whole: Uint8Array): SenseReport | undefined {
   if (whole.length < 4) return undefined;
   const end = Math.min(whole.length, descriptorsAt + (whole[7] ?? 0));
@@ -122,7 +123,7 @@ function fromDescriptor(bytes: Uint8Array): Partial<SenseReport> {
   return {};
 }
 
-/** The ATA Status Return descriptor (SAT-3 12.2.2.6). */
+/** The ATA Status Return descriptor (SAT-3). */
 function registersInDescriptor(bytes: Uint8Array): AtaRegisters {
   const byte = (index: number) => bytes[index] ?? 0;
   const isExtended = (byte(2) & 0x01) !== 0;
@@ -141,14 +142,27 @@ function wordAt(bytes: Uint8Array, at: number): number {
   return bytes[at]! * 2 ** 24 + ((bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!);
 }
 
-/** STATUS: the command ended with an error (ACS-3 6.2). */
+/** STATUS: the command ended with an error (ACS-3). */
 const ataStatusError = 0x01;
 
-/** What a failed read says, for the job. A failing LBA is believed only inside the request. Where the drive's
- * own registers tell of an error, a bridge's `aborted command` without reasons adds nothing and would hide it. */
+/** ABORTED COMMAND: what came did not fit its protection information (SPC-4 annex D, 10h). */
+const protectionFailed = 0x10;
+
+/** Whether INFORMATION is the sector that failed (SBC-3 4.18.1). Translators pass on as INFORMATION what the
+ * registers held after an abort, too. */
+export function namesPlace({ key, asc }: Sense): boolean {
+  if (key === senseKeys.aborted) return asc === protectionFailed;
+  return key === senseKeys.medium || key === senseKeys.hardware;
+}
+
+/** What a failed read says, for the job. A failing LBA is believed only inside the request, and only of an
+ * error that has a place. Where the drive's own registers tell of an error, a bridge's `aborted command` without
+ * reasons adds nothing and would hide it. */
 export function faultOf({ sense, information, ata }: SenseReport, extent: Extent): Fault {
   const failed = ata && (ata.status & ataStatusError) !== 0 ? ata : undefined;
-  const lba = [information, failed && lbaOf(failed, extent)].find(
+  const placed = failed && (failed.error & ataErrorsAtPlace) !== 0 ? failed : undefined;
+  const named = namesPlace(sense) ? information : undefined;
+  const lba = [named, placed && lbaOf(placed, extent)].find(
     (each) => each !== undefined && each >= extent.lba && each < extent.lba + extent.count,
   );
   const isMute = sense.key === senseKeys.aborted && sense.asc === 0;

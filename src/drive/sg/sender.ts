@@ -17,10 +17,10 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { endianness } from 'node:os';
 import { judgeReadOnly } from '../../../firmware-protocol/read-only.js';
 import { reasonOf } from '../../errors.js';
 import { repliesDescriptor, requestsDescriptor } from '../io-process.js';
+import { type Ioctl, loadIoctl } from '../ioctl.js';
 import { splitDeviceNumber } from './nodes.js';
 import {
   decodeRecord,
@@ -64,32 +64,6 @@ const cdb = Buffer.alloc(cdbBytesMax);
 /** For what ioctl reads or writes as an int. */
 const number = Buffer.alloc(4);
 
-interface Ioctl {
-  /** Returns the error number, 0 where there was none. */
-  call(descriptor: number, request: number, argument: Uint8Array): number;
-  addressOf(bytes: Uint8Array): bigint;
-}
-
-async function loadIoctl(): Promise<Ioctl> {
-  const { default: koffi } = await import('koffi');
-  if (koffi.sizeof('void *') !== 8 || endianness() !== 'LE')
-    throw new Error('SG_IO is known here for 64-bit little-endian processors only');
-  // The C library that node itself runs on.
-  const ioctl = koffi
-    .load(null)
-    .func('int ioctl(int descriptor, unsigned long request, uintptr_t argument)') as (
-    descriptor: number,
-    request: number,
-    argument: bigint,
-  ) => number;
-  const addressOf = (bytes: Uint8Array) => BigInt(koffi.address(bytes));
-  return {
-    addressOf,
-    call: (descriptor, request, argument) =>
-      ioctl(descriptor, request, addressOf(argument)) < 0 ? koffi.errno() : 0,
-  };
-}
-
 /** The node, open, and the files of /sys that belong to its device. */
 interface Node {
   readonly ioctl: Ioctl;
@@ -98,13 +72,13 @@ interface Node {
   readonly scanPath: string;
 }
 
-async function openNode(
+function openNode(
   [path = '', statePath = '', scanPath = '']: readonly string[],
   greet: (hello: Hello) => void,
-): Promise<Node | undefined> {
+): Node | undefined {
   let ioctl: Ioctl;
   try {
-    ioctl = await loadIoctl();
+    ioctl = loadIoctl();
   } catch (error) {
     greet({ state: 'no-library', why: reasonOf(error) });
     return undefined;
@@ -256,5 +230,5 @@ function serveAll(node: Node): void {
   }
 }
 
-const opened = await openNode(process.argv.slice(2), greet);
+const opened = openNode(process.argv.slice(2), greet);
 if (opened) serveAll(opened);

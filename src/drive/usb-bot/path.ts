@@ -24,7 +24,7 @@ const returnPollMs = 250;
 /** The adapter has the sense data itself. */
 const senseTimeoutMs = 5000;
 const requestSense = 0x03;
-/** Old adapters break on more; descriptors need more (SPC-4 4.5.2, SAT-3 12.2.6). */
+/** Old adapters break on more; descriptors need more (SPC-4, SAT-3). */
 const senseBytes = { fixed: 18, descriptors: 252 };
 const descriptorFormat = 0x72;
 const passThroughs: ReadonlySet<number> = new Set([0x85, 0xa1]);

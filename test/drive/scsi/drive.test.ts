@@ -640,6 +640,63 @@ describe('state', () => {
     });
   });
 
+  /** A drive that is stopped and started as a SAS drive is, and says so. */
+  function stoppable() {
+    let isStopped = false;
+    const unready = check(fixedSense(2, 4, 2));
+    const path = playedPath(
+      {
+        ataForms: [],
+        intercept({ cdb }) {
+          if (cdb[0] === 0x1b) isStopped = (cdb[4]! & 1) === 0;
+          return isStopped && (cdb[0] === 0 || cdb[0] === 0x28) ? unready : undefined;
+        },
+      },
+      { resets: new Set(['hard']) },
+    );
+    path.reset = async () => {};
+    const stop = () => {
+      isStopped = true;
+    };
+    return Object.assign(path, { stop });
+  }
+
+  test('a motor that somebody else stopped is started by the read, which is asked once more', async () => {
+    const path = stoppable();
+    await known(path, async (drive) => {
+      path.stop();
+      expect(await drive.read(request(0, 8))).toMatchObject({ kind: 'good', goodCount: 8 });
+      const read = '28000000000000000800';
+      expect(hex(path)).toEqual([read, '1b0000000100', read]);
+    });
+  });
+
+  test('asking whether it is ready leaves a parked motor alone; a reset wants it back', async () => {
+    const path = stoppable();
+    await known(path, async (drive) => {
+      await drive.park();
+      expect(await drive.readiness()).toBe('not-ready');
+      expect(hex(path)).toEqual(['1b0000000000', '000000000000']);
+      await drive.reset('hard');
+      expect(await drive.readiness()).toBe('not-ready');
+      expect(await drive.readiness()).toBe('ready');
+    });
+  });
+
+  test('so does one that left meanwhile: it comes back stopped, as its power finds it', async () => {
+    const path = stoppable();
+    await known(path, async (drive) => {
+      await drive.park();
+      const { send } = path;
+      path.send = async () => ({ kind: 'gone', elapsedMs: 1 });
+      path.there = false;
+      expect(await drive.readiness()).toBe('gone');
+      Object.assign(path, { send, there: true });
+      expect(await drive.readiness()).toBe('not-ready');
+      expect(await drive.readiness()).toBe('ready');
+    });
+  });
+
   test('an abort leaves what waits unattempted; resets are the path’s', async () => {
     const path = playedPath({}, { resets: new Set(['abort', 'hard']) });
     await known(path, async (drive) => {

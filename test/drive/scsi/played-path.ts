@@ -102,7 +102,7 @@ export function fixedSense(key: number, asc = 0, ascq = 0, lba?: number): Uint8A
   return sense;
 }
 
-/** Sense in descriptor format with an ATA status return descriptor (SAT-3 12.2.2.6), 48 bits. */
+/** Sense in descriptor format with an ATA status return descriptor (SAT-3), 48 bits. */
 export function ataSense(
   [key, asc, ascq]: readonly [number, number, number],
   { status, error, lba, count = 0 }: { status: number; error: number; lba: number; count?: number },

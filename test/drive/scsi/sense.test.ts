@@ -49,8 +49,19 @@ describe('sense in fixed format', () => {
       isPartial: false,
     });
     const fault = faultOf(report, extent);
-    expect(fault).toEqual({ lba: 0x840, ata: { status: 0x41, error: 0x04 } });
+    // An abort has no place, whatever the registers hold.
+    expect(fault).toEqual({ ata: { status: 0x41, error: 0x04 } });
     expect(isMediumError(fault)).toBe(false);
+  });
+
+  test('INFORMATION of an aborted command, which is where libata saw it begin, is no failing LBA', () => {
+    const aborted = bytes('f0 00 0b 00 00 08 00 0a 00 00 00 00 00 00 00 00 00 00');
+    expect(parseSense(aborted)?.information).toBe(0x800);
+    expect(faultOf(senseOf(aborted), extent).lba).toBeUndefined();
+    const hardware = bytes('f0 00 04 00 00 08 01 0a 00 00 00 00 44 00 00 00 00 00');
+    expect(faultOf(senseOf(hardware), extent).lba).toBe(0x801);
+    const guard = bytes('f0 00 0b 00 00 08 02 0a 00 00 00 00 10 01 00 00 00 00');
+    expect(faultOf(senseOf(guard), extent).lba).toBe(0x802);
   });
 
   test('of a long address its lower half, completed from the request', () => {
