@@ -10,10 +10,18 @@ import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import type { WholeSum } from '../image/whole-hashes.js';
 import { bringUp } from '../job/bring-up.js';
-import { type Case, casePaths, findCase, openCase, physicalCountOf } from '../job/case.js';
+import {
+  type Case,
+  type CasePaths,
+  casePaths,
+  findCase,
+  openCase,
+  physicalCountOf,
+} from '../job/case.js';
 import { type CaseData, caseDataFrom } from '../job/case-data.js';
 import { createControl, type JobControl } from '../job/control.js';
-import { runJob } from '../job/job.js';
+import type { JobEvent } from '../job/events.js';
+import { type JobEnd, runJob } from '../job/job.js';
 import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
 import { parseSnapshot } from '../job/snapshot.js';
 import type { JobState } from '../job/state.js';
@@ -23,10 +31,19 @@ import type { Pass, PerHead } from '../plan/pass.js';
 import type { Preset } from '../plan/preset-schema.js';
 import { type DriveFacts, kindDefaults, rowsOf } from '../plan/presets.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
+import type { LeftOff } from '../power/power.js';
 import { loadPreset } from '../preset-files.js';
 import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, type Progress } from '../show/terminal.js';
+import {
+  type ActionOutcome,
+  type Actions,
+  createActions,
+  type EndedDrive,
+  type EndedJob,
+  failureOf,
+} from './actions.js';
 import { type DomainOptions, type Part, readDomain } from './domain.js';
 import { type Interrupt, onInterrupt } from './interrupt.js';
 import { attendKeys } from './keys.js';
@@ -72,6 +89,8 @@ export interface ImageOptions extends DomainOptions {
   readonly hash?: string | boolean;
   /** Looks at everything in the image that has a hash before going on. */
   readonly verify?: boolean;
+  /** What to do once the job has ended. */
+  readonly then?: readonly string[];
   /** Goes on although the operating system may touch the source. */
   readonly osMayTouch?: boolean;
   /** False: the source is not set read-only for the operating system. */
@@ -116,6 +135,7 @@ export async function imageDrive(
   const { case: number, evidence, examiner, note } = options;
   const caseData = caseDataFrom({ number, evidence, examiner, note });
   const whole = wholeAlgorithmsIn(options.hash);
+  const actions = createActions(options.then ?? [], realClock(), say);
   refuseNoFile(spec, path);
   refuseInUse(spec);
   const interrupt = onInterrupt(
@@ -127,6 +147,7 @@ export async function imageDrive(
   const awake = isSimulated
     ? undefined
     : stayAwake(realClock(), (line) => progress.say(`lastspin: ${line}`));
+  const after = createAfterwards(actions, casePaths(path), interrupt, progress);
   try {
     const opened = await openPowered(spec, options.power, {
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
@@ -134,8 +155,10 @@ export async function imageDrive(
       say: (line) => progress.say(`lastspin: ${line}`),
       signal: interrupt.signal,
     });
+    let result: ImageResult;
     try {
-      return await imageOpened(
+      actions.checkPowers(opened.powers);
+      result = await imageOpened(
         spec,
         opened,
         path,
@@ -143,11 +166,14 @@ export async function imageDrive(
         chosen,
         interrupt,
         progress,
+        after,
       );
     } finally {
       await opened.close();
     }
+    return await after.ended(result);
   } catch (error) {
+    await after.failed(error);
     // A job that has begun ends in order by itself; this came before.
     if (error !== interrupt.signal.reason) throw error;
     throw new LastspinError('INTERRUPTED', 'interrupted before the first read');
@@ -186,6 +212,7 @@ async function imageOpened(
   chosen: Preset | undefined,
   interrupt: Interrupt,
   progress: Progress,
+  after: Afterwards,
 ): Promise<ImageResult> {
   const { drive, clock, powers } = opened;
   const paths = casePaths(path);
@@ -275,15 +302,20 @@ async function imageOpened(
         },
         state,
         interrupt.signal,
-      );
+      ).catch(async (error: unknown) => {
+        await after.atDrive({ how: 'failed', why: failureOf(error) }, { drive, powers }, rescue);
+        throw error;
+      });
       if (drive.capabilities.park) await drive.park().catch(() => {});
+      const leftOff = await after.atDrive(end, { drive, powers }, rescue);
       const elapsedMs = clock.now() - startedAtMs;
       const isFinished = end.how === 'finished';
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
       sayChanged(path, await rescue.listHashes(isFinished));
       const sums = isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
-      return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached(), sums);
+      const known = { ...end, ...(leftOff && { leftOff }) };
+      return imageResult(known, state, identity, kind, paths, elapsedMs, guard.attached(), sums);
     } finally {
       releaseKeys();
       await rescue.close();
@@ -310,6 +342,65 @@ function optionsTyped(options: ImageOptions): object {
   return Object.fromEntries(
     Object.entries(options).filter(([name, value]) => !made.has(name) && isTyped(value)),
   );
+}
+
+/** What `--then` wants, at the moments when it can be done. */
+interface Afterwards {
+  /** The job has ended: what is to be done to the drive, on record. Says where that left it without power. */
+  atDrive(
+    end: { readonly how: JobEnd['how'] | 'failed'; readonly why: string },
+    at: EndedDrive,
+    rescue: Case,
+  ): Promise<LeftOff | undefined>;
+  /** Drive and image are closed: the rest. The result knows of all. */
+  ended(result: ImageResult): Promise<ImageResult>;
+  /** Does nothing where no job had begun, or it ended otherwise. */
+  failed(error: unknown): Promise<void>;
+}
+
+function createAfterwards(
+  actions: Actions,
+  paths: CasePaths,
+  { signal }: Interrupt,
+  progress: Progress,
+): Afterwards {
+  const done: ActionOutcome[] = [];
+  let job: EndedJob | undefined;
+  const finish = async (ended: EndedJob) => {
+    // Who interrupted the job wants what follows it; who interrupts that does not.
+    for (const outcome of await actions.afterwards(ended, signal.aborted ? undefined : signal)) {
+      progress.say(`lastspin: then ${outcome.action}: ${outcome.ok ? 'done' : outcome.why}`);
+      done.push(outcome);
+    }
+  };
+  return {
+    async atDrive({ how, why }, at, { recorder, state }) {
+      job = { ending: how === 'interrupted' ? 'stopped' : how, why, paths };
+      let leftOff: LeftOff | undefined;
+      const onLeftOff = (found: LeftOff) => {
+        leftOff = found;
+      };
+      const outcomes = await actions.atDrive(job, { ...at, onLeftOff });
+      for (const outcome of outcomes) {
+        const event: JobEvent = { kind: 'acted', ...outcome, atMs: state.atMs };
+        recorder.record(event, state);
+        progress.onEvent(event, state);
+      }
+      done.push(...outcomes);
+      // What failed the job may be the disk that this would go to; it is said all the same.
+      if (outcomes.length > 0) await recorder.checkpoint(state).catch(() => {});
+      return leftOff;
+    },
+    async ended(result) {
+      const known = { ...result, actions: [...done] };
+      if (job) await finish({ ...job, result: known });
+      job = undefined;
+      return { ...result, actions: [...done] };
+    },
+    async failed(error) {
+      if (job) await finish({ ...job, ending: 'failed', why: failureOf(error) });
+    },
+  };
 }
 
 /** Lets the path to the drive write the image where it can: data that nobody here looks at need not pass through. */

@@ -25,6 +25,7 @@ import type { WholeAlgorithm } from '../segment-hasher.js';
 import { type CaseData, mergeCaseData } from './case-data.js';
 import { type CaseHashes, type HashParts, openCaseHashes } from './case-hashes.js';
 import { type FoundLog, findLog, logRunStart, openCaseLog } from './case-log.js';
+import { askToCompare } from './compare.js';
 import {
   isOtherIdentity,
   physicalCountMax,
@@ -50,6 +51,8 @@ export interface CasePaths {
   readonly hashes: string;
   /** Every decision, one line each. */
   readonly events: string;
+  /** Where the images that this one was merged from differed. */
+  readonly conflicts: string;
 }
 
 const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
@@ -69,6 +72,7 @@ export function casePaths(image: string): CasePaths {
     versions: beside('.versions'),
     hashes: beside('.hashes.csv'),
     events: beside('.events.ndjson'),
+    conflicts: beside('.conflicts.csv'),
   };
 }
 
@@ -130,6 +134,7 @@ export async function recallState(
   | {
       readonly state: JobState;
       readonly drive: DriveIdentity;
+      readonly driveKind: DriveKind;
       /** What the journal has since the checkpoint. */
       readonly journal: readonly RecordedEvent[];
     }
@@ -144,7 +149,7 @@ export async function recallState(
   const isCurrent = loaded !== undefined && loaded.base === saved.number;
   const journal = isCurrent ? (loaded.records as RecordedEvent[]) : [];
   for (const record of journal) foldRecorded(state, record);
-  return { state, drive, journal };
+  return { state, drive, driveKind, journal };
 }
 
 export interface CaseOptions {
@@ -202,7 +207,6 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   const notices: string[] = [];
   const restored = saved ? await restore(options, saved, notices) : undefined;
   const state = restored?.state ?? freshState(options);
-  state.compare.percent = options.comparePercent ?? state.compare.percent;
   refuseUnknownHeads(state, options.heads);
   await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
   const { log, caseData } = await beginRecord(options, state, restored, notices);
@@ -528,7 +532,14 @@ function freshState(options: CaseOptions, map?: RunMap): JobState {
     scope,
     ...(map && { map }),
   });
-  return createJobState(plan, troublePolicies[driveKind]);
+  const state = createJobState(plan, troublePolicies[driveKind]);
+  adoptShare(state, options);
+  return state;
+}
+
+/** How much is to be read again, where this run is told. */
+function adoptShare({ compare, plan }: JobState, { comparePercent }: CaseOptions): void {
+  if (comparePercent !== undefined) askToCompare(compare, plan, comparePercent);
 }
 
 /** Another program's map of another size is another drive's, as far as anybody can tell. */
@@ -579,6 +590,7 @@ async function restore(
   const before = snapshotOf(state, drive, snapshot.driveKind);
   if (isOther) state = takeOver(options, state, snapshot.drive, notices);
   else adoptGiven(state, options, notices);
+  adoptShare(state, options);
   const isTold =
     physicalCount !== undefined &&
     !(snapshot.physicalKnown && snapshot.physicalCount === physicalCount);
@@ -640,6 +652,8 @@ function takeOver(
   fresh.mediaRate = state.mediaRate;
   Object.assign(fresh.totals, state.totals);
   fresh.formerDrives = [...state.formerDrives, former];
+  if (options.comparePercent === undefined) fresh.compare.percent = state.compare.percent;
+  if (state.merged) fresh.merged = state.merged;
   return fresh;
 }
 
