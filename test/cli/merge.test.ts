@@ -154,6 +154,11 @@ describe.concurrent('merge', () => {
     ['an image twice', (at) => ['out.img', 'a.img', 'link.img:b.map'].map(at), /given twice/],
     ['OUT among the images', (at) => ['a.img', 'a.img', 'b.img'].map(at), /one of the images/],
     ['OUT by another name', (at) => ['hard.img', 'a.img', 'b.img'].map(at), /one of the images/],
+    [
+      'a map where OUT’s event log would be',
+      (at) => [at('out.img'), at('a.img'), `${at('b.img')}:${at('out.events.ndjson')}`],
+      /one of the images/,
+    ],
     ['OUT beside an input’s map', (at) => ['b.dd', 'a.img', `b.img`].map(at), /one of the images/],
     [
       '--prefer of none',
@@ -171,6 +176,7 @@ describe.concurrent('merge', () => {
     symlinkSync(at('a.img'), at('link.img'));
     linkSync(at('a.img'), at('hard.img'));
     mkdirSync(at('maps'));
+    writeFileSync(at('out.events.ndjson'), mapText([0, 4096, '-']));
     writeFileSync(at('cut.img'), '');
     truncateSync(at('cut.img'), 1024);
     writeFileSync(at('cut.map'), mapText([0, 4096, '+']));

@@ -250,9 +250,17 @@ describe('cases of one drive', () => {
     await mergeCases(files, options(['a', 'b']));
     await expect(mergeCases(files, options(['a', 'b']))).rejects.toThrow(/out\.img exists/);
     await mergeCases(files, options(['a', 'b'], { force: true }));
-    files.put('out.journal', 'a job has gone on');
-    await expect(mergeCases(files, options(['a', 'b'], { force: true }))).rejects.toThrow(
-      /not what/,
+    for (const name of ['out.journal', 'out.events.ndjson', 'out.versions']) {
+      files.put(name, 'a job has gone on');
+      await expect(mergeCases(files, options(['a', 'b'], { force: true }))).rejects.toThrow(
+        /not what/,
+      );
+      await files.remove(name);
+    }
+    files.put('fresh.events.ndjson', 'what is left of a case');
+    const out = casePaths('fresh.img');
+    await expect(mergeCases(files, options(['a', 'b'], { out }))).rejects.toThrow(
+      /fresh\.events\.ndjson exists/,
     );
   });
 
