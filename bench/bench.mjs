@@ -2,12 +2,15 @@
 // Prints Markdown tables for docs/benchmarks.md. What a benchmark takes stands above its function.
 import { cpus } from 'node:os';
 import { copy, map, start } from './copy-map-start.mjs';
+import { crashes } from './crashes.mjs';
 import { deadHead } from './dead-head.mjs';
 import { exportImage } from './export.mjs';
 import { families, limit } from './families.mjs';
 import { fuzzFrames } from './fuzz-frames.mjs';
+import { journal } from './journal.mjs';
 import { link } from './link.mjs';
 import { realMaps } from './real-maps.mjs';
+import { sigkill } from './sigkill.mjs';
 import { strategy } from './strategy.mjs';
 import { verify } from './verify.mjs';
 
@@ -24,6 +27,9 @@ const benches = {
   'fuzz-frames': fuzzFrames,
   verify,
   export: exportImage,
+  journal,
+  crashes,
+  sigkill,
 };
 const [wanted, ...words] = process.argv.slice(2);
 console.log(`${cpus().length} cores, ${cpus()[0].model}, Node ${process.version}`);

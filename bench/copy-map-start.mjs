@@ -1,12 +1,24 @@
 // What is measured by the clock of the machine: copying, the sector map, the start of the command line.
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadMap } from '../dist/src/cli/map-files.js';
 import { sectorMapOf } from '../dist/src/map/mapfile.js';
 import { createRunMap } from '../dist/src/map/run-map.js';
-import { has, head, lastspin, median, row, run, seconds, sum, workFolder } from './tools.mjs';
+import {
+  has,
+  head,
+  largeRuns,
+  lastspin,
+  median,
+  row,
+  run,
+  seconds,
+  sum,
+  workFolder,
+  writeLargeMap,
+} from './tools.mjs';
 
 /** Wall time and CPU time in s of one command with all its processes, as the kernel counts them. */
 function measured(command, args) {
@@ -98,22 +110,7 @@ export async function copy(pairs = '9') {
   }
 }
 
-const largeRuns = 4_000_000;
 const mapOptions = { sectorBytes: 512, sectorCount: largeRuns * 8 };
-
-function writeLargeMap(path) {
-  const file = openSync(path, 'w');
-  writeSync(file, '0x0 ?\n');
-  let piece = '';
-  for (let n = 0; n < largeRuns; n++) {
-    piece += `0x${(n * 4096).toString(16).padStart(10, '0')}  0x00001000  ${n % 2 ? '?' : '+'}\n`;
-    if (n % 50_000 === 49_999) {
-      writeSync(file, piece);
-      piece = '';
-    }
-  }
-  closeSync(file);
-}
 
 const rssMiB = () => process.resourceUsage().maxRSS / 1024;
 

@@ -1,6 +1,6 @@
 // What the benchmarks share: tables, tools of the system, middles of numbers, words of the command line.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -67,4 +67,22 @@ export function parseWords(words, flags = []) {
     else options[word.slice(2)] = words[++at];
   }
   return { plain, options };
+}
+
+export const largeRuns = 4_000_000;
+
+/** Writes a map file of so many runs of 4 KiB, finished and non-tried by turns. Returns the bytes it is about. */
+export function writeLargeMap(path) {
+  const file = openSync(path, 'w');
+  writeSync(file, '0x0 ?\n');
+  let piece = '';
+  for (let n = 0; n < largeRuns; n++) {
+    piece += `0x${(n * 4096).toString(16).padStart(10, '0')}  0x00001000  ${n % 2 ? '?' : '+'}\n`;
+    if (n % 50_000 === 49_999) {
+      writeSync(file, piece);
+      piece = '';
+    }
+  }
+  closeSync(file);
+  return largeRuns * 4096;
 }

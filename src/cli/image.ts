@@ -35,7 +35,7 @@ import type { LeftOff } from '../power/power.js';
 import { loadPreset } from '../preset-files.js';
 import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
-import { createProgress, type Progress } from '../show/terminal.js';
+import { createProgress, describeFull, type Progress } from '../show/terminal.js';
 import {
   type ActionOutcome,
   type Actions,
@@ -85,6 +85,8 @@ export interface ImageOptions extends DomainOptions {
   readonly evidence?: string;
   readonly examiner?: string;
   readonly note?: string;
+  /** Keeps no room for the image, and leaves zeros out. */
+  readonly sparse?: boolean;
   /** False: nothing is hashed; or what the whole image is hashed with, comma-separated. */
   readonly hash?: string | boolean;
   /** Looks at everything in the image that has a hash before going on. */
@@ -261,6 +263,7 @@ async function imageOpened(
       force,
       hashed: options.hash !== false,
       whole: options.whole,
+      space: options.sparse ? 'sparse' : 'reserved',
       sameDrive: options.sameDrive ?? false,
       ...(options.compare !== undefined && { comparePercent: options.compare }),
       caseData: options.caseData,
@@ -279,7 +282,8 @@ async function imageOpened(
     const isDirect = opened.isDirect ?? (opened.guard !== undefined && identity.kind !== undefined);
     const detector = detectorFor(kind, identity, isDirect, state.mediaRate);
     const startedAtMs = clock.now();
-    if (!detector || options.trustData) await storeDirectly(drive, rescue, paths.image);
+    if (!detector || options.trustData)
+      await storeDirectly(drive, rescue, paths.image, options.sparse ?? false);
     const control = createControl();
     hasBegun = true;
     const releaseKeys = takeKeys(control, identity, state, interrupt, progress);
@@ -290,6 +294,7 @@ async function imageOpened(
           powers,
           image: rescue.image,
           recorder: rescue.recorder,
+          target: rescue.target,
           clock,
           identity,
           resumed: rescue.resumed,
@@ -312,8 +317,10 @@ async function imageOpened(
       const isFinished = end.how === 'finished';
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
-      sayChanged(path, await rescue.listHashes(isFinished));
-      const sums = isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
+      const sums = await waitingForRoom(rescue, interrupt.signal, async () => {
+        sayChanged(path, await rescue.listHashes(isFinished));
+        return isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
+      });
       const known = { ...end, ...(leftOff && { leftOff }) };
       return imageResult(known, state, identity, kind, paths, elapsedMs, guard.attached(), sums);
     } finally {
@@ -403,8 +410,33 @@ function createAfterwards(
   };
 }
 
+/** Does what is left to write when the job is over; a full disk is waited for as during the job. */
+async function waitingForRoom<T>(
+  { target }: Case,
+  signal: AbortSignal,
+  act: () => Promise<T>,
+): Promise<T> {
+  if (signal.aborted) target.giveUp();
+  signal.addEventListener('abort', target.giveUp, { once: true });
+  const leave = target.attend(() => {
+    const full = target.full();
+    if (full) say(describeFull(full));
+  });
+  try {
+    return await act();
+  } finally {
+    leave();
+    signal.removeEventListener('abort', target.giveUp);
+  }
+}
+
 /** Lets the path to the drive write the image where it can: data that nobody here looks at need not pass through. */
-async function storeDirectly(drive: Drive, rescue: Case, path: string): Promise<void> {
+async function storeDirectly(
+  drive: Drive,
+  rescue: Case,
+  path: string,
+  isSparse: boolean,
+): Promise<void> {
   if (!drive.storeInto) return;
   await rescue.beforeStoring();
   const { dev: device, ino: inode } = statSync(path, { bigint: true });
@@ -413,6 +445,7 @@ async function storeDirectly(drive: Drive, rescue: Case, path: string): Promise<
     device,
     inode,
     segmentBytes: rescue.hashes?.segmentBytes ?? 0,
+    isSparse,
     whole: rescue.whole,
     onSegment: rescue.takeHash,
   });

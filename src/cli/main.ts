@@ -109,6 +109,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       collect,
       [],
     )
+    .option('--sparse', 'keep no room on the disk for the image, and leave out zeros')
     .option('--no-hash', 'no hashes of segments (IMAGE.hashes.csv)')
     .option('--case <NUMBER>', 'case number, for map and event log')
     .option('--evidence <NUMBER>', 'evidence number, likewise')

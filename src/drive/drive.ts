@@ -82,6 +82,8 @@ export interface StoreTarget {
   readonly inode: bigint;
   /** Bytes of a segment to hash, whole sectors; 0 = no hashes. */
   readonly segmentBytes: number;
+  /** Zeros are not written where the image reads as zeros. */
+  readonly isSparse?: boolean;
   /** What the whole drive is hashed with besides, where it is read in order from end to end. */
   readonly whole?: readonly WholeAlgorithm[];
   /** Told of each segment that was read in order from end to end, and of the whole (`wholeIn`). */

@@ -1,6 +1,14 @@
 /** The image as the reading process of a `file:` drive writes it. */
 
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
 import type { StoreOrder } from './file-records.js';
 import type { ImageDescriptors } from './file-slots.js';
 import { isOwnFile } from './file-source.js';
@@ -17,8 +25,11 @@ export function openImage(
   order: StoreOrder,
   isSource: (found: BigIntStats) => boolean,
 ): ImageDescriptors | undefined {
+  const { isSparse = false } = order;
   const open = (flags: number) => {
-    const descriptor = openSync(order.path, constants.O_WRONLY | flags);
+    // What it holds is looked at only where zeros may be left out.
+    const access = isSparse ? constants.O_RDWR : constants.O_WRONLY;
+    const descriptor = openSync(order.path, access | flags);
     const found = fstatSync(descriptor, { bigint: true });
     const isOrdered = `${found.dev}` === order.device && `${found.ino}` === order.inode;
     if (isOrdered && !isSource(found)) return descriptor;
@@ -27,7 +38,7 @@ export function openImage(
   };
   const buffered = open(0);
   if (buffered === undefined) return undefined;
-  return { buffered, direct: openDirect(order.path, open) };
+  return { buffered, direct: openDirect(order.path, open), isSparse };
 }
 
 /** A second way into the image; undefined where there is none, and outside Linux. */
@@ -47,13 +58,48 @@ export function closeImage({ buffered, direct }: ImageDescriptors): void {
 /** Writes `data` to the image at an offset in bytes. False where the system would not take all of it. */
 export function writeImage(image: ImageDescriptors, data: Uint8Array, placeBytes: number): boolean {
   try {
-    for (let done = 0; done < data.length; ) {
-      done += writeOnce(image, data.subarray(done), placeBytes + done);
-    }
+    if (!image.isSparse) writeAll(image, data, placeBytes);
+    else
+      for (const { from, to } of filledParts(image, data, placeBytes))
+        writeAll(image, data.subarray(from, to), placeBytes + from);
     return true;
   } catch {
     return false;
   }
+}
+
+function writeAll(image: ImageDescriptors, data: Uint8Array, placeBytes: number): void {
+  for (let done = 0; done < data.length; ) {
+    done += writeOnce(image, data.subarray(done), placeBytes + done);
+  }
+}
+
+/** What of a sparse image is left out when it is all zeros, aligned to itself (as `src/image/image-file.ts`). */
+const sparsePieceBytes = 64 * 1024;
+const held = Buffer.alloc(sparsePieceBytes);
+const zeros = Buffer.alloc(sparsePieceBytes);
+
+/** The parts of `data` that are not zeros, or replace something else than zeros. */
+function filledParts(
+  { buffered }: ImageDescriptors,
+  data: Uint8Array,
+  placeBytes: number,
+): { readonly from: number; readonly to: number }[] {
+  const parts: { from: number; to: number }[] = [];
+  for (let at = 0; at < data.length; ) {
+    const lengthMax = sparsePieceBytes - ((placeBytes + at) % sparsePieceBytes);
+    const to = Math.min(data.length, at + lengthMax);
+    const none = zeros.subarray(0, to - at);
+    const isLeftOut =
+      none.equals(data.subarray(at, to)) &&
+      readSync(buffered, held, 0, to - at, placeBytes + at) === to - at &&
+      none.equals(held.subarray(0, to - at));
+    const last = parts.at(-1);
+    if (!isLeftOut && last?.to === at) last.to = to;
+    else if (!isLeftOut) parts.push({ from: at, to });
+    at = to;
+  }
+  return parts;
 }
 
 function writeOnce(

@@ -49,6 +49,8 @@ export interface StoreOrder {
   readonly segmentBytes: number;
   /** What the whole source is hashed with besides, where it is read in order. */
   readonly whole?: readonly WholeAlgorithm[];
+  /** Zeros are not written where the file reads as zeros. */
+  readonly isSparse?: boolean;
 }
 
 export function encodeRequest(record: RequestRecord): Uint8Array {

@@ -68,6 +68,8 @@ export interface ImageDescriptors {
   readonly buffered: number;
   /** The same file past the page cache (O_DIRECT), where its file system can. */
   readonly direct: number | undefined;
+  /** Zeros are not written where it reads as zeros. */
+  readonly isSparse?: boolean;
 }
 
 function descriptorIn(words: Int32Array, at: number): number | undefined {
@@ -79,8 +81,8 @@ function descriptorIn(words: Int32Array, at: number): number | undefined {
 export function createSlots(memory: SharedArrayBuffer) {
   const toSend = new Int32Array(memory, 0, slotCount);
   const toHash = new Int32Array(memory, slotCount * wordBytes, slotCount);
-  const shared = new Int32Array(memory, 2 * slotCount * wordBytes, 2 + mailCount);
-  const mail = shared.subarray(2);
+  const shared = new Int32Array(memory, 2 * slotCount * wordBytes, 3 + mailCount);
+  const mail = shared.subarray(3);
   /** Where in the source and in the image each slot's data belongs. */
   const places = new Float64Array(memory, placesAt, slotCount);
   const dataAt = (slot: number) => memoryPageBytes + slot * slotBytes + memoryPageBytes;
@@ -152,10 +154,11 @@ export function createSlots(memory: SharedArrayBuffer) {
     /** The image's descriptors, which are a process's and so every thread's. */
     get image(): ImageDescriptors | undefined {
       const [buffered, direct] = [descriptorIn(shared, 0), descriptorIn(shared, 1)];
-      return buffered === undefined ? undefined : { buffered, direct };
+      return buffered === undefined ? undefined : { buffered, direct, isSparse: shared[2] === 1 };
     },
-    set image({ buffered, direct }: ImageDescriptors) {
+    set image({ buffered, direct, isSparse }: ImageDescriptors) {
       shared[1] = (direct ?? noImage) - noImage;
+      shared[2] = isSparse ? 1 : 0;
       Atomics.store(shared, 0, buffered - noImage);
     },
   };

@@ -143,8 +143,9 @@ function createFileDrive(
     readiness: async () => readinessOf(await inspectPath(line, 'probe')),
     async park() {},
     async storeInto(wanted) {
-      const { path, device, inode, segmentBytes, whole = [] } = wanted;
-      const order = { path, device: `${device}`, inode: `${inode}`, segmentBytes, whole };
+      const { path, device, inode, segmentBytes, isSparse = false, whole = [] } = wanted;
+      const file = { path, device: `${device}`, inode: `${inode}` };
+      const order = { ...file, segmentBytes, isSparse, whole };
       const answer = await line.store({ ...order, sizeBytes: found.sizeBytes });
       const isTaken = answer.kind === 'reply' && answer.reply.errno === 0;
       target = isTaken ? wanted : undefined;

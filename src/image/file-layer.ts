@@ -42,5 +42,8 @@ export interface OpenFile {
   /** Bytes really allocated, which a sparse file has fewer of. */
   allocatedBytes(): Promise<number>;
   truncate(size: number): Promise<void>;
+  /** Keeps room on the disk for the first `size` bytes, which read as before. Returns why not, where it cannot;
+   * absent where nothing could. */
+  reserve?(size: number): Promise<string | undefined>;
   close(): Promise<void>;
 }

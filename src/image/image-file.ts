@@ -14,8 +14,11 @@ export interface ImageFile {
   /** The bytes of an extent; zeros where nothing was written.
    * @throws LastspinError IMAGE_MISMATCH when the file has become shorter meanwhile. */
   read(extent: Extent): Promise<Uint8Array>;
+  /** Why the disk does not keep room for all of the image; undefined where it does, or was not asked. */
+  readonly unreserved: string | undefined;
   /** Everything written before the call is durable when this resolves. When it fails, nothing
-   * written since the last success may be believed, even if a later sync succeeds.
+   * written since the last success may be believed: the system tells of lost pages once, so every later
+   * sync fails as well.
    * @throws LastspinError IMAGE_WRITE_FAILED, IMAGE_SPACE, and IMAGE_MISMATCH when the file was cut, moved or
    *   replaced meanwhile: then no map may go on claiming what its name holds. */
   sync(): Promise<void>;
@@ -34,10 +37,18 @@ export interface ImageOptions {
   /** When resuming: the end, in sectors, of the last finished run of the map. A shorter image has
    * lost what the map claims. The whole drive when left out. */
   readonly claimedCount?: number;
+  /** Keep room on the disk for all of it, where the file system can. */
+  readonly isReserved?: boolean;
+  /** Pieces of zeros are not written where the file already reads as zeros. */
+  readonly isSparse?: boolean;
 }
 
-/** Opens an image and gives it its full size, without allocating it. A new image's name and size
- * are durable when this resolves.
+/** What of an image is left out when it is all zeros: a few allocation units of any file system. */
+const sparsePieceBytes = 64 * 1024;
+/** Room for map, journal and lists that an image does not take when it is reserved. */
+const reserveSpareBytes = 64 * 1024 * 1024;
+
+/** Opens an image and gives it its full size. A new image's name and size are durable when this resolves.
  * @throws LastspinError IMAGE_EXISTS (`new` on an existing file), IMAGE_MISMATCH (a file of another
  *   size than map and drive say), IMAGE_SPACE, FILE_FAILED. */
 export async function openImage(
@@ -62,14 +73,33 @@ export async function openImage(
     );
   }
   const file = await files.open(path, { create: true, exclusive: mode === 'new' });
+  let unreserved: string | undefined;
   try {
     await giveSize(file, path, sizeBytes, claimedBytes);
+    if (options.isReserved) unreserved = await reserve(files, file, path, sizeBytes);
     await files.syncDirectory(path);
   } catch (error) {
     await file.close().catch(() => undefined);
     throw error;
   }
-  return imageOver(files, file, path, { sectorBytes, sizeBytes });
+  const isSparse = options.isSparse ?? false;
+  return imageOver(files, file, { path, sectorBytes, sizeBytes, unreserved, isSparse });
+}
+
+/** Asks the disk to keep room for all of an image. Returns why not. Where the room is not there it is not asked:
+ * it would take what there is. */
+async function reserve(
+  files: FileLayer,
+  file: OpenFile,
+  path: string,
+  sizeBytes: number,
+): Promise<string | undefined> {
+  const freeBytes = await files.freeBytes(path);
+  const { neededBytes } = spaceOf(sizeBytes, await file.allocatedBytes(), freeBytes);
+  if (neededBytes === 0) return undefined;
+  if (neededBytes + reserveSpareBytes > freeBytes)
+    return `it needs ${neededBytes} bytes and ${reserveSpareBytes} to spare, ${freeBytes} are free`;
+  return file.reserve ? file.reserve(sizeBytes) : 'nothing is known here that could';
 }
 
 async function giveSize(
@@ -92,12 +122,18 @@ async function giveSize(
   await file.sync();
 }
 
-function imageOver(
-  files: FileLayer,
-  file: OpenFile,
-  path: string,
-  { sectorBytes, sizeBytes }: { sectorBytes: number; sizeBytes: number },
-): ImageFile {
+interface OpenedImage {
+  readonly path: string;
+  readonly sectorBytes: number;
+  readonly sizeBytes: number;
+  readonly unreserved: string | undefined;
+  readonly isSparse: boolean;
+}
+
+function imageOver(files: FileLayer, file: OpenFile, opened: OpenedImage): ImageFile {
+  const { path, sectorBytes, sizeBytes, unreserved, isSparse } = opened;
+  const put = isSparse ? sparseWriter(file) : file.write;
+  const sync = createStickySync(() => file.sync());
   const checked = (lba: number, bytes: number) => {
     const position = lba * sectorBytes;
     const isInside = lba >= 0 && position + bytes <= sizeBytes;
@@ -116,10 +152,11 @@ function imageOver(
   return {
     path,
     sizeBytes,
+    unreserved,
     write: async (lba, data) => {
       const position = checked(lba, data.length);
       try {
-        await file.write(data, position);
+        await put(data, position);
       } catch (error) {
         await failed(error);
       }
@@ -138,7 +175,7 @@ function imageOver(
     },
     sync: async () => {
       try {
-        await file.sync();
+        await sync();
       } catch (error) {
         await failed(error);
       }
@@ -147,6 +184,55 @@ function imageOver(
     stamp: async () => file.stamp?.(),
     close: () => file.close(),
   };
+}
+
+/** A sync that never succeeds again once it failed. The system tells each open file once that pages were lost; of
+ * two calls at once the other one would hear that all is well, so there is one at a time. */
+function createStickySync(sync: () => Promise<void>): () => Promise<void> {
+  let failure: { readonly error: unknown } | undefined;
+  let last: Promise<void> = Promise.resolve();
+  return () => {
+    const mine = last.then(async () => {
+      if (failure) throw failure.error;
+      try {
+        await sync();
+      } catch (error) {
+        failure = { error };
+        throw error;
+      }
+    });
+    last = mine.catch(() => undefined);
+    return mine;
+  };
+}
+
+/** Writes what is not zeros, or replaces something else than zeros. What the file holds is read for it, so that it
+ * is right in a file of any history. */
+function sparseWriter(file: OpenFile): OpenFile['write'] {
+  const isLeftOut = async (piece: Uint8Array, position: number) => {
+    if (!isZero(piece)) return false;
+    const before = new Uint8Array(piece.length);
+    const byteCount = await file.read(before, position);
+    return byteCount === piece.length && isZero(before);
+  };
+  return async (data, position) => {
+    let from = 0;
+    for (let at = 0; at < data.length; ) {
+      // Pieces as the file system allocates: aligned to themselves.
+      const length = sparsePieceBytes - ((position + at) % sparsePieceBytes);
+      const piece = data.subarray(at, at + length);
+      if (await isLeftOut(piece, position + at)) {
+        if (at > from) await file.write(data.subarray(from, at), position + from);
+        from = at + piece.length;
+      }
+      at += piece.length;
+    }
+    if (from < data.length) await file.write(data.subarray(from), position + from);
+  };
+}
+
+function isZero(data: Uint8Array): boolean {
+  return data[0] === 0 && Buffer.compare(data.subarray(1), data.subarray(0, -1)) === 0;
 }
 
 async function requireUntouched(file: OpenFile, path: string, sizeBytes: number): Promise<void> {
@@ -166,7 +252,7 @@ async function requireUntouched(file: OpenFile, path: string, sizeBytes: number)
   if ((await file.isAt?.(path)) === false) {
     throw new LastspinError(
       'IMAGE_MISMATCH',
-      `${path} was moved or replaced while it was in use; put back the file that was there, and run the same command again`,
+      `${path} was moved or replaced, or its disk was unmounted, while it was in use; put back the file that was there, and run the same command again`,
     );
   }
 }

@@ -204,8 +204,8 @@ const newline = 0x0a;
 function damaged(name: string, lineNumber: number, loaded: LoadedJournal): LoadedJournal {
   const damage = new LastspinError(
     'JOURNAL_DAMAGED',
-    `${name}:${lineNumber}: the journal is damaged here; what was read after this line is not in ` +
-      'the map and will be read again if you remove the journal',
+    `${name}:${lineNumber}: the journal is damaged here, which no crash does: check the disk it is on; ` +
+      'what it held from this line on is read again',
   );
   return { ...loaded, damage };
 }

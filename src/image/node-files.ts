@@ -4,7 +4,9 @@
 import { type FileHandle, open, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { LastspinError, reasonOf } from '../errors.js';
+import { deviceOf } from './device-of.js';
 import type { FileLayer, OpenFile } from './file-layer.js';
+import { reserveSpace } from './reserve.js';
 
 /** Files of the operating system. Every failure is a LastspinError that names the path: IMAGE_SPACE
  * when there is no room (or the file system cannot hold a file that big), FILE_FAILED otherwise. */
@@ -14,7 +16,8 @@ export function nodeFiles(): FileLayer {
       named(path, 'open', async () => {
         const { create = false, exclusive = false, readOnly = false } = options;
         const handle = await openHandle(path, { create, exclusive, readOnly });
-        return openFile(path, handle);
+        // Known while it is there: a disk that was unplugged may be unmounted as well.
+        return openFile(path, handle, await deviceOf(path));
       }),
     exists: (path) =>
       named(path, 'look up', async () => {
@@ -53,14 +56,15 @@ async function openHandle(
   }
 }
 
-function openFile(path: string, handle: FileHandle): OpenFile {
+function openFile(path: string, handle: FileHandle, device: string): OpenFile {
+  const tried = <T>(verb: string, act: () => Promise<T>) => named(path, verb, act, device);
   /** fdatasync may leave out a changed size on some systems; where it changed, fsync. */
   let sizeBytes: number | undefined;
   let sizeChanged = true;
   return {
-    read: (into, position) => named(path, 'read', () => readFully(handle, into, position)),
+    read: (into, position) => tried('read', () => readFully(handle, into, position)),
     write: (data, position) =>
-      named(path, 'write', async () => {
+      tried('write', async () => {
         sizeBytes ??= (await handle.stat()).size;
         if (position + data.length > sizeBytes) {
           sizeBytes = position + data.length;
@@ -69,7 +73,7 @@ function openFile(path: string, handle: FileHandle): OpenFile {
         await writeFully(handle, data, position);
       }),
     sync: () =>
-      named(path, 'sync', async () => {
+      tried('sync', async () => {
         if (!sizeChanged) return await handle.datasync();
         sizeChanged = false;
         try {
@@ -89,7 +93,7 @@ function openFile(path: string, handle: FileHandle): OpenFile {
       }
     },
     stamp: () =>
-      named(path, 'look up', async () => {
+      tried('look up', async () => {
         const { size, mtimeNs, dev, ino } = await handle.stat({ bigint: true });
         return {
           sizeBytes: Number(size),
@@ -98,20 +102,21 @@ function openFile(path: string, handle: FileHandle): OpenFile {
           inode: `${ino}`,
         };
       }),
-    size: () => named(path, 'find the size of', async () => (await handle.stat()).size),
+    size: () => tried('find the size of', async () => (await handle.stat()).size),
     allocatedBytes: () =>
-      named(path, 'find the size of', async () => {
+      tried('find the size of', async () => {
         const { blocks, size } = await handle.stat();
         // In 512-byte units whatever the file system's own; undefined on Windows.
         return blocks === undefined ? size : blocks * 512;
       }),
     truncate: (size) =>
-      named(path, 'resize', async () => {
+      tried('resize', async () => {
         await handle.truncate(size);
         sizeBytes = size;
         sizeChanged = true;
       }),
-    close: () => named(path, 'close', () => handle.close()),
+    reserve: (size) => reserveSpace(handle.fd, size),
+    close: () => tried('close', () => handle.close()),
   };
 }
 
@@ -156,7 +161,12 @@ async function syncDirectory(path: string): Promise<void> {
 const cannotSyncDirectory = new Set(['EINVAL', 'ENOTSUP', 'EPERM', 'EACCES', 'EISDIR', 'EBADF']);
 
 /** Runs one operation and says of a failure what was tried, on what, why not, and what to do. */
-async function named<T>(path: string, verb: string, act: () => Promise<T>): Promise<T> {
+async function named<T>(
+  path: string,
+  verb: string,
+  act: () => Promise<T>,
+  device?: string,
+): Promise<T> {
   try {
     return await act();
   } catch (error) {
@@ -165,8 +175,8 @@ async function named<T>(path: string, verb: string, act: () => Promise<T>): Prom
     if (room !== undefined) {
       throw new LastspinError('IMAGE_SPACE', `cannot ${verb} ${path}: ${room}`, { cause: error });
     }
-    const advice = adviceOf[code];
-    const text = advice === undefined ? reasonOf(error) : advice;
+    const text =
+      deviceAdvice[code]?.(device ?? (await deviceOf(path))) ?? adviceOf[code] ?? reasonOf(error);
     throw new LastspinError('FILE_FAILED', `cannot ${verb} ${path}: ${text}`, { cause: error });
   }
 }
@@ -186,9 +196,20 @@ const adviceOf: Readonly<Record<string, string>> = {
   ENOTDIR: 'part of the path is a file, not a directory; check the path',
   EISDIR: 'it is a directory; name a file',
   EEXIST: 'it exists already; choose another name or move it away',
-  EIO: 'input/output error: the disk it is on fails, which is not the source drive; check it',
-  ENODEV: 'the disk it is on is gone; reconnect it and run again',
-  ENXIO: 'the disk it is on is gone; reconnect it and run again',
+};
+
+const gone = (device: string) =>
+  `the disk it is on${device} is gone, which is not the source drive; reconnect it and run the same command again`;
+
+/** What is wrong with the disk that the files of a case are on. */
+const deviceAdvice: Readonly<Record<string, (device: string) => string>> = {
+  EIO: (device) =>
+    `input/output error: the disk it is on${device} fails, which is not the source drive; check it, then run the same command again`,
+  ENODEV: gone,
+  ENXIO: gone,
+  ENOTCONN: gone,
+  ESTALE: gone,
+  ESHUTDOWN: gone,
 };
 
 function codeOf(error: unknown): string {

@@ -38,6 +38,7 @@ import { bodyOf, foldRecorded, type RecordedEvent } from './recorded.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, type Snapshot, settle, snapshotOf } from './snapshot.js';
 import { createJobState, foldJob, type JobState } from './state.js';
+import { createTarget, type Target } from './target.js';
 
 /** The files of a case: `case.img`, and beside it `case.map` and `case.journal`. */
 export interface CasePaths {
@@ -181,6 +182,9 @@ export interface CaseOptions {
   readonly whole?: readonly WholeAlgorithm[];
   /** Sectors of a segment; 64 MiB unless told. */
   readonly segmentCount?: number;
+  /** What the image takes on the disk: room kept for all of it where that can be had (`reserved`), only what is not
+   * zeros (`sparse`), or what is written. */
+  readonly space?: 'reserved' | 'sparse';
   readonly version: string;
   readonly clock: Clock;
   /** Wall clock, ms since 1970; absent: the computer's. */
@@ -192,6 +196,8 @@ export interface Case extends HashParts {
   readonly resumed: boolean;
   readonly image: JobParts['image'];
   readonly recorder: Recorder;
+  /** The disk that the case's files are on. */
+  readonly target: Target;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
   close(): Promise<void>;
@@ -200,7 +206,9 @@ export interface Case extends HashParts {
 /** Opens a new case or goes on with one. Old bytes are kept in every case.
  * Throws IMAGE_MISMATCH, IMAGE_SPACE, MAP_MISMATCH, DRIVE_CHANGED, FIRMWARE_FAILED, FILE_FAILED, and USAGE for
  * rows that go by heads which no head map has. */
-export async function openCase(options: CaseOptions): Promise<Case> {
+export async function openCase(given: CaseOptions): Promise<Case> {
+  const target = createTarget(given.found.files, given.clock);
+  const options = { ...given, found: { ...given.found, files: target.files } };
   const { found, drive, driveKind } = options;
   const { files, paths, saved } = found;
   refuseFailedFirmware(drive);
@@ -209,12 +217,12 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   const state = restored?.state ?? freshState(options);
   refuseUnknownHeads(state, options.heads);
   await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
+  let number = await checkpointBefore(found, saved?.number);
   const { log, caseData } = await beginRecord(options, state, restored, notices);
   await takeOutLost(options, state, log, notices);
   /** Numbers given to events, and the last one that the journal took. */
   let numbered = log.last.n;
   let journaled = numbered;
-  let number = await checkpointBefore(found, saved?.number);
   let record = isListOurs(options) ? parseSnapshot(saved?.state)?.image : undefined;
   const save = (current: JobState) => {
     number += 1;
@@ -240,6 +248,8 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     throw error;
   };
   await save(state).catch(undo);
+  // What could be made of it is in the map now.
+  if (saved) await keepDamaged(files, paths.journal, notices).catch(undo);
   const { image, hashes, journal } = await openFiles(options, state, number, notices).catch(undo);
   const writer = createImageWriter(image, drive.sectorBytes);
   const access = readable(image, writer, hashes);
@@ -257,11 +267,13 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       appendLog: (events) =>
         log.append(events.map((event) => ({ n: event.n as number, body: bodyOf(event) }))),
       journalBytes: () => journal.sizeBytes,
-      checkpoint: async (current) => {
-        const map = current.plan.map.clone();
+      settle: async ({ plan }) => {
         await writer.sync();
         await log.sync();
-        record = await hashes.record(map);
+        record = await hashes.record(plan.map.clone());
+      },
+      checkpoint: async (current) => {
+        const map = current.plan.map.clone();
         await save(current);
         await journal.restart(number);
         // Last: what it lists is then in the image and in the map.
@@ -280,6 +292,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     resumed: saved !== undefined,
     image: { ...access, keepVersions: versions.append },
     recorder,
+    target,
     notices,
     ...hashes.parts(access.read),
     async close() {
@@ -300,7 +313,11 @@ async function openFiles(options: CaseOptions, state: JobState, base: number, no
     sectorCount: drive.sectorCount,
     mode: 'resume',
     claimedCount: claimedCount(state.plan.map),
+    isReserved: options.space === 'reserved',
+    isSparse: options.space === 'sparse',
   });
+  if (image.unreserved !== undefined)
+    notices.push(`no room on the disk is kept for ${paths.image}: ${image.unreserved}`);
   try {
     const hashes = await openCaseHashes({
       ...options,
@@ -607,11 +624,12 @@ async function foldJournal(
   notices: string[],
 ): Promise<{ journal: readonly RecordedEvent[]; isWhole: boolean }> {
   const loaded = await loadJournal(files, paths.journal);
-  if (!loaded || loaded.base !== saved.number) return { journal: [], isWhole: true };
-  const journal = loaded.records as RecordedEvent[];
+  // One of another number is in the checkpoint; one whose head is damaged says no number, and is not believed.
+  const isNext = loaded !== undefined && loaded.base === saved.number;
+  const journal = isNext ? (loaded.records as RecordedEvent[]) : [];
   for (const record of journal) foldRecorded(state, record);
-  notices.push(...journalNotices(loaded));
-  return { journal, isWhole: loaded.damage === undefined };
+  if (loaded && (isNext || loaded.damage)) notices.push(...journalNotices(loaded));
+  return { journal, isWhole: loaded?.damage === undefined };
 }
 
 /** Goes on with what was learned of a drive under its new identity, which is recorded. The byte map holds;
@@ -657,9 +675,18 @@ function takeOver(
   return fresh;
 }
 
+/** A damaged journal is kept for whoever can make something of it: the next one takes its place. */
+async function keepDamaged(files: FileLayer, path: string, notices: string[]): Promise<void> {
+  if (!(await loadJournal(files, path))?.damage) return;
+  const keptPath = `${path}.damaged`;
+  await files.rename(path, keptPath);
+  await files.syncDirectory(path);
+  notices.push(`the damaged journal is kept as ${keptPath}`);
+}
+
 /** Neither loses a claim that the map makes: what was not replayed is read again. */
 function journalNotices({ tornBytes, damage }: LoadedJournal): string[] {
-  if (damage) return [`${damage.message}; what it held from there on is read again`];
+  if (damage) return [damage.message];
   return tornBytes > 0
     ? [`the last ${tornBytes} bytes of the journal were torn and are dropped`]
     : [];

@@ -64,6 +64,8 @@ export interface Circumstances {
   readonly hasPower: boolean;
   /** A power cycle is under way. */
   readonly isCycling: boolean;
+  /** The job waits for room on the image's disk. */
+  readonly isFull?: boolean;
 }
 
 export type Verdict =
@@ -146,9 +148,10 @@ function exclude({ plan }: JobState, ranges: readonly Extent[]): Verdict {
   return { events: [{ kind: 'excluded', ranges }], text: `${sectors} sectors are excluded` };
 }
 
-function cycle({ hasPower, isCycling }: Circumstances): Verdict {
+function cycle({ hasPower, isCycling, isFull }: Circumstances): Verdict {
   if (!hasPower) return { why: 'there is no power switch; give one with --power' };
   if (isCycling) return { why: 'the power is being cycled' };
+  if (isFull) return { why: "the image's disk is full, the drive rests; make room first" };
   const why = 'a power cycle was asked for';
   return {
     events: [{ kind: 'trouble', why, from: 'power', asked: true }],
@@ -167,8 +170,10 @@ export interface Desk {
   isEmpty(): boolean;
   /** Decides on all that wait, notes what follows, and answers. */
   answerAll(circumstances: Circumstances): void;
-  /** Calls back at every request, until the returned function is called. */
+  /** Calls back at every request and `stir`, until the returned function is called. */
   onStir(callback: () => void): () => void;
+  /** Something else than a request is to be looked at. */
+  stir(): void;
   /** Answers what still waits: the job has ended. */
   close(): void;
 }
@@ -177,6 +182,10 @@ export interface Desk {
 export function createDesk(state: JobState, note: Note, stop: () => void): Desk {
   let waiting: { request: ControlRequest; answer: (answer: ControlAnswer) => void }[] = [];
   const stirred = new Set<() => void>();
+
+  function stir(): void {
+    for (const callback of [...stirred]) callback();
+  }
 
   function answerOne(request: ControlRequest, circumstances: Circumstances): ControlAnswer {
     const verdict = verdictOn(state, request, circumstances);
@@ -193,9 +202,10 @@ export function createDesk(state: JobState, note: Note, stop: () => void): Desk 
       }
       return new Promise((answer) => {
         waiting.push({ request, answer });
-        for (const callback of [...stirred]) callback();
+        stir();
       });
     },
+    stir,
     has: (...kinds) => waiting.some(({ request }) => kinds.includes(request.kind)),
     isEmpty: () => waiting.length === 0,
     answerAll(circumstances) {

@@ -47,6 +47,16 @@ export type JobEvent = { readonly atMs: number } & (
       readonly resets: number;
     }
   | { readonly kind: 'power-failed'; readonly power: string; readonly why: string }
+  /** The disk that image, map and journal are on has no room for this file, which needs `neededBytes`. Nothing is
+   * read until it has. */
+  | {
+      readonly kind: 'target-full';
+      readonly path: string;
+      readonly neededBytes: number;
+      readonly freeBytes: number;
+    }
+  /** It has room again, and what waited is written. */
+  | { readonly kind: 'target-again'; readonly waitedMs: number }
   /** Somebody wants the drive left alone, until `resumed` or the next run. */
   | { readonly kind: 'paused' }
   | { readonly kind: 'resumed' }

@@ -25,6 +25,8 @@ export interface Flight {
   isBusy(): boolean;
   /** Settles everything that is under way, a probe included. */
   settleAll(): Promise<void>;
+  /** Resolves when the drive has answered all reads under way, whether or not that was taken in. Never rejects. */
+  answered(): Promise<void>;
   /** Nothing that is under way is waited for or taken in any more. */
   abandon(): void;
   /** Reads one extent by itself, for its answer only. Nothing else may be under way. */
@@ -170,6 +172,9 @@ export function createFlight(parts: JobParts, state: JobState, note: Note): Flig
       const born = age;
       while (underWay.length > 0 && age === born) await settle();
       await probing;
+    },
+    async answered() {
+      await Promise.allSettled(underWay.map(({ result }) => result));
     },
     abandon() {
       age += 1;

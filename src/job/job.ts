@@ -1,4 +1,4 @@
-import { isLastspinError, reasonOf } from '../errors.js';
+import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import type { Pass } from '../plan/pass.js';
 import { referenceExtent } from '../plan/reference.js';
 import type { Reach } from '../power/ladder.js';
@@ -30,6 +30,8 @@ interface Job {
   readonly signal: AbortSignal;
   /** Ends the step that is being done. */
   halt: AbortController;
+  /** The checkpoint that is being saved. */
+  saving: Promise<void> | undefined;
 }
 
 /** How long an interrupted job waits for reads under way. */
@@ -51,8 +53,8 @@ export async function runJob(
 ): Promise<JobEnd> {
   let over = false;
   const note: Note = (body) => {
-    // What the imager says after the end is nobody's any more.
-    if (over) return;
+    // What the imager says after the end is nobody's any more; the disk may still keep the map from being saved.
+    if (over && body.kind !== 'target-full' && body.kind !== 'target-again') return;
     const event = { ...body, atMs: roundMs(parts.clock.now()) } as JobEvent;
     foldJob(state, event);
     parts.recorder.record(event, state);
@@ -67,6 +69,7 @@ export async function runJob(
   note({ kind: 'started', resumed: parts.resumed, ...parts.names, reach });
   if (parts.heads !== undefined) note({ kind: 'heads-given', heads: parts.heads });
   if (parts.isTrusted) note({ kind: 'noticed', text: 'data is taken as it comes (--trust-data)' });
+  const leaveTarget = attendTarget(job);
   const disconnect = parts.control?.connect((request) => desk.take(request));
   let end: JobEnd | undefined;
   let failure: { readonly error: unknown } | undefined;
@@ -76,9 +79,13 @@ export async function runJob(
       if (isLastspinError(error, 'FIRMWARE_FAILED')) return stopForGood(job, reasonOf(error));
       throw error;
     });
-    if (end.how === 'interrupted') await drain(job);
+    if (end.how === 'interrupted') {
+      parts.target?.giveUp();
+      await drain(job);
+    }
   } catch (error) {
     failure = { error };
+    await restDrive(job, error);
   }
   disconnect?.();
   desk.close();
@@ -92,9 +99,11 @@ export async function runJob(
   note({ kind: 'ended', ...(end ?? { how: 'failed', why: reasonOf(failure?.error) }), counts });
   over = true;
   try {
-    await parts.recorder.checkpoint(state);
+    await saveAtEnd(job, failure !== undefined);
   } catch (error) {
-    failure ??= { error };
+    failure = { error: unsaved(failure?.error ?? error) };
+  } finally {
+    leaveTarget();
   }
   if (failure || !end) throw failure?.error;
   return leftOff ? { ...end, leftOff } : end;
@@ -108,6 +117,69 @@ async function leftOffOf({ parts, remedies }: Job): Promise<LeftOff | undefined>
   });
   await within(parts, asking, drainLimitMs);
   return leftOff;
+}
+
+/** The errors of the disk that image, map and journal are on. */
+const targetErrors = ['IMAGE_SPACE', 'IMAGE_WRITE_FAILED', 'FILE_FAILED'] as const;
+
+function isOfTarget(error: unknown): boolean {
+  return targetErrors.some((code) => isLastspinError(error, code));
+}
+
+/** A job that its own disk ends leaves the drive parked. */
+async function restDrive({ parts, flight, remedies }: Job, error: unknown): Promise<void> {
+  if (!isOfTarget(error)) return;
+  const park = async () => {
+    await flight.answered();
+    await remedies.park();
+  };
+  await within(parts, park(), drainLimitMs).catch(() => {});
+}
+
+/** Says what the user has after the map could not be saved. */
+function unsaved(error: unknown): unknown {
+  if (!isLastspinError(error) || !isOfTarget(error)) return error;
+  const left =
+    'the map is as it was last saved, and its journal has what was durable since: keep both';
+  return new LastspinError(error.code, `${error.message}; ${left}`, { cause: error });
+}
+
+/** Tells of a full disk when it fills and when there is room. */
+function attendTarget({ parts: { target, clock }, note, desk }: Job): () => void {
+  let fullAtMs = clock.now();
+  const onChange = () => {
+    const full = target?.full();
+    if (full) fullAtMs = clock.now();
+    if (full) note({ kind: 'target-full', ...full });
+    else note({ kind: 'target-again', waitedMs: roundMs(clock.now() - fullAtMs) });
+    desk.stir();
+  };
+  return target?.attend(onChange) ?? (() => {});
+}
+
+function isFull({ parts }: Job): boolean {
+  return parts.target?.full() !== undefined;
+}
+
+/** Starts a checkpoint, or joins the one that is being saved. */
+function save(job: Job): Promise<void> {
+  job.saving ??= job.parts.recorder.checkpoint(job.state).finally(() => {
+    job.saving = undefined;
+  });
+  return job.saving;
+}
+
+/** The last checkpoint. It waits for room with the drive parked, unless the job failed or somebody wants to leave. */
+async function saveAtEnd(job: Job, hasFailed: boolean): Promise<void> {
+  const { parts, signal } = job;
+  await job.saving?.catch(() => {});
+  if (hasFailed || signal.aborted) parts.target?.giveUp();
+  const saving = parts.recorder.checkpoint(job.state);
+  while (!signal.aborted && !(await unlessStirred(job, saving))) {
+    if (isFull(job)) await perform(job, { kind: 'await-room' });
+  }
+  if (signal.aborted) parts.target?.giveUp();
+  await saving;
 }
 
 function createJob(parts: JobParts, state: JobState, note: Note, outerSignal: AbortSignal): Job {
@@ -127,6 +199,7 @@ function createJob(parts: JobParts, state: JobState, note: Note, outerSignal: Ab
     },
     signal,
     halt: new AbortController(),
+    saving: undefined,
   };
   return job;
 }
@@ -138,9 +211,16 @@ async function loop(job: Job): Promise<JobEnd> {
   for (;;) {
     if (signal.aborted) return interrupted;
     parts.recorder.tick();
-    if (parts.recorder.checkpointDue()) await parts.recorder.checkpoint(state);
+    if (isFull(job)) {
+      await perform(job, { kind: 'await-room' });
+      continue;
+    }
     if (!desk.isEmpty()) {
       await attendDesk(job);
+      continue;
+    }
+    if (job.saving || parts.recorder.checkpointDue()) {
+      await unlessStirred(job, save(job));
       continue;
     }
     const underWay = flight.extents();
@@ -178,8 +258,9 @@ async function attendDesk(job: Job): Promise<void> {
   if (!flight.isBusy()) desk.answerAll(circumstancesOf(job));
 }
 
-function circumstancesOf({ reach, remedies }: Job): Circumstances {
-  return { hasPower: reach.power, isCycling: remedies.isCycling() };
+function circumstancesOf(job: Job): Circumstances {
+  const { reach, remedies } = job;
+  return { hasPower: reach.power, isCycling: remedies.isCycling(), isFull: isFull(job) };
 }
 
 /** What the promise becomes, or undefined as soon as somebody asks for something or the signal aborts. Not a
@@ -216,6 +297,8 @@ function unlessStirred<T>(
 /** Steps, and what the way to the drive asks for between them. */
 type Act =
   | JobStep
+  /** Leave the drive alone until the disk has room. */
+  | { readonly kind: 'await-room' }
   | { readonly kind: 'wake' }
   | { readonly kind: 'tune-drive'; readonly pass: Pass }
   | { readonly kind: 'pace'; readonly waitMs: number };
@@ -240,6 +323,8 @@ async function perform(job: Job, step: Act): Promise<JobEnd | undefined> {
       }
       halt.abort(halted);
       acting.catch(() => {});
+      // What the drive answered meanwhile is taken in now.
+      if (step.kind === 'await-room') return undefined;
       if (flight.isBusy()) await hurry(job, graceMs);
       else await acting.catch(unlessHalted);
       return undefined;
@@ -258,7 +343,9 @@ function endsInOff(step: Act): boolean {
 }
 
 /** Whether what was asked for cannot wait until the step is done. */
-function mustHalt({ desk, remedies }: Job, step: Act): boolean {
+function mustHalt(job: Job, step: Act): boolean {
+  const { desk, remedies } = job;
+  if (step.kind === 'await-room') return !isFull(job);
   if (step.kind === 'idle' || step.kind === 'pace') return true;
   if (endsInOff(step)) return false;
   if (remedies.isCycling()) return false;
@@ -296,9 +383,16 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
       await flight.probe(referenceExtent(state.plan, attempt), state.policy.readyLimitMs);
       return;
     }
-    case 'idle':
-      await job.parts.recorder.checkpoint(state);
+    case 'await-room': {
+      const { signal } = job.halt;
+      await flight.answered();
+      // Whoever goes on does not wait for this.
+      signal.throwIfAborted();
       await remedies.idle();
+      return;
+    }
+    case 'idle':
+      await Promise.all([save(job), remedies.idle()]);
       return;
     case 'reset':
       await remedies.reset(step.reset);
@@ -309,7 +403,7 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
     case 'hold':
       remedies.hold(step.limitMs);
       // It may be the last that this run does.
-      await job.parts.recorder.checkpoint(state);
+      await unlessStirred(job, save(job));
       return;
     case 'power-cycle':
       await remedies.cyclePower(step.offMs, step.why);
@@ -354,13 +448,13 @@ async function act(job: Job, step: Act): Promise<JobEnd | undefined> {
 /** A drive that would only wear ends the job, and its power stays off. What was read is safe meanwhile: a switch
  * may be a person who is away. */
 async function stopForGood(job: Job, why: string): Promise<JobEnd> {
-  const { parts, state, note, remedies } = job;
+  const { parts, note, remedies } = job;
   note({ kind: 'gave-up', why });
   note({ kind: 'blamed', on: 'drive', why: 'the job ends here' });
   // It is saved once more at the end, and what that meets is told.
-  const saving = parts.recorder.checkpoint(state).catch(() => {});
+  const saving = save(job).catch(() => {});
   const isOver = await endedLate(job, (signal) => remedies.powerOff(signal));
-  await saving;
+  await unlessStirred(job, saving);
   if (isOver) return { how: 'gave-up', why };
   for (const { name, canHold } of parts.powers)
     if (canHold) note({ kind: 'power-failed', power: name, why: stillOn });

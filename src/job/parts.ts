@@ -8,6 +8,7 @@ import type { JobControl } from './control.js';
 import type { JobEvent, JobEventBody } from './events.js';
 import type { Recorder } from './recorder.js';
 import type { JobState } from './state.js';
+import type { Target } from './target.js';
 
 /** Everything with effects that a job needs. */
 export interface JobParts {
@@ -24,6 +25,8 @@ export interface JobParts {
     keepVersions(line: string): Promise<void>;
   };
   readonly recorder: Recorder;
+  /** The disk that all that is written to; absent: a full one ends the job. */
+  readonly target?: Target;
   readonly clock: Clock;
   /** The drive that this job is about; another one is refused. */
   readonly identity: DriveIdentity;

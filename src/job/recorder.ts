@@ -19,7 +19,9 @@ export interface DurableFiles {
   appendLog(events: readonly RecordedEvent[]): Promise<void>;
   /** Bytes of the journal since the last checkpoint. */
   journalBytes(): number;
-  /** Replaces map file and journal by a snapshot of the state. */
+  /** Makes image and log durable, and finds out what the next checkpoint is to remember of the image. */
+  settle(state: JobState): Promise<void>;
+  /** Replaces map file and journal by a snapshot of the state, which it takes before it returns. */
   checkpoint(state: JobState): Promise<void>;
 }
 
@@ -29,7 +31,8 @@ export interface Recorder {
   /** Starts a commit when one is due. Throws what a commit under way met. */
   tick(): void;
   checkpointDue(): boolean;
-  /** Makes everything recorded durable, and the map file current. */
+  /** Makes everything recorded durable, and the map file current. One after the other; what is recorded meanwhile
+   * belongs to the journal that follows. */
   checkpoint(state: JobState): Promise<void>;
 }
 
@@ -40,6 +43,10 @@ const commitIntervalMs = 1000;
 const commitBytes = 128 * 1024 * 1024;
 /** How old the map file may be for those who watch it. */
 const checkpointIntervalMs = 30_000;
+/** Reading waits for a checkpoint, and the map of a drive with millions of bad spots takes seconds to save: so many
+ * times as long passes until the next, which makes it 2 % of the time; but no more than this. */
+const checkpointSpacing = 50;
+const checkpointIntervalMaxMs = 600_000;
 /** Bounds the replay after a crash: about 100,000 events. */
 const journalBytesMax = 16 * 1024 * 1024;
 
@@ -63,6 +70,7 @@ export function createRecorder(
   let commitAtMs = clock.now() + commitIntervalMs;
   let checkpointAtMs = clock.now() + checkpointIntervalMs;
   let underWay: Promise<void> | undefined;
+  let saving: Promise<void> | undefined;
   let failure: unknown;
   let pendingCount = 0;
 
@@ -87,6 +95,27 @@ export function createRecorder(
       });
   }
 
+  async function save(state: JobState): Promise<void> {
+    await underWay;
+    const startedMs = clock.now();
+    if (failure !== undefined) throw failure;
+    try {
+      // Nothing may be in the snapshot and in the journal that continues it.
+      do {
+        await commit();
+        await files.settle(state);
+      } while (pending.length > 0);
+    } catch (error) {
+      // What is lost was recorded: nothing that rests on it may be saved later.
+      failure = error;
+      throw error;
+    }
+    await files.checkpoint(state);
+    const endedMs = clock.now();
+    const pauseMs = Math.min(checkpointSpacing * (endedMs - startedMs), checkpointIntervalMaxMs);
+    checkpointAtMs = endedMs + Math.max(checkpointIntervalMs, pauseMs);
+  }
+
   return {
     record(event, state) {
       attempts ??= createAttempts(state.plan.sectorCount);
@@ -103,15 +132,20 @@ export function createRecorder(
     tick() {
       if (failure !== undefined) throw failure;
       const isDue = clock.now() >= commitAtMs || pendingCount * sectorBytes >= commitBytes;
-      if (!underWay && pending.length > 0 && isDue) startCommit();
+      // A commit now would go into the journal that the checkpoint is about to replace.
+      if (!underWay && !saving && pending.length > 0 && isDue) startCommit();
     },
     checkpointDue: () => clock.now() >= checkpointAtMs || files.journalBytes() >= journalBytesMax,
-    async checkpoint(state) {
-      await underWay;
-      if (failure !== undefined) throw failure;
-      await commit();
-      await files.checkpoint(state);
-      checkpointAtMs = clock.now() + checkpointIntervalMs;
+    checkpoint(state) {
+      const before = saving ?? Promise.resolve();
+      const mine = before
+        .catch(() => undefined)
+        .then(() => save(state))
+        .finally(() => {
+          if (saving === mine) saving = undefined;
+        });
+      saving = mine;
+      return mine;
     },
   };
 }

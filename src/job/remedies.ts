@@ -45,6 +45,8 @@ export interface Remedies {
   prepare(pass: Pass): Promise<void>;
   /** Sends nothing, but parks the drive when that lasts. Ends only with the signal. */
   idle(): Promise<void>;
+  /** Heads off the platters and spindle down, where the drive still answers. */
+  park(): Promise<void>;
   /** Whether a power cycle is under way. */
   isCycling(): boolean;
   /** Whether the heads were parked and no read has fetched them since: it takes as long as a spin-up. */
@@ -232,6 +234,7 @@ export function createRemedies(
     tuneDrive,
     isCycling: () => cycling,
     isParked: () => parked,
+    park: () => parkIfReady('standby'),
     wasWoken: () => {
       parked = false;
     },

@@ -196,6 +196,8 @@ export function foldJob(state: JobState, event: JobEvent): void {
       state.totals.portResets -= event.resets;
       state.totals.powerCycles += event.resets;
       return;
+    case 'target-full':
+    case 'target-again':
     case 'powered-off':
     case 'power-failed':
     case 'noticed':

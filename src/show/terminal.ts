@@ -2,6 +2,7 @@ import { styleText } from 'node:util';
 import type { Clock } from '../clock.js';
 import { endedBeforeVerdict, type JobEvent } from '../job/events.js';
 import type { JobState } from '../job/state.js';
+import type { FullTarget } from '../job/target.js';
 import type { Extent } from '../map/extent.js';
 import { statuses } from '../map/status.js';
 import type { HeadMapData } from '../plan/head-map-schema.js';
@@ -262,6 +263,13 @@ function describeEvent(
       return event.ok
         ? { style: 'green', text: `then ${event.action}: done` }
         : { style: 'red', text: `then ${event.action}: ${event.why}` };
+    case 'target-full':
+      return { style: 'red', text: describeFull(event) };
+    case 'target-again':
+      return {
+        style: 'green',
+        text: `there is room again after ${formatDuration(event.waitedMs)}: going on`,
+      };
     case 'paused':
       return { style: 'yellow', text: 'paused' };
     case 'resumed':
@@ -306,6 +314,11 @@ function describeEvent(
     case 'ended':
       return undefined;
   }
+}
+
+/** What a full disk lacks, for people. */
+export function describeFull({ path, neededBytes, freeBytes }: FullTarget): string {
+  return `no room for ${path}: it needs ${formatBytes(neededBytes)} more, ${formatBytes(freeBytes)} are free; the drive rests, and the job goes on by itself when there is room`;
 }
 
 /** `head map: 4 heads, weak 2`. */

@@ -4,7 +4,11 @@
  * What a crash may do: any subset of a file's writes since its last sync survives, each perhaps
  * only in some of its sectors, and the last one torn anywhere; any subset of a directory's changes
  * since its last sync survives. What it may not do: touch what was synced. A file whose name
- * survived without its content being synced may be empty. */
+ * survived without its content being synced may be empty, or as long as it was and all zeros.
+ *
+ * The disk may also be in trouble while it has power: full for a while, or failing. A sync that fails
+ * has lost what it was about, though programs still see it and the next sync says that all is well
+ * (as Linux does). */
 
 import { LastspinError } from '../../src/errors.js';
 import type { FileLayer, OpenFile } from '../../src/image/file-layer.js';
@@ -39,6 +43,14 @@ export class CrashError extends Error {
   override readonly name = 'CrashError';
 }
 
+/** What befalls a disk that has power: so many of the next operations of a kind fail. */
+export interface DiskTrouble {
+  readonly kind: 'full' | 'write-error' | 'sync-error';
+  /** After so many operations. */
+  readonly after: number;
+  readonly times: number;
+}
+
 /** A disk that crashes. */
 export interface CrashingFiles extends FileLayer {
   /** Operations so far: every one that changes the disk or makes a change durable. */
@@ -47,6 +59,8 @@ export interface CrashingFiles extends FileLayer {
   readonly crashed: boolean;
   /** Every operation from the `n`-th on (from 1) fails with a CrashError. */
   crashAt(n: number): void;
+  /** From now on this disk has this trouble, too. */
+  trouble(row: DiskTrouble): void;
   /** The power goes, and comes back: a fresh layer over what survived. Works without a crash,
    * too. */
   reboot(): CrashingFiles;
@@ -64,6 +78,20 @@ function over(durableNames: Map<string, Inode>, random: () => number): CrashingF
   let unsyncedNames: NameChange[][] = [];
   let operations = 0;
   let crashesAt = Number.POSITIVE_INFINITY;
+
+  const troubles: { kind: DiskTrouble['kind']; after: number; times: number }[] = [];
+  /** Throws what a trouble that is due says of an operation. */
+  const strike = (operation: 'write' | 'sync') => {
+    const due = troubles.find(
+      ({ kind, after, times }) =>
+        times > 0 && operations >= after && (kind === 'sync-error') === (operation === 'sync'),
+    );
+    if (!due) return;
+    due.times -= 1;
+    if (due.kind === 'full')
+      throw new LastspinError('IMAGE_SPACE', 'cannot write: no space is left there');
+    throw new LastspinError('FILE_FAILED', `cannot ${operation}: input/output error`);
+  };
 
   const refuseAfterCrash = () => {
     if (operations >= crashesAt) throw new CrashError('the power is gone');
@@ -97,6 +125,9 @@ function over(durableNames: Map<string, Inode>, random: () => number): CrashingF
     crashAt: (n) => {
       crashesAt = n;
     },
+    trouble: (row) => {
+      troubles.push({ ...row, after: operations + row.after });
+    },
     open: async (path, { create = false, exclusive = false, readOnly = false } = {}) => {
       refuseAfterCrash();
       if (exclusive && names.has(path)) {
@@ -108,7 +139,7 @@ function over(durableNames: Map<string, Inode>, random: () => number): CrashingF
           changeNames({ name: path, inode });
         });
       }
-      return openInode(find(path, 'open'), { operate, refuseAfterCrash });
+      return openInode(find(path, 'open'), { operate, refuseAfterCrash, strike, random });
     },
     exists: async (path) => {
       refuseAfterCrash();
@@ -162,9 +193,33 @@ function applyNames(names: Map<string, Inode>, changes: readonly NameChange[]): 
 interface Power {
   operate<T>(act: (crashes: boolean) => T): Promise<T>;
   refuseAfterCrash(): void;
+  strike(operation: 'write' | 'sync'): void;
+  readonly random: () => number;
 }
 
-function openInode(inode: Inode, { operate, refuseAfterCrash }: Power): OpenFile {
+function openInode(inode: Inode, { operate, refuseAfterCrash, strike, random }: Power): OpenFile {
+  /** Tells whether the next of these fails; one that fails may have done a part. */
+  const beforeWrite = (data: Uint8Array, position: number) => {
+    try {
+      strike('write');
+    } catch (error) {
+      const part = new Uint8Array(data.subarray(0, Math.floor(random() * data.length)));
+      if (part.length > 0) {
+        inode.unsynced.push({ kind: 'write', data: part, position });
+        writeContent(inode.now, part, position);
+      }
+      throw error;
+    }
+  };
+  const beforeSync = () => {
+    try {
+      strike('sync');
+    } catch (error) {
+      inode.durable = survivorOf(inode, random).durable;
+      inode.unsynced = [];
+      throw error;
+    }
+  };
   return {
     read: async (into, position) => {
       refuseAfterCrash();
@@ -172,6 +227,7 @@ function openInode(inode: Inode, { operate, refuseAfterCrash }: Power): OpenFile
     },
     write: (data, position) =>
       operate(() => {
+        beforeWrite(data, position);
         inode.unsynced.push({ kind: 'write', data: new Uint8Array(data), position });
         writeContent(inode.now, data, position);
       }),
@@ -183,6 +239,7 @@ function openInode(inode: Inode, { operate, refuseAfterCrash }: Power): OpenFile
     sync: () =>
       operate((crashes) => {
         if (crashes) return;
+        beforeSync();
         for (const change of inode.unsynced) applyChange(inode.durable, change);
         inode.unsynced = [];
       }),
@@ -201,7 +258,12 @@ function survivorOf(inode: Inode, random: () => number): Inode {
   const content = copyContent(inode.durable);
   inode.unsynced.forEach((change, index) => {
     const fate = random();
-    if (fate < 0.35) return;
+    if (fate < 0.25) return;
+    // Its size arrived, its data did not.
+    if (fate < 0.35 && change.kind === 'write') {
+      content.size = Math.max(content.size, change.position + change.data.length);
+      return;
+    }
     const isLast = index === inode.unsynced.length - 1;
     if (change.kind === 'truncate' || (fate < 0.7 && !isLast)) applyChange(content, change);
     else if (isLast && fate < 0.85) tear(content, change.data, change.position, random);

@@ -1,7 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { LastspinError } from '../../src/errors.js';
 import { checkSpace, imageSpace, openImage } from '../../src/image/image-file.js';
-import { memoryFiles } from './memory-files.js';
+import { type MemoryFiles, memoryFiles } from './memory-files.js';
 
 const drive = { sectorBytes: 512, sectorCount: 100 };
 const path = 'case.img';
@@ -110,5 +110,82 @@ describe('the room for an image', () => {
     });
     await checkSpace(files, path, image.sizeBytes, true);
     await checkSpace(files, 'other.img', 12_288);
+  });
+});
+
+describe('a sparse image', () => {
+  const sectorBytes = 512;
+  const sectorCount = 1024;
+  const piece = 128;
+  const open = (files: MemoryFiles) =>
+    openImage(files, 'case.img', {
+      sectorBytes,
+      sectorCount,
+      mode: 'resume',
+      claimedCount: 0,
+      isSparse: true,
+    });
+  const filled = (count: number, value: number) => new Uint8Array(count * sectorBytes).fill(value);
+
+  test('does not take room for zeros', async () => {
+    const files = memoryFiles();
+    const image = await open(files);
+    await image.write(0, filled(4 * piece, 0));
+    const mixed = filled(3 * piece, 0);
+    mixed.fill(7, piece * sectorBytes, (piece + 1) * sectorBytes);
+    await image.write(4 * piece, mixed);
+    const whole = files.content('case.img');
+    expect(whole.subarray(5 * piece * sectorBytes, (5 * piece + 1) * sectorBytes)).toEqual(
+      filled(1, 7),
+    );
+    expect(whole.reduce((sum, byte) => sum + byte, 0)).toBe(7 * sectorBytes);
+    const file = await files.open('case.img');
+    expect(await file.allocatedBytes()).toBe(piece * sectorBytes);
+  });
+
+  test('replaces what it held by zeros, in this run and the next', async () => {
+    const files = memoryFiles();
+    const image = await open(files);
+    await image.write(10, filled(200, 5));
+    await image.write(10, filled(100, 0));
+    expect(await image.read({ lba: 0, count: 111 })).toEqual(
+      Uint8Array.from([...filled(110, 0), ...filled(1, 5)]),
+    );
+    await image.close();
+    const next = await open(files);
+    await next.write(0, filled(sectorCount, 0));
+    expect(files.content('case.img').every((byte) => byte === 0)).toBe(true);
+  });
+});
+
+describe('an image whose sync failed once', () => {
+  test('is never synced again, whatever the system says then', async () => {
+    const files = memoryFiles();
+    const image = await openImage(files, 'case.img', {
+      sectorBytes: 512,
+      sectorCount: 8,
+      mode: 'new',
+    });
+    files.failNext('sync', new LastspinError('FILE_FAILED', 'input/output error'));
+    const [first, second] = await Promise.allSettled([image.sync(), image.sync()]);
+    expect(first.status).toBe('rejected');
+    // Two at once: the system tells one of them alone.
+    expect(second.status).toBe('rejected');
+    await expect(image.sync()).rejects.toThrow('input/output error');
+  });
+});
+
+describe('an image whose room is kept', () => {
+  const options = { sectorBytes: 512, sectorCount: 8, mode: 'new', isReserved: true } as const;
+
+  test('is not asked for where the room is not there: it would take what there is', async () => {
+    const files = memoryFiles({ capacityBytes: 2 ** 20 });
+    const image = await openImage(files, 'case.img', options);
+    expect(image.unreserved).toMatch(/^it needs 4096 bytes and \d+ to spare, \d+ are free$/);
+  });
+
+  test('says why where nothing can keep it', async () => {
+    const image = await openImage(memoryFiles(), 'case.img', options);
+    expect(image.unreserved).toBe('nothing is known here that could');
   });
 });

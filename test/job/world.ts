@@ -163,6 +163,7 @@ export async function imageInWorld(
         powers: typeof powers === 'function' ? powers(own) : powers,
         image: rescue.image,
         recorder: rescue.recorder,
+        target: rescue.target,
         clock,
         identity,
         resumed: rescue.resumed,
