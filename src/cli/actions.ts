@@ -125,8 +125,16 @@ function usage(what: string): LastspinError {
   return new LastspinError('USAGE', `--then: ${what}; known are ${grammar}`);
 }
 
+/** An action as it may be kept on record: with when it is wanted, without what an address or a command may hold in
+ * secret. */
+function recordedName({ name, after }: WantedAction): string {
+  return after.size < endings.length ? `${[...after].join(',')}:${name}` : name;
+}
+
 /** The actions of a job. */
 export interface Actions {
+  /** What was asked for, in the order typed, as it may be kept on record. */
+  readonly names: readonly string[];
   /** Before the drive is powered. Throws USAGE for a power-off that no switch can do. */
   checkPowers(powers: readonly Power[]): void;
   /** What is to be done to the drive. Never throws. */
@@ -145,7 +153,8 @@ export function createActions(
   env: NodeJS.ProcessEnv = process.env,
 ): Actions {
   const order = Object.keys(kinds).filter((kind) => kinds[kind]!.isOfDrive);
-  const wanted = texts.map(parseAction).filter(({ kind }) => {
+  const typed = texts.map(parseAction);
+  const wanted = typed.filter(({ kind }) => {
     if (kind !== 'desktop' || hasTool('notify-send', env)) return true;
     say('--then desktop: there is no notify-send here (Debian: libnotify-bin); it is left out');
     return false;
@@ -167,6 +176,7 @@ export function createActions(
   }
 
   return {
+    names: typed.map(recordedName),
     checkPowers(powers) {
       const isWanted = wanted.some(({ kind }) => kind === 'power-off');
       if (!isWanted || powers.some(({ canHold }) => canHold)) return;

@@ -164,7 +164,7 @@ export async function imageDrive(
         spec,
         opened,
         path,
-        { ...options, part: domain, headsOf: heads, caseData, whole },
+        { ...options, actions: actions.names, part: domain, headsOf: heads, caseData, whole },
         chosen,
         interrupt,
         progress,
@@ -207,6 +207,8 @@ async function imageOpened(
   path: string,
   options: ImageOptions & {
     readonly part: Part | undefined;
+    /** What `--then` asked for, as it may be kept on record. */
+    readonly actions: readonly string[];
     readonly headsOf: HeadsOf;
     readonly caseData: CaseData;
     readonly whole: readonly WholeAlgorithm[];
@@ -333,9 +335,11 @@ async function imageOpened(
   }
 }
 
-/** The options as they were typed, for the record: what others were made of them is left out. */
+/** The options as they were typed, for the record: what others were made of them is left out, and for `then`, which
+ * may hold secrets, stands `actions`. */
 function optionsTyped(options: ImageOptions): object {
   const made = new Set([
+    'then',
     'part',
     'headsOf',
     'caseData',
