@@ -360,6 +360,7 @@ async function beginRecord(
     found: found.log,
     anchor: restored?.snapshot?.log,
     isCase: found.saved !== undefined,
+    merged: state.merged,
     journal: restored?.journal ?? [],
     header: { version, image: found.paths.image, case: caseData, drive },
     nowMs,

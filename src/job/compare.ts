@@ -59,8 +59,10 @@ export function nextToCompare(compare: CompareState, plan: PlanState): Extent | 
 
 /** Takes a share that somebody asks for: a sample under way goes on, one that is complete is taken anew. */
 export function askToCompare(compare: CompareState, plan: PlanState, percent: number): void {
+  // By the former share: a larger one would find something behind the end of a sample that is complete.
+  const isUnderWay = nextToCompare(compare, plan) !== undefined;
   compare.percent = percent;
-  if (nextToCompare(compare, plan)) return;
+  if (isUnderWay && nextToCompare(compare, plan)) return;
   compare.cursor = 0;
   compare.comparedCount = 0;
 }

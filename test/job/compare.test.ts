@@ -64,4 +64,9 @@ test('a sample under way goes on when it is asked for again, one that is complet
   askToCompare(compare, plan, 50);
   expect(take(9)).toBe(5);
   expect(compare.comparedCount).toBe(640);
+  // A larger share of a sample that is complete is a new one, from the first sector on.
+  askToCompare(compare, plan, 25);
+  expect(take(9)).toBe(2);
+  askToCompare(compare, plan, 100);
+  expect(take(99)).toBe(10);
 });
