@@ -23,7 +23,8 @@ import {
 } from '../job/case.js';
 import { type CaseData, caseDataFrom } from '../job/case-data.js';
 import { createControl, type JobControl } from '../job/control.js';
-import { runJob } from '../job/job.js';
+import type { JobEvent } from '../job/events.js';
+import { type JobEnd, runJob } from '../job/job.js';
 import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
 import { parseSnapshot } from '../job/snapshot.js';
 import type { JobState } from '../job/state.js';
@@ -33,10 +34,19 @@ import type { Pass, PerHead } from '../plan/pass.js';
 import type { Preset } from '../plan/preset-schema.js';
 import { type DriveFacts, kindDefaults, rowsOf } from '../plan/presets.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
+import type { LeftOff } from '../power/power.js';
 import { loadPreset } from '../preset-files.js';
 import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, describeFull, type Progress } from '../show/terminal.js';
+import {
+  type ActionOutcome,
+  type Actions,
+  createActions,
+  type EndedDrive,
+  type EndedJob,
+  failureOf,
+} from './actions.js';
 import { type DomainOptions, type Part, readDomain } from './domain.js';
 import { type Interrupt, onInterrupt } from './interrupt.js';
 import { attendKeys } from './keys.js';
@@ -84,6 +94,8 @@ export interface ImageOptions extends DomainOptions {
   readonly hash?: string | boolean;
   /** Looks at everything in the image that has a hash before going on. */
   readonly verify?: boolean;
+  /** What to do once the job has ended. */
+  readonly then?: readonly string[];
   /** Goes on although the operating system may touch the source. */
   readonly osMayTouch?: boolean;
   /** False: the source is not set read-only for the operating system. */
@@ -140,6 +152,7 @@ export async function imageDrive(
   const { case: number, evidence, examiner, note } = options;
   const caseData = caseDataFrom({ number, evidence, examiner, note });
   const whole = wholeAlgorithmsIn(options.hash);
+  const actions = createActions(options.then ?? [], realClock(), say);
   if (!onto) refuseNoFile(spec, path);
   refuseInUse(spec);
   const interrupt = onInterrupt(
@@ -151,6 +164,7 @@ export async function imageDrive(
   const awake = isSimulated
     ? undefined
     : stayAwake(realClock(), (line) => progress.say(`lastspin: ${line}`));
+  const after = createAfterwards(actions, casePaths(path), interrupt, progress);
   try {
     const opened = await openPowered(spec, options.power, {
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
@@ -158,20 +172,33 @@ export async function imageDrive(
       say: (line) => progress.say(`lastspin: ${line}`),
       signal: interrupt.signal,
     });
+    let result: ImageResult;
     try {
-      return await imageOpened(
+      actions.checkPowers(opened.powers);
+      result = await imageOpened(
         spec,
         opened,
         path,
-        { ...options, part: domain, headsOf: heads, caseData, whole, ...(onto && { onto }) },
+        {
+          ...options,
+          actions: actions.names,
+          part: domain,
+          headsOf: heads,
+          caseData,
+          whole,
+          ...(onto && { onto }),
+        },
         chosen,
         interrupt,
         progress,
+        after,
       );
     } finally {
       await opened.close();
     }
+    return await after.ended(result);
   } catch (error) {
+    await after.failed(error);
     // A job that has begun ends in order by itself; this came before.
     if (error !== interrupt.signal.reason) throw error;
     throw new LastspinError('INTERRUPTED', 'interrupted before the first read');
@@ -203,6 +230,8 @@ async function imageOpened(
   path: string,
   options: ImageOptions & {
     readonly part: Part | undefined;
+    /** What `--then` asked for, as it may be kept on record. */
+    readonly actions: readonly string[];
     readonly headsOf: HeadsOf;
     readonly caseData: CaseData;
     readonly whole: readonly WholeAlgorithm[];
@@ -211,6 +240,7 @@ async function imageOpened(
   chosen: Preset | undefined,
   interrupt: Interrupt,
   progress: Progress,
+  after: Afterwards,
 ): Promise<ImageResult> {
   const { drive, clock, powers } = opened;
   const { onto } = options;
@@ -304,8 +334,12 @@ async function imageOpened(
         },
         state,
         interrupt.signal,
-      );
+      ).catch(async (error: unknown) => {
+        await after.atDrive({ how: 'failed', why: failureOf(error) }, { drive, powers }, rescue);
+        throw error;
+      });
       if (drive.capabilities.park) await drive.park().catch(() => {});
+      const leftOff = await after.atDrive(end, { drive, powers }, rescue);
       const elapsedMs = clock.now() - startedAtMs;
       const isFinished = end.how === 'finished';
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
@@ -315,7 +349,8 @@ async function imageOpened(
         if (isFinished) await onto?.finish(state, identity, interrupt.signal);
         return isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
       });
-      return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached(), sums);
+      const known = { ...end, ...(leftOff && { leftOff }) };
+      return imageResult(known, state, identity, kind, paths, elapsedMs, guard.attached(), sums);
     } finally {
       releaseKeys();
       await rescue.close();
@@ -326,9 +361,11 @@ async function imageOpened(
   }
 }
 
-/** The options as they were typed, for the record: what others were made of them is left out. */
+/** The options as they were typed, for the record: what others were made of them is left out, and for `then`, which
+ * may hold secrets, stands `actions`. */
 function optionsTyped(options: ImageOptions): object {
   const made = new Set([
+    'then',
     'part',
     'headsOf',
     'caseData',
@@ -343,6 +380,65 @@ function optionsTyped(options: ImageOptions): object {
   return Object.fromEntries(
     Object.entries(options).filter(([name, value]) => !made.has(name) && isTyped(value)),
   );
+}
+
+/** What `--then` wants, at the moments when it can be done. */
+interface Afterwards {
+  /** The job has ended: what is to be done to the drive, on record. Says where that left it without power. */
+  atDrive(
+    end: { readonly how: JobEnd['how'] | 'failed'; readonly why: string },
+    at: EndedDrive,
+    rescue: Case,
+  ): Promise<LeftOff | undefined>;
+  /** Drive and image are closed: the rest. The result knows of all. */
+  ended(result: ImageResult): Promise<ImageResult>;
+  /** Does nothing where no job had begun, or it ended otherwise. */
+  failed(error: unknown): Promise<void>;
+}
+
+function createAfterwards(
+  actions: Actions,
+  paths: CasePaths,
+  { signal }: Interrupt,
+  progress: Progress,
+): Afterwards {
+  const done: ActionOutcome[] = [];
+  let job: EndedJob | undefined;
+  const finish = async (ended: EndedJob) => {
+    // Who interrupted the job wants what follows it; who interrupts that does not.
+    for (const outcome of await actions.afterwards(ended, signal.aborted ? undefined : signal)) {
+      progress.say(`lastspin: then ${outcome.action}: ${outcome.ok ? 'done' : outcome.why}`);
+      done.push(outcome);
+    }
+  };
+  return {
+    async atDrive({ how, why }, at, { recorder, state }) {
+      job = { ending: how === 'interrupted' ? 'stopped' : how, why, paths };
+      let leftOff: LeftOff | undefined;
+      const onLeftOff = (found: LeftOff) => {
+        leftOff = found;
+      };
+      const outcomes = await actions.atDrive(job, { ...at, onLeftOff });
+      for (const outcome of outcomes) {
+        const event: JobEvent = { kind: 'acted', ...outcome, atMs: state.atMs };
+        recorder.record(event, state);
+        progress.onEvent(event, state);
+      }
+      done.push(...outcomes);
+      // What failed the job may be the disk that this would go to; it is said all the same.
+      if (outcomes.length > 0) await recorder.checkpoint(state).catch(() => {});
+      return leftOff;
+    },
+    async ended(result) {
+      const known = { ...result, actions: [...done] };
+      if (job) await finish({ ...job, result: known });
+      job = undefined;
+      return { ...result, actions: [...done] };
+    },
+    async failed(error) {
+      if (job) await finish({ ...job, ending: 'failed', why: failureOf(error) });
+    },
+  };
 }
 
 /** Does what is left to write when the job is over; a full disk is waited for as during the job. */

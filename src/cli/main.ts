@@ -103,6 +103,12 @@ export async function main(argv: readonly string[]): Promise<number> {
       '--hash <LIST>',
       'hash the whole image: sha256, sha1, md5, comma-separated, into IMAGE.sha256 and so on',
     )
+    .option(
+      '--then <ACTION>',
+      'when the job has ended: park, power-off, exec:COMMAND, webhook:URL, desktop; finished:, stopped:, gave-up: or failed: before it says when; repeatable',
+      collect,
+      [],
+    )
     .option('--sparse', 'keep no room on the disk for the image, and leave out zeros')
     .option('--no-hash', 'no hashes of segments (IMAGE.hashes.csv)')
     .option('--case <NUMBER>', 'case number, for map and event log')
@@ -371,6 +377,21 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--json', 'print one JSON object as the result')
     .action(async (image, options) => {
       status = await (await import('./fill.js')).fill(image, options);
+    });
+
+  program
+    .command('merge')
+    .description('several images of one drive become one; what they hold differently is listed')
+    .argument('<OUT>', 'the image to make; its map goes beside it')
+    .argument('<IMAGE...>', 'images with their maps beside them, or IMAGE:MAP; ddrescue’s too')
+    .option('--prefer <IMAGE>', 'where images differ, take what this one has')
+    .option('--majority', 'where images differ, take what more than half of them have')
+    .option('--same-drive', 'their maps name several drives, or sizes differ, but it is one drive')
+    .option('--sector <BYTES>', 'the size of a sector where no map tells [512]', whole(65_536))
+    .option('--force', 'replace what an earlier merge made; go on with little disk space')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (out, images, options) => {
+      status = await (await import('./merge.js')).merge(out, images, options);
     });
 
   addMapCommands(program, (reported) => {

@@ -66,8 +66,10 @@ export const stateBytesMax = 16 * 2 ** 20;
 const stateLineChars = 2000;
 const readBytes = 1 << 20;
 const checkpointLine = /^#[^\n]*\n# lastspin-checkpoint: ([0-9]{1,15}) ([0-9a-f]{8})\n/;
-/** What every map file of ours begins with. */
+/** What every map file of ours begins with, also a plain one. */
 const firstWords = '# Mapfile. Created by lastspin ';
+/** What only a checkpoint has. */
+const ownLine = /^# lastspin-(?:checkpoint|state): /m;
 /** The checkpoint's line is the second; both together are shorter than this. */
 const checkpointHeadBytes = 512;
 
@@ -133,7 +135,7 @@ async function readCheckpoint(file: OpenFile, path: string): Promise<LoadedCheck
     let coveredFrom = 0;
     if (position === 0) {
       const text = new TextDecoder('latin1').decode(piece.subarray(0, checkpointHeadBytes));
-      isOurs = text.startsWith(firstWords);
+      isOurs = text.startsWith(firstWords) && ownLine.test(text);
       const match = checkpointLine.exec(text);
       if (match !== null) head = { number: Number(match[1]), crc: match[2]! };
       coveredFrom = match?.[0].length ?? 0;

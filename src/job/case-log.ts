@@ -28,7 +28,7 @@ import {
   roundMs,
 } from './recorded.js';
 import { snapshotOf } from './snapshot.js';
-import type { JobState } from './state.js';
+import type { JobState, MergeNote } from './state.js';
 
 /** What lies at a log's path before the job begins. */
 export interface FoundLog {
@@ -80,6 +80,8 @@ export interface CaseLogOptions {
   readonly anchor: LogPosition | undefined;
   /** Whether the case has a map already. */
   readonly isCase: boolean;
+  /** What the case was merged from, where it began so. */
+  readonly merged?: MergeNote | undefined;
   /** What the journal has since the checkpoint. */
   readonly journal: readonly RecordedEvent[];
   /** What a new log says in its first line. */
@@ -144,7 +146,7 @@ function missingOf(n: number, journal: readonly RecordedEvent[]): RecordedEvent[
 }
 
 async function beginLog(options: CaseLogOptions, why: string | undefined): Promise<OpenedLog> {
-  const { files, path, isCase, header, nowMs, wallMs } = options;
+  const { files, path, anchor, isCase, merged, header, nowMs, wallMs } = options;
   if (why !== undefined) {
     const aside = asideName(path, (await asideCount(files, path)) + 1);
     await files.rename(path, aside);
@@ -152,7 +154,10 @@ async function beginLog(options: CaseLogOptions, why: string | undefined): Promi
   }
   const count = await asideCount(files, path);
   const follows = count > 0 ? asideName(path, count) : undefined;
-  const reason = why ?? (isCase ? 'the case had no event log' : undefined);
+  // With an anchor there was a log.
+  const origin = why === undefined && isCase && !anchor ? merged : undefined;
+  const none = origin ? mergedText(origin) : 'the case had no event log';
+  const reason = why ?? (isCase ? none : undefined);
   const log = await createEventLog(files, path, {
     at: isoTime(wallMs),
     ms: roundMs(nowMs),
@@ -160,10 +165,16 @@ async function beginLog(options: CaseLogOptions, why: string | undefined): Promi
     format: 1,
     ...header,
     ...(reason !== undefined && { why: reason }),
+    ...(origin && { merged: origin }),
     ...(follows !== undefined && { follows }),
   });
   const notices = why === undefined ? [] : [`${why}; it is kept as ${follows}, a new log begins`];
   return { log, isCurrent: false, notices };
+}
+
+/** How a case began that is a merge, for people. */
+export function mergedText({ images }: MergeNote): string {
+  return `the case began as a merge of ${images.map(({ image }) => image).join(', ')}`;
 }
 
 function asideName(path: string, number: number): string {

@@ -34,6 +34,7 @@ import type { WholeAlgorithm } from '../segment-hasher.js';
 import { type CaseData, mergeCaseData } from './case-data.js';
 import { type CaseHashes, type HashParts, openCaseHashes } from './case-hashes.js';
 import { type FoundLog, findLog, logRunStart, openCaseLog } from './case-log.js';
+import { askToCompare } from './compare.js';
 import {
   isOtherIdentity,
   physicalCountMax,
@@ -61,6 +62,8 @@ export interface CasePaths {
   readonly hashes: string;
   /** Every decision, one line each. */
   readonly events: string;
+  /** Where the images that this one was merged from differed. */
+  readonly conflicts: string;
 }
 
 const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
@@ -82,6 +85,7 @@ export function casePaths(image: string, map?: string): CasePaths {
     versions: beside('.versions'),
     hashes: beside('.hashes.csv'),
     events: beside('.events.ndjson'),
+    conflicts: beside('.conflicts.csv'),
   };
 }
 
@@ -157,6 +161,7 @@ export async function recallState(
   | {
       readonly state: JobState;
       readonly drive: DriveIdentity;
+      readonly driveKind: DriveKind;
       /** What the journal has since the checkpoint. */
       readonly journal: readonly RecordedEvent[];
     }
@@ -171,7 +176,7 @@ export async function recallState(
   const isCurrent = loaded !== undefined && loaded.base === saved.number;
   const journal = isCurrent ? (loaded.records as RecordedEvent[]) : [];
   for (const record of journal) foldRecorded(state, record);
-  return { state, drive, journal };
+  return { state, drive, driveKind, journal };
 }
 
 /** Puts on record, in the map of a case that nobody works on, what goes into the gaps of its image; statuses stay. What
@@ -285,7 +290,6 @@ export async function openCase(given: CaseOptions): Promise<Case> {
   const { files, paths, saved } = found;
   const restored = saved ? await restore(options, saved, notices) : undefined;
   const state = restored?.state ?? freshState(options);
-  state.compare.percent = options.comparePercent ?? state.compare.percent;
   refuseUnknownHeads(state, options.heads);
   if (form.kind !== 'target')
     await checkSpace(files, paths.image, sectorCount * drive.sectorBytes, options.force);
@@ -447,6 +451,7 @@ async function beginRecord(
     found: found.log,
     anchor: restored?.snapshot?.log,
     isCase: found.saved !== undefined,
+    merged: state.merged,
     journal: restored?.journal ?? [],
     header: { version, image: found.paths.image, case: caseData, drive },
     nowMs,
@@ -697,7 +702,14 @@ function freshState(options: CaseOptions, map?: RunMap): JobState {
     scope,
     ...(map && { map }),
   });
-  return createJobState(plan, troublePolicies[driveKind]);
+  const state = createJobState(plan, troublePolicies[driveKind]);
+  adoptShare(state, options);
+  return state;
+}
+
+/** How much is to be read again, where this run is told. */
+function adoptShare({ compare, plan }: JobState, { comparePercent }: CaseOptions): void {
+  if (comparePercent !== undefined) askToCompare(compare, plan, comparePercent);
 }
 
 /** Another program's map of another size is another drive's, as far as anybody can tell. */
@@ -752,6 +764,7 @@ async function restore(
   const before = snapshotOf(state, drive, snapshot.driveKind);
   if (isOther) state = takeOver(options, state, snapshot.drive, notices);
   else adoptGiven(state, options, notices);
+  adoptShare(state, options);
   const isTold =
     physicalCount !== undefined &&
     !(snapshot.physicalKnown && snapshot.physicalCount === physicalCount);
@@ -815,6 +828,8 @@ function takeOver(
   Object.assign(fresh.totals, state.totals);
   fresh.formerDrives = [...state.formerDrives, former];
   fresh.fills = state.fills;
+  if (options.comparePercent === undefined) fresh.compare.percent = state.compare.percent;
+  if (state.merged) fresh.merged = state.merged;
   return fresh;
 }
 

@@ -13,6 +13,8 @@ export interface CompareState {
   percent: number;
   /** Next LBA to look at. */
   cursor: number;
+  /** Sectors of this sample that were read again, as often as it took. */
+  comparedCount: number;
   /** A read whose failure nobody has been blamed for yet. */
   suspect: ReadEvent | undefined;
   /** Verdicts other than a good read over one and the same group. */
@@ -25,6 +27,7 @@ export function createCompareState(sectorCount: number, percent: number): Compar
   return {
     percent,
     cursor: 0,
+    comparedCount: 0,
     suspect: undefined,
     failures: 0,
     unstable: createRunMap(sectorCount),
@@ -54,6 +57,16 @@ export function nextToCompare(compare: CompareState, plan: PlanState): Extent | 
   return undefined;
 }
 
+/** Takes a share that somebody asks for: a sample under way goes on, one that is complete is taken anew. */
+export function askToCompare(compare: CompareState, plan: PlanState, percent: number): void {
+  // By the former share: a larger one would find something behind the end of a sample that is complete.
+  const isUnderWay = nextToCompare(compare, plan) !== undefined;
+  compare.percent = percent;
+  if (isUnderWay && nextToCompare(compare, plan)) return;
+  compare.cursor = 0;
+  compare.comparedCount = 0;
+}
+
 function isSampled(group: number, percent: number): boolean {
   return Math.floor(((group + 1) * percent) / 100) > Math.floor((group * percent) / 100);
 }
@@ -73,6 +86,12 @@ export function foldCompareBlame(compare: CompareState, { on }: BlamedEvent): vo
   compare.suspect = undefined;
   compare.failures += 1;
   if (on === 'place' || compare.failures >= failuresMax) moveOn(compare, suspect);
+}
+
+/** As much is known of the group as reading again tells. */
+export function foldCompared(compare: CompareState, extent: Extent): void {
+  compare.comparedCount += extent.count;
+  moveOn(compare, extent);
 }
 
 /** What the group holds is known, or will not be. */

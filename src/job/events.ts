@@ -72,6 +72,13 @@ export type JobEvent = { readonly atMs: number } & (
   /** What the imager said unasked. */
   | { readonly kind: 'noticed'; readonly text: string }
   | { readonly kind: 'gave-up'; readonly why: string }
+  /** What was wanted once the job had ended (`--then`); where it failed, why. */
+  | {
+      readonly kind: 'acted';
+      readonly action: string;
+      readonly ok: boolean;
+      readonly why?: string;
+    }
   | {
       readonly kind: 'ended';
       readonly how: 'finished' | 'gave-up' | 'interrupted' | 'failed';

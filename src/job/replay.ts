@@ -18,6 +18,7 @@ import type { Reach } from '../power/ladder.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { type CasePaths, recallState } from './case.js';
 import { type CaseData, caseDataSchema } from './case-data.js';
+import { mergedText } from './case-log.js';
 import { decide, eventOf } from './decide.js';
 import { endedBeforeVerdict, type JobEvent } from './events.js';
 import { driveIdentitySchema } from './identity.js';
@@ -444,7 +445,8 @@ export async function checkEventLog(
   const saved = (await files.exists(paths.map))
     ? await loadCheckpoint(files, paths.map)
     : undefined;
-  const anchor = saved && parseSnapshot(saved.state)?.log;
+  const snapshot = saved && parseSnapshot(saved.state);
+  const anchor = snapshot?.log;
   const findings: LogFinding[] = [];
   const say = (kind: LogFinding['kind'], isBad: boolean, text: string, line?: number) =>
     findings.push({ kind, isBad, text, ...(line !== undefined && { line }) });
@@ -458,7 +460,10 @@ export async function checkEventLog(
     },
   });
   if (!report) {
-    const text = anchor ? `${paths.events} is missing` : 'the case has no event log';
+    const none = snapshot?.merged
+      ? `there is no event log yet: ${mergedText(snapshot.merged)}, and no job has gone on with it`
+      : 'the case has no event log';
+    const text = anchor ? `${paths.events} is missing` : none;
     say('missing', anchor !== undefined, text);
     return { last: undefined, runCount: 0, eventCount: 0, caseData: {}, findings };
   }
@@ -477,8 +482,13 @@ type Say = (kind: LogFinding['kind'], isBad: boolean, text: string, line?: numbe
 
 function sayWhatItFollows(text: string, say: Say): void {
   const header = parseLogLine(text);
-  const { follows, why } = (header ?? {}) as { follows?: unknown; why?: unknown };
+  const { follows, merged, why } = (header ?? {}) as Record<string, unknown>;
   if (typeof why !== 'string') return;
+  if (merged !== undefined) {
+    const text = `${why}: the log begins with what was merged; how that was read is in the logs of those images`;
+    say('follows', false, text, 1);
+    return;
+  }
   const where = typeof follows === 'string' ? `; what came before is in ${follows}` : '';
   say('follows', false, `the log began anew: ${why}${where}`, 1);
 }

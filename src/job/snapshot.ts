@@ -79,6 +79,21 @@ const fillsSchema = z.array(
   z.object({ unread: z.string().exactOptional(), unreadable: z.string().exactOptional() }),
 );
 
+/** A `MergeNote`. */
+export const mergeNoteSchema = z.object({
+  images: z.array(
+    z.object({
+      image: z.string(),
+      model: z.string().exactOptional(),
+      serial: z.string().exactOptional(),
+    }),
+  ),
+  majority: z.boolean(),
+  prefer: z.string().exactOptional(),
+  conflicts: count,
+  unresolved: count,
+});
+
 /** What a checkpoint holds beside the map, so that a resume goes on where the job was. It comes back
  * from a disk, so it is validated like any input; one that does not fit is treated as absent. */
 const snapshotSchema = z.object({
@@ -148,6 +163,8 @@ const snapshotSchema = z.object({
   /** What the row under way is limited by. */
   row: z.object({ readingMs: z.number(), faults: count, powerCycles: count }).exactOptional(),
   compareCursor: count.default(0),
+  comparedCount: count.default(0),
+  comparePercent: z.number().min(0).max(100).exactOptional(),
   /** Pairs of LBA and count. */
   unstable: z.array(count).default([]),
   mediaRate: z.number().nonnegative().default(0),
@@ -164,6 +181,7 @@ const snapshotSchema = z.object({
   form: formSchema.default({ kind: 'file' }),
   /** What was written to it that was not read, oldest first. */
   fills: fillsSchema.default([]),
+  merged: mergeNoteSchema.exactOptional(),
   totals: z.object({
     reads: count,
     failingReads: count,
@@ -226,6 +244,8 @@ export function snapshotOf(
     finishedAtCycle: state.progressAtCycle,
     row: { ...state.row },
     compareCursor: state.compare.cursor,
+    comparedCount: state.compare.comparedCount,
+    comparePercent: state.compare.percent,
     unstable: unstableOf(state).flatMap((area) => [area.lba, area.count]),
     mediaRate: state.mediaRate,
     formerDrives: [...state.formerDrives],
@@ -238,6 +258,7 @@ export function snapshotOf(
     fills: [...state.fills],
     form: plainFile,
     ...beside,
+    ...(state.merged && { merged: { ...state.merged, images: [...state.merged.images] } }),
     totals: { ...state.totals },
   };
 }
@@ -299,15 +320,23 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   Object.assign(state.totals, snapshot.totals);
   Object.assign(state.row, snapshot.row);
   state.progressAtCycle = snapshot.finishedAtCycle;
-  restoreCompare(state, snapshot);
+  restoreCompare(state, snapshot, snapshot.driveKind === driveKind);
   state.mediaRate = snapshot.mediaRate;
   state.formerDrives = snapshot.formerDrives;
   state.fills = snapshot.fills;
+  if (snapshot.merged) state.merged = snapshot.merged;
   return state;
 }
 
-function restoreCompare({ compare, plan }: JobState, snapshot: Snapshot): void {
+function restoreCompare(
+  { compare, plan }: JobState,
+  snapshot: Snapshot,
+  isSameKind: boolean,
+): void {
   compare.cursor = Math.min(snapshot.compareCursor, plan.sectorCount);
+  compare.comparedCount = snapshot.comparedCount;
+  // Another kind of drive has another share, unless somebody asks again.
+  if (isSameKind) compare.percent = snapshot.comparePercent ?? compare.percent;
   for (let at = 0; at + 1 < snapshot.unstable.length; at += 2) {
     const [lba, runCount] = snapshot.unstable.slice(at, at + 2) as [number, number];
     if (lba + runCount <= plan.sectorCount) compare.unstable.set({ lba, count: runCount }, 1);
@@ -432,7 +461,7 @@ export function settle(
 }
 
 /** A run that ended in the middle of trouble never learned who was to blame: nobody is. */
-function settleTrouble(state: JobState): void {
+export function settleTrouble(state: JobState): void {
   if (state.plan.suspect || state.trouble.why !== undefined) {
     foldJob(state, {
       kind: 'blamed',

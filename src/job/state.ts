@@ -12,8 +12,8 @@ import {
   type CompareState,
   createCompareState,
   foldCompareBlame,
+  foldCompared,
   foldCompareRead,
-  moveOn,
 } from './compare.js';
 import type { JobEvent } from './events.js';
 import { createHeat, foldRest, foldTemperature, type Heat } from './heat.js';
@@ -44,6 +44,24 @@ export interface JobState {
   paused: boolean;
   /** Since the row under way began. */
   readonly row: RowCounts;
+  /** Where the image began as one of several, merged. */
+  merged?: MergeNote;
+}
+
+/** What an image was merged from, and how. */
+export interface MergeNote {
+  /** The images, and whose they were where their maps told. */
+  readonly images: readonly {
+    readonly image: string;
+    readonly model?: string;
+    readonly serial?: string;
+  }[];
+  readonly majority: boolean;
+  /** The image that was preferred. */
+  readonly prefer?: string;
+  /** Sectors of which the images held different contents, and those of them that were left unread. */
+  readonly conflicts: number;
+  readonly unresolved: number;
 }
 
 /** What `fill` wrote, as it was asked for: into what was not read, and into what could not be. */
@@ -119,7 +137,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
       foldTrouble(state.trouble, event, event.atMs, state.policy);
       return;
     case 'compared':
-      moveOn(state.compare, event);
+      foldCompared(state.compare, event);
       return;
     case 'varied':
       state.compare.unstable.set(event, 1);
@@ -194,6 +212,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'noticed':
     case 'drive-tuned':
     case 'gave-up':
+    case 'acted':
     case 'ended':
       return;
   }

@@ -4,6 +4,7 @@ import type { WholeSum } from '../image/whole-hashes.js';
 import type { CasePaths } from '../job/case.js';
 import { driveIdentitySchema } from '../job/identity.js';
 import type { JobEnd } from '../job/job.js';
+import { mergeNoteSchema } from '../job/snapshot.js';
 import { type JobState, unstableOf } from '../job/state.js';
 import { statuses } from '../map/status.js';
 import { countsWithin, domainCount } from '../plan/domain.js';
@@ -45,6 +46,8 @@ export const imageResultSchema = z.object({
     .nullable(),
   /** Other identities of the drive, by the user's word (`--same-drive`). */
   formerDrives: z.array(driveIdentitySchema),
+  /** Where the image began as one of several, merged; else null. */
+  merged: mergeNoteSchema.nullable(),
   image: z.string(),
   map: z.string(),
   /** Hashes of the whole image that this run made, each with the file that `sha256sum -c` and the like check. */
@@ -63,6 +66,8 @@ export const imageResultSchema = z.object({
   /** What was to be read, and how much of that is finished: all of the drive, unless a domain, ranges or
    * exclusions say otherwise. */
   domain: z.object({ total: count, finished: count, unread: count }),
+  /** Sectors of the last sample (`--compare`) that were read again and compared with the image. */
+  compared: count,
   /** Sectors that were read with different contents; the image has what most readings agree on. */
   unstable: z.object({
     sectors: count,
@@ -79,6 +84,10 @@ export const imageResultSchema = z.object({
   portResets: count,
   /** Of this run. */
   elapsedMs: z.number(),
+  /** What was done once the job had ended (`--then`), in that order; a failure with its reason. */
+  actions: z.array(
+    z.object({ action: z.string(), ok: z.boolean(), why: z.string().exactOptional() }),
+  ),
 });
 
 export type ImageResult = z.infer<typeof imageResultSchema>;
@@ -108,6 +117,7 @@ export function imageResult(
     hostAttached,
     powerLeftOff: end.leftOff ?? null,
     formerDrives: [...state.formerDrives],
+    merged: state.merged ? { ...state.merged, images: [...state.merged.images] } : null,
     image: paths.image,
     map: paths.map,
     wholeHashes: [...wholeHashes],
@@ -125,6 +135,7 @@ export function imageResult(
       finished,
       unread: nonTried + nonTrimmed + nonScraped,
     },
+    compared: state.compare.comparedCount,
     unstable: {
       sectors: unstable.reduce((sum, area) => sum + area.count, 0),
       areas: unstable.length,
@@ -132,6 +143,7 @@ export function imageResult(
     },
     ...state.totals,
     elapsedMs: Math.round(elapsedMs),
+    actions: [],
   };
 }
 
@@ -164,15 +176,23 @@ export function formatResult(result: ImageResult): string {
       : []),
     `bad          ${sectors.bad} sectors in ${sectors.badAreas} areas (${bytes(sectors.bad)})`,
     ...(unread > 0 ? [`not yet read ${unread} sectors (${bytes(unread)})`] : []),
+    ...(result.compared > 0
+      ? [
+          `compared     ${bytes(result.compared)} read again${result.unstable.sectors > 0 ? '' : ': all as in the image'}`,
+        ]
+      : []),
     ...(result.unstable.sectors > 0
       ? [`unstable     ${result.unstable.sectors} sectors read differently from time to time`]
       : []),
     `reads        ${result.reads}, ${result.failingReads} failing; ${result.resets} resets, ${result.powerCycles} power cycles${portResetsOf(result)}`,
     `time         ${formatDuration(result.elapsedMs)}`,
-    `image        ${result.image}`,
+    `image        ${result.image}${result.merged ? `, which began as a merge of ${result.merged.images.length}` : ''}`,
     `map          ${result.map}`,
     ...result.wholeHashes.map(({ algorithm, digest }) => `${algorithm.padEnd(12)} ${digest}`),
     ...(result.powerLeftOff ? [describeLeftOff(result.powerLeftOff)] : []),
+    ...result.actions.map(
+      ({ action, ok, why }) => `then         ${action}: ${ok ? 'done' : `failed: ${why}`}`,
+    ),
   ];
   return `${lines.join('\n')}\n`;
 }

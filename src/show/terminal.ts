@@ -259,6 +259,10 @@ function describeEvent(
       return { style: 'yellow', text: `imager: ${event.text}` };
     case 'gave-up':
       return { style: 'red', text: `gave up: ${event.why}` };
+    case 'acted':
+      return event.ok
+        ? { style: 'green', text: `then ${event.action}: done` }
+        : { style: 'red', text: `then ${event.action}: ${event.why}` };
     case 'target-full':
       return { style: 'red', text: describeFull(event) };
     case 'target-again':

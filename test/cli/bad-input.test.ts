@@ -177,6 +177,7 @@ describe.concurrent('bad input: one clear line, the right exit status, and nothi
     'case.journal',
     'case.lock',
     'case.versions',
+    'case.events.ndjson',
     'case.map.tmp',
     'case.journal.tmp',
   ])('a drive that bears the name of %s survives', async (name) => {

@@ -13,17 +13,28 @@ test('a failing drive: two runs, one chain, checked by other tools as the page o
   const folder = temporaryFolder();
   const image = join(folder, 'case.img');
   const drive = await startImager('demo', folder, 1000);
-  const first = await run(['image', drive, image, '--case', '17', '--note', 'ein Müsterchen "x"']);
+  const first = await run([
+    ...['image', drive, image, '--case', '17', '--note', 'ein Müsterchen "x"'],
+    ...['--then', 'stopped:exec:mail --password SECRET', '--then', 'failed,stopped:park'],
+    ...['--then', 'gave-up:webhook:https://me:SECRET@hooks.example/T0/SECRET'],
+  ]);
   expect(first, first.stderr).toMatchObject({ status: 0 });
   const second = await run(['image', drive, image, '--examiner', 'Zoë']);
   expect(second, second.stderr).toMatchObject({ status: 0 });
   const log = join(folder, 'case.events.ndjson');
   const lines = readFileSync(log, 'utf8').trimEnd().split('\n');
   const runs = lines.map((line) => JSON.parse(line)).filter(({ kind }) => kind === 'run');
+  const actions = [
+    'stopped:exec:mail …',
+    'failed,stopped:park',
+    'gave-up:webhook:https://hooks.example/…',
+  ];
   expect(runs).toMatchObject([
-    { resumed: false, source: drive, image, options: { setro: true } },
+    { resumed: false, source: drive, image, options: { setro: true, actions } },
     { resumed: true, case: { number: '17', note: 'ein Müsterchen "x"', examiner: 'Zoë' } },
   ]);
+  expect(runs[1].options).not.toHaveProperty('actions');
+  expect(readFileSync(log, 'utf8')).not.toContain('SECRET');
   expect(await check(image)).toMatchObject({ runCount: 2, findings: [] });
   for (const line of [2, 3, 7, lines.length]) {
     const byHand = execFileSync('sh', ['-c', byHandScript(log, line)], { encoding: 'utf8' });

@@ -43,6 +43,21 @@ describe('a checkpoint', () => {
     expect(files.paths()).toEqual([path]);
   });
 
+  it('is not looked for in a plain map of ours, and missed in one that was edited', async () => {
+    const files = memoryFiles();
+    files.put(
+      path,
+      '# Mapfile. Created by lastspin 1.2.3\n# Command line: x\n0x0 ? 1\n0x0 0x200 +\n',
+    );
+    expect(await loadCheckpoint(files, path)).toMatchObject({ foreign: true, damaged: false });
+    await saveCheckpoint(files, path, content());
+    const lines = Buffer.from(files.content(path)).toString().split('\n');
+    for (const cut of [1, 2, 3]) {
+      files.put(path, lines.toSpliced(cut, 1).join('\n'));
+      expect(await loadCheckpoint(files, path)).toMatchObject({ foreign: true, damaged: true });
+    }
+  });
+
   it('takes any state that JSON holds', async () => {
     const files = memoryFiles();
     await fc.assert(

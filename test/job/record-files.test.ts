@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import type { ScenarioInput } from '../../hardware-sim/schema.js';
+import { realClock } from '../../src/clock.js';
 import { loadCheckpoint } from '../../src/image/checkpoint.js';
 import type { FileLayer } from '../../src/image/file-layer.js';
 import { loadJournal } from '../../src/image/journal.js';
 import { type Case, casePaths } from '../../src/job/case.js';
 import { createControl } from '../../src/job/control.js';
 import type { JobEvent } from '../../src/job/events.js';
+import { mergeCases } from '../../src/job/merge-cases.js';
 import { bodyOf, type RecordedEvent } from '../../src/job/recorded.js';
 import { checkEventLog, replayEventLog } from '../../src/job/replay.js';
 import { snapshotOf } from '../../src/job/snapshot.js';
@@ -156,6 +158,29 @@ describe('what somebody changes while the job runs', () => {
   });
 });
 
+test('a sample that is asked for again is on record: the log folds over such runs', async () => {
+  const files = memoryFiles();
+  const compared: number[] = [];
+  const reads: number[] = [];
+  for (const comparePercent of [30, 30, undefined, 60, undefined]) {
+    const before = reads.at(-1) ?? 0;
+    const options: WorldOptions = comparePercent === undefined ? {} : { comparePercent };
+    // The sample of 60 % is interrupted, and goes on without being asked for.
+    const interruptAfter = comparePercent === 60 ? before + 3 : 0;
+    const last = await imageInWorld(scenario, { files, edit, ...options, interruptAfter });
+    await expectSound(last, `run ${compared.length + 1}`);
+    compared.push(last.state.compare.comparedCount);
+    reads.push(last.state.totals.reads);
+  }
+  expect(compared[0]).toBeGreaterThan(0);
+  expect(compared.slice(1, 3)).toEqual([compared[0], compared[0]]);
+  // The second sample was read; the third run had nothing left to do.
+  expect(reads[1]! - reads[0]!).toBeGreaterThan(2);
+  expect(reads[2]! - reads[1]!).toBeLessThan(3);
+  expect(compared[3]!).toBeLessThan(compared[4]!);
+  expect(compared[4]!).toBeGreaterThan(compared[0]!);
+});
+
 describe('what a line says', () => {
   test('of a read that failed: row, attempt, rule, sense, limits, what is made of it; of a cycle: why', async () => {
     const files = memoryFiles();
@@ -265,6 +290,41 @@ describe('a log that does not belong to the map, or is damaged', () => {
     const { outcome } = await goOn(files);
     expect((await linesOf(files))[0]).toMatchObject({ why: 'the case had no event log' });
     await expectSound(outcome);
+  });
+
+  test('of a case that began as a merge: it says that it does not begin at nothing, and folds from there', async () => {
+    const files = memoryFiles();
+    for (const [name, interruptAfter] of [
+      ['a', 40],
+      ['b', 5],
+    ] as const) {
+      const { files: own } = await imageInWorld(scenario, { edit, interruptAfter });
+      for (const extension of ['img', 'map', 'journal'])
+        files.put(`${name}.${extension}`, await own.readAll(`case.${extension}`));
+    }
+    const { conflicts } = await mergeCases(files, {
+      inputs: ['a', 'b'].map((name) => ({ image: `${name}.img`, map: `${name}.map` })),
+      ...{ out: paths, majority: false, sameDrive: false, force: false, sectorBytes: 512 },
+      ...{ version: '0.0.0', clock: realClock() },
+    });
+    expect(conflicts.sectors).toBe(0);
+    const merge = 'the case began as a merge of a.img, b.img';
+    expect((await checkEventLog(files, paths)).findings).toMatchObject([
+      { kind: 'missing', isBad: false, text: expect.stringContaining(merge) },
+    ]);
+    await imageInWorld(scenario, { files, edit, interruptAfter: 12 });
+    const last = await imageInWorld(scenario, { files, edit });
+    expect((await linesOf(files))[0]).toMatchObject({ why: merge, merged: { conflicts: 0 } });
+    const { findings } = await checkEventLog(files, paths);
+    expect(findings).toMatchObject([
+      { kind: 'follows', isBad: false, line: 1, text: expect.stringContaining(merge) },
+    ]);
+    await expectSound(last);
+    // A log that went missing later is missing, merge or not.
+    await files.remove(paths.events);
+    expect((await checkEventLog(files, paths)).findings).toMatchObject([
+      { kind: 'missing', isBad: true, text: expect.stringContaining('is missing') },
+    ]);
   });
 
   test('another case of the same name is not gone on with', async () => {

@@ -51,6 +51,8 @@ export interface WorldOptions {
   readonly heads?: HeadMapData | null;
   /** Hashes what is read, in segments of so many sectors. */
   readonly segmentCount?: number;
+  /** Percent that is read again in the end. */
+  readonly comparePercent?: number;
   /** The domain of this run. */
   readonly scope?: RunMap;
   /** By which the job is changed while it runs. */
@@ -160,6 +162,7 @@ export async function imageInWorld(
       ...(options.form && { form: options.form }),
       ...(options.heads !== undefined && { heads: options.heads }),
       ...(options.caseData && { caseData: options.caseData }),
+      ...(options.comparePercent !== undefined && { comparePercent: options.comparePercent }),
       ...(options.segmentCount && { hashed: true, segmentCount: options.segmentCount }),
       force: false,
       version: 'test',

@@ -13,6 +13,7 @@ import {
 import { devicesResultSchema, doctorResultSchema } from '../../src/show/devices.js';
 import { exportResultSchema, importResultSchema } from '../../src/show/exchange.js';
 import { identifyResultSchema } from '../../src/show/identify.js';
+import { mergeResultSchema } from '../../src/show/merge-result.js';
 import { powerResultSchema } from '../../src/show/power-result.js';
 import { rehearsalResultSchema } from '../../src/show/rehearsal.js';
 import { imageResultSchema } from '../../src/show/result.js';
@@ -43,6 +44,10 @@ test('the published schema of `rehearse --json` is the one that results are made
 
 test('the published schema of `power --json` is the one that results are made by', () => {
   expect(published('power-result.schema.json')).toEqual(z.toJSONSchema(powerResultSchema));
+});
+
+test('the published schema of `merge --json` is the one that results are made by', () => {
+  expect(published('merge-result.schema.json')).toEqual(z.toJSONSchema(mergeResultSchema));
 });
 
 test('the published schema of head map files is the one that they are checked by', () => {
