@@ -283,7 +283,9 @@ async function imageOpened(
       if (isFinished) await drive.flushSegments?.();
       sayChanged(path, await rescue.listHashes(isFinished));
       const sums = isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
-      return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached(), sums);
+      const attached = guard.attached();
+      const logEnd = rescue.logEnd();
+      return imageResult(end, state, identity, kind, paths, elapsedMs, attached, sums, logEnd);
     } finally {
       releaseKeys();
       await rescue.close();

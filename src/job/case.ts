@@ -3,7 +3,7 @@ import { type Clock, wallMs } from '../clock.js';
 import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
-import type { EventLog } from '../image/event-log.js';
+import type { EventLog, LogPosition } from '../image/event-log.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
 import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import type { ImageLook } from '../image/image-look.js';
@@ -189,6 +189,8 @@ export interface Case extends HashParts {
   readonly recorder: Recorder;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
+  /** The last line of the event log so far. */
+  logEnd(): LogPosition;
   close(): Promise<void>;
 }
 
@@ -278,6 +280,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
     recorder,
     notices,
     ...hashes.parts(access.read),
+    logEnd: () => log.last,
     async close() {
       await versions.close();
       await log.close();
