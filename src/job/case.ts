@@ -132,6 +132,9 @@ export async function recallState(
       readonly drive: DriveIdentity;
       /** What the journal has since the checkpoint. */
       readonly journal: readonly RecordedEvent[];
+      readonly caseData: CaseData;
+      /** The last line of the event log that the checkpoint knows of. */
+      readonly logEnd: LogPosition | undefined;
     }
   | undefined
 > {
@@ -144,7 +147,8 @@ export async function recallState(
   const isCurrent = loaded !== undefined && loaded.base === saved.number;
   const journal = isCurrent ? (loaded.records as RecordedEvent[]) : [];
   for (const record of journal) foldRecorded(state, record);
-  return { state, drive, journal };
+  const { caseData = {}, log: logEnd } = snapshot;
+  return { state, drive, journal, caseData, logEnd };
 }
 
 export interface CaseOptions {
