@@ -25,6 +25,7 @@ import { type DriveFacts, kindDefaults, rowsOf } from '../plan/presets.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { loadPreset } from '../preset-files.js';
 import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
+import { formatBytes } from '../show/format.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, type Progress } from '../show/terminal.js';
 import { type DomainOptions, type Part, readDomain } from './domain.js';
@@ -281,6 +282,7 @@ async function imageOpened(
       const isFinished = end.how === 'finished';
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
+      sayLost(path, rescue.lostBytes());
       sayChanged(path, await rescue.listHashes(isFinished));
       const sums = isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
       const attached = guard.attached();
@@ -402,6 +404,14 @@ function cappedRows(rows: readonly Pass[], bytesPerSecondMax = 0): readonly Pass
 /** A line for the user that is no error. */
 function say(line: string): void {
   process.stderr.write(`lastspin: ${line}\n`);
+}
+
+/** Whoever interrupted did not wait for the image to be looked at. */
+function sayLost(path: string, lostBytes: number): void {
+  if (lostBytes === 0) return;
+  say(
+    `something took ${formatBytes(lostBytes)} out of ${path} while this job ran; run the same command again with --verify to read that again`,
+  );
 }
 
 /** What the hashes were read back for told of the image. */

@@ -32,6 +32,7 @@ import {
   refuseOther,
 } from './identity.js';
 import { checkImage, type LookWish, lossOf } from './image-check.js';
+import { watchImage } from './image-watch.js';
 import type { JobParts } from './parts.js';
 import { bodyOf, foldRecorded, type RecordedEvent } from './recorded.js';
 import { createRecorder, type Recorder } from './recorder.js';
@@ -193,6 +194,8 @@ export interface Case extends HashParts {
   readonly recorder: Recorder;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
+  /** Bytes that something took out of the image during this run, and that nobody looked for yet. */
+  lostBytes(): number;
   /** The last line of the event log so far. */
   logEnd(): LogPosition;
   close(): Promise<void>;
@@ -245,10 +248,20 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   const { image, hashes, journal } = await openFiles(options, state, number, notices).catch(undo);
   const writer = createImageWriter(image, drive.sectorBytes);
   const access = readable(image, writer, hashes);
+  const watch = await watchImage({
+    map: state.plan.map,
+    sectorBytes: drive.sectorBytes,
+    ...hashes,
+    allocatedBytes: image.allocatedBytes,
+    read: access.read,
+  });
   const versions = lineFile(files, paths.versions);
   const recorder = createRecorder(
     {
-      syncImage: () => writer.sync(),
+      syncImage: async () => {
+        await writer.sync();
+        await watch.onSync();
+      },
       appendJournal: async (events) => {
         for (const event of events) event.n ??= ++numbered;
         const fresh = events.filter(({ n }) => (n as number) > journaled);
@@ -262,6 +275,7 @@ export async function openCase(options: CaseOptions): Promise<Case> {
       checkpoint: async (current) => {
         const map = current.plan.map.clone();
         await writer.sync();
+        await watch.onSync();
         await log.sync();
         record = await hashes.record(map);
         await save(current);
@@ -280,7 +294,8 @@ export async function openCase(options: CaseOptions): Promise<Case> {
   return {
     state,
     resumed: saved !== undefined,
-    image: { ...access, keepVersions: versions.append },
+    image: { ...access, keepVersions: versions.append, lookBack: watch.look },
+    lostBytes: watch.lostBytes,
     recorder,
     notices,
     ...hashes.parts(access.read),
@@ -381,7 +396,7 @@ function readable(
   image: ImageFile,
   writer: ImageWriter,
   hashes: CaseHashes,
-): Omit<JobParts['image'], 'keepVersions'> {
+): Omit<JobParts['image'], 'keepVersions' | 'lookBack'> {
   let isBehind = false;
   return {
     async write(lba, data) {
