@@ -37,6 +37,7 @@ import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { LeftOff } from '../power/power.js';
 import { loadPreset } from '../preset-files.js';
 import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
+import { formatBytes } from '../show/format.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, describeFull, type Progress } from '../show/terminal.js';
 import {
@@ -344,13 +345,16 @@ async function imageOpened(
       const isFinished = end.how === 'finished';
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
+      sayLost(path, rescue.lostBytes());
       const sums = await waitingForRoom(rescue, interrupt.signal, async () => {
         sayChanged(path, await rescue.listHashes(isFinished));
         if (isFinished) await onto?.finish(state, identity, interrupt.signal);
         return isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
       });
       const known = { ...end, ...(leftOff && { leftOff }) };
-      return imageResult(known, state, identity, kind, paths, elapsedMs, guard.attached(), sums);
+      const attached = guard.attached();
+      const logEnd = rescue.logEnd();
+      return imageResult(known, state, identity, kind, paths, elapsedMs, attached, sums, logEnd);
     } finally {
       releaseKeys();
       await rescue.close();
@@ -564,6 +568,14 @@ function cappedRows(rows: readonly Pass[], bytesPerSecondMax = 0): readonly Pass
 /** A line for the user that is no error. */
 function say(line: string): void {
   process.stderr.write(`lastspin: ${line}\n`);
+}
+
+/** Whoever interrupted did not wait for the image to be looked at. */
+function sayLost(path: string, lostBytes: number): void {
+  if (lostBytes === 0) return;
+  say(
+    `something took ${formatBytes(lostBytes)} out of ${path} while this job ran; run the same command again with --verify to read that again`,
+  );
 }
 
 /** What the hashes were read back for told of the image. */

@@ -131,6 +131,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .argument('<IMAGE>', 'the image; its map, hashes and journal lie beside it')
     .option('--full', 'all that has a hash, and the hashes of the whole; so unless told otherwise')
     .option('--quick', 'a sample of what has a hash')
+    .option('--log-hash <HEX>', 'the hash of the event log that was noted when a job ended')
     .option('--json', 'print one JSON object as the result')
     .action(async (image, options) => {
       status = await (await import('./verify.js')).verify(image, options);

@@ -12,6 +12,8 @@ import { onInterrupt } from './interrupt.js';
 export interface VerifyCliOptions {
   readonly full?: boolean;
   readonly quick?: boolean;
+  /** What a job printed of its event log when it ended, or how that begins. */
+  readonly logHash?: string;
   readonly json?: boolean;
 }
 
@@ -25,6 +27,7 @@ const exitStatuses: Readonly<Record<Verdict, number>> = {
 export async function verify(path: string, options: VerifyCliOptions): Promise<number> {
   const isQuick = options.quick ?? false;
   if (isQuick && options.full) throw new LastspinError('USAGE', 'either --full or --quick');
+  const notedHash = notedHashIn(options.logHash);
   const paths = casePaths(path);
   await refuseLocked(paths.lock);
   const clock = realClock();
@@ -35,6 +38,7 @@ export async function verify(path: string, options: VerifyCliOptions): Promise<n
   try {
     const found = await verifyImage({
       ...{ files: nodeFiles(), paths, hashing, isQuick, signal: interrupt.signal },
+      ...(notedHash !== undefined && { notedHash }),
       onProgress: progress.show,
     });
     progress.end();
@@ -49,6 +53,21 @@ export async function verify(path: string, options: VerifyCliOptions): Promise<n
     await hashing.close();
     interrupt.dispose();
   }
+}
+
+/** So many digits nobody makes another line to fit. */
+const notedDigitsMin = 16;
+
+/** A noted hash, blanks within it left out. Throws USAGE. */
+function notedHashIn(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const digits = text.replaceAll(/\s/g, '').toLowerCase();
+  if (/^[0-9a-f]*$/.test(digits) && digits.length >= notedDigitsMin && digits.length <= 64)
+    return digits;
+  throw new LastspinError(
+    'USAGE',
+    `--log-hash '${text}' is no hash of a line: ${notedDigitsMin} to 64 of its digits from the first on, 0-9 and a-f`,
+  );
 }
 
 const meterMs = 200;

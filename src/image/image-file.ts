@@ -27,6 +27,8 @@ export interface ImageFile {
    * @throws LastspinError IMAGE_WRITE_FAILED, IMAGE_SPACE, and IMAGE_MISMATCH when the file was cut, moved or
    *   replaced meanwhile: then no map may go on claiming what its name holds. */
   sync(): Promise<void>;
+  /** Bytes of it that are on the disk; holes are not. */
+  allocatedBytes(): Promise<number>;
   /** What the system says of the file now; undefined where nobody can tell. */
   stamp(): Promise<FileStamp | undefined>;
   close(): Promise<void>;
@@ -243,6 +245,7 @@ function imageOver(files: FileLayer, file: OpenFile, opened: OpenedImage): Image
       }
       await requireUntouched(file, path, sizeBytes);
     },
+    allocatedBytes: () => file.allocatedBytes(),
     stamp: async () => file.stamp?.(),
     close: () => file.close(),
   };

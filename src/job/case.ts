@@ -3,7 +3,7 @@ import { type Clock, wallMs } from '../clock.js';
 import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
-import type { EventLog } from '../image/event-log.js';
+import type { EventLog, LogPosition } from '../image/event-log.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
 import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import { heldCount, type ImageForm, plainFile, type TargetIdentity } from '../image/image-form.js';
@@ -42,6 +42,7 @@ import {
   refuseOther,
 } from './identity.js';
 import { checkImage, type LookWish, lossOf } from './image-check.js';
+import { watchImage } from './image-watch.js';
 import type { JobParts } from './parts.js';
 import { bodyOf, foldRecorded, type RecordedEvent } from './recorded.js';
 import { createRecorder, type Recorder } from './recorder.js';
@@ -164,6 +165,9 @@ export async function recallState(
       readonly driveKind: DriveKind;
       /** What the journal has since the checkpoint. */
       readonly journal: readonly RecordedEvent[];
+      readonly caseData: CaseData;
+      /** The last line of the event log that the checkpoint knows of. */
+      readonly logEnd: LogPosition | undefined;
     }
   | undefined
 > {
@@ -176,7 +180,8 @@ export async function recallState(
   const isCurrent = loaded !== undefined && loaded.base === saved.number;
   const journal = isCurrent ? (loaded.records as RecordedEvent[]) : [];
   for (const record of journal) foldRecorded(state, record);
-  return { state, drive, driveKind, journal };
+  const { caseData = {}, log: logEnd } = snapshot;
+  return { state, drive, driveKind, journal, caseData, logEnd };
 }
 
 /** Puts on record, in the map of a case that nobody works on, what goes into the gaps of its image; statuses stay. What
@@ -272,6 +277,10 @@ export interface Case extends HashParts {
   readonly target: Target;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
+  /** Bytes that something took out of the image during this run, and that nobody looked for yet. */
+  lostBytes(): number;
+  /** The last line of the event log so far. */
+  logEnd(): LogPosition;
   close(): Promise<void>;
 }
 
@@ -336,10 +345,20 @@ export async function openCase(given: CaseOptions): Promise<Case> {
   form = image.form;
   const writer = createImageWriter(image, drive.sectorBytes);
   const access = readable(image, writer, hashes);
+  const watch = await watchImage({
+    map: state.plan.map,
+    sectorBytes: drive.sectorBytes,
+    ...hashes,
+    allocatedBytes: image.allocatedBytes,
+    read: access.read,
+  });
   const versions = lineFile(files, paths.versions);
   const recorder = createRecorder(
     {
-      syncImage: () => writer.sync(),
+      syncImage: async () => {
+        await writer.sync();
+        await watch.onSync();
+      },
       appendJournal: async (events) => {
         for (const event of events) event.n ??= ++numbered;
         const fresh = events.filter(({ n }) => (n as number) > journaled);
@@ -352,6 +371,7 @@ export async function openCase(given: CaseOptions): Promise<Case> {
       journalBytes: () => journal.sizeBytes,
       settle: async ({ plan }) => {
         await writer.sync();
+        await watch.onSync();
         await log.sync();
         record = await hashes.record(plan.map.clone());
       },
@@ -374,11 +394,13 @@ export async function openCase(given: CaseOptions): Promise<Case> {
     state,
     form,
     resumed: saved !== undefined,
-    image: { ...access, keepVersions: versions.append },
+    image: { ...access, keepVersions: versions.append, lookBack: watch.look },
+    lostBytes: watch.lostBytes,
     recorder,
     target,
     notices,
     ...hashes.parts(access.read),
+    logEnd: () => log.last,
     async close() {
       await versions.close();
       await log.close();
@@ -548,7 +570,7 @@ function readable(
   image: ImageFile,
   writer: ImageWriter,
   hashes: CaseHashes,
-): Omit<JobParts['image'], 'keepVersions'> {
+): Omit<JobParts['image'], 'keepVersions' | 'lookBack'> {
   let isBehind = false;
   return {
     async write(lba, data) {
