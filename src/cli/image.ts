@@ -6,11 +6,21 @@ import { LastspinError } from '../errors.js';
 import { loadHeadMap } from '../head-map-files.js';
 import { thisHost } from '../host/host.js';
 import { hashWholeFile } from '../image/hash-threads.js';
+import type { ImageForm } from '../image/image-form.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
+import { splitSize } from '../image/split-file.js';
 import type { WholeSum } from '../image/whole-hashes.js';
 import { bringUp } from '../job/bring-up.js';
-import { type Case, casePaths, findCase, openCase, physicalCountOf } from '../job/case.js';
+import {
+  type Case,
+  type CasePaths,
+  casePaths,
+  type FoundCase,
+  findCase,
+  openCase,
+  physicalCountOf,
+} from '../job/case.js';
 import { type CaseData, caseDataFrom } from '../job/case-data.js';
 import { createControl, type JobControl } from '../job/control.js';
 import { runJob } from '../job/job.js';
@@ -76,9 +86,20 @@ export interface ImageOptions extends DomainOptions {
   readonly osMayTouch?: boolean;
   /** False: the source is not set read-only for the operating system. */
   readonly setro?: boolean;
+  /** Most bytes of one part of the image; absent: one file, or as the case began. */
+  readonly split?: number;
 }
 
-const exitUnread = 4;
+/** Where a job writes to that makes no image of its own: `clone`. */
+export interface Onto {
+  readonly paths: CasePaths;
+  /** Told who the drive is, before anything is written. Throws USAGE when that must not be. */
+  form(drive: DriveIdentity, found: FoundCase, interrupt: Interrupt): Promise<ImageForm>;
+  /** Once every pass is done. */
+  finish(state: JobState, drive: DriveIdentity, signal: AbortSignal): Promise<void>;
+}
+
+export const exitUnread = 4;
 const exitHung = 32;
 const exitInterrupted = 130;
 
@@ -108,6 +129,7 @@ export async function imageDrive(
   spec: string,
   path: string,
   options: ImageOptions,
+  onto?: Onto,
 ): Promise<ImageResult> {
   // Before anything is opened: a mistyped row should not cost the drive a start.
   const chosen = options.preset === undefined ? undefined : loadPreset(options.preset);
@@ -116,7 +138,7 @@ export async function imageDrive(
   const { case: number, evidence, examiner, note } = options;
   const caseData = caseDataFrom({ number, evidence, examiner, note });
   const whole = wholeAlgorithmsIn(options.hash);
-  refuseNoFile(spec, path);
+  if (!onto) refuseNoFile(spec, path);
   refuseInUse(spec);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
@@ -130,7 +152,7 @@ export async function imageDrive(
   try {
     const opened = await openPowered(spec, options.power, {
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
-      files: [path],
+      files: onto ? [path, onto.paths.map] : [path],
       say: (line) => progress.say(`lastspin: ${line}`),
       signal: interrupt.signal,
     });
@@ -139,7 +161,7 @@ export async function imageDrive(
         spec,
         opened,
         path,
-        { ...options, part: domain, headsOf: heads, caseData, whole },
+        { ...options, part: domain, headsOf: heads, caseData, whole, ...(onto && { onto }) },
         chosen,
         interrupt,
         progress,
@@ -182,13 +204,15 @@ async function imageOpened(
     readonly headsOf: HeadsOf;
     readonly caseData: CaseData;
     readonly whole: readonly WholeAlgorithm[];
+    readonly onto?: Onto;
   },
   chosen: Preset | undefined,
   interrupt: Interrupt,
   progress: Progress,
 ): Promise<ImageResult> {
   const { drive, clock, powers } = opened;
-  const paths = casePaths(path);
+  const { onto } = options;
+  const paths = onto?.paths ?? casePaths(path);
   if (opened.path !== undefined) refuseToTouchSource(opened.path, paths);
   const lock = await takeLock(paths.lock);
   let guard: SourceGuard | undefined;
@@ -201,11 +225,8 @@ async function imageOpened(
     });
     const force = options.force ?? false;
     // Before the drive is powered: it may not survive a start for nothing.
-    const found = await findCase(nodeFiles(), paths, force, {
-      isFull: options.verify ?? false,
-      say,
-      signal: interrupt.signal,
-    });
+    const wish = { isFull: options.verify ?? false, say, signal: interrupt.signal };
+    const found = await findCase(nodeFiles(), paths, force, wish, onto ? 'target' : 'image');
     // Until the job tells of it.
     let hasBegun = false;
     opened.onLineNotice?.((notice) => (hasBegun ? undefined : say(notice)));
@@ -219,6 +240,7 @@ async function imageOpened(
     });
     for (const guard of opened.guards) await guardSilence(guard, kind);
     const heads = options.headsOf(identity);
+    const form = await (onto?.form(identity, found, interrupt) ?? splitForm(identity, options));
     const preset = chosen ?? loadPreset(kindDefaults[kind].preset);
     const rescue = await openCase({
       found,
@@ -231,6 +253,7 @@ async function imageOpened(
       ...(options.part && { scope: options.part(identity) }),
       ...(heads !== undefined && { heads }),
       ...physicalCountFor(identity, options),
+      ...(form && { form }),
       force,
       hashed: options.hash !== false,
       whole: options.whole,
@@ -252,7 +275,9 @@ async function imageOpened(
     const isDirect = opened.isDirect ?? (opened.guard !== undefined && identity.kind !== undefined);
     const detector = detectorFor(kind, identity, isDirect, state.mediaRate);
     const startedAtMs = clock.now();
-    if (!detector || options.trustData) await storeDirectly(drive, rescue, paths.image);
+    const isOneFile = rescue.form.kind !== 'split';
+    if (isOneFile && (!detector || options.trustData))
+      await storeDirectly(drive, rescue, paths.image);
     const control = createControl();
     hasBegun = true;
     const releaseKeys = takeKeys(control, identity, state, interrupt, progress);
@@ -282,6 +307,7 @@ async function imageOpened(
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
       sayChanged(path, await rescue.listHashes(isFinished));
+      if (isFinished) await onto?.finish(state, identity, interrupt.signal);
       const sums = isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
       return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached(), sums);
     } finally {
@@ -301,6 +327,7 @@ function optionsTyped(options: ImageOptions): object {
     'headsOf',
     'caseData',
     'whole',
+    'onto',
     'case',
     'evidence',
     'examiner',
@@ -310,6 +337,15 @@ function optionsTyped(options: ImageOptions): object {
   return Object.fromEntries(
     Object.entries(options).filter(([name, value]) => !made.has(name) && isTyped(value)),
   );
+}
+
+/** Parts, where they are asked for. */
+function splitForm(
+  { sectorBytes, sectorCount }: DriveIdentity,
+  { split }: ImageOptions,
+): ImageForm | undefined {
+  if (split === undefined) return undefined;
+  return { kind: 'split', partBytes: splitSize(split, sectorBytes, sectorCount * sectorBytes) };
 }
 
 /** Lets the path to the drive write the image where it can: data that nobody here looks at need not pass through. */

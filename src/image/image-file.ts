@@ -3,11 +3,16 @@
 import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { FileLayer, FileStamp, OpenFile } from './file-layer.js';
+import { heldCount, type ImageForm, plainFile } from './image-form.js';
+import { allocatedInParts, openPartsToRead, openSplit } from './split-file.js';
+import { requireUntouched } from './untouched.js';
 
 /** An open image. Extents and LBAs are sectors of the drive. */
 export interface ImageFile {
   readonly path: string;
   readonly sizeBytes: number;
+  /** As it is on the disk now. */
+  readonly form: ImageForm;
   /** Writes whole sectors from `lba` on. Durable only after the next `sync`.
    * @throws LastspinError IMAGE_SPACE saying how many bytes are missing, IMAGE_WRITE_FAILED. */
   write(lba: number, data: Uint8Array): Promise<void>;
@@ -34,6 +39,8 @@ export interface ImageOptions {
   /** When resuming: the end, in sectors, of the last finished run of the map. A shorter image has
    * lost what the map claims. The whole drive when left out. */
   readonly claimedCount?: number;
+  /** A plain file unless told. Of a target that is too small, `sectorCount` is what fits. */
+  readonly form?: ImageForm;
 }
 
 /** Opens an image and gives it its full size, without allocating it. A new image's name and size
@@ -48,6 +55,19 @@ export async function openImage(
   const { sectorBytes, sectorCount, mode } = options;
   const sizeBytes = sectorBytes * sectorCount;
   const claimedBytes = mode === 'new' ? 0 : (options.claimedCount ?? sectorCount) * sectorBytes;
+  const { form = plainFile } = options;
+  const sizes = { sectorBytes, sizeBytes };
+  if (form.kind === 'split') {
+    const { partBytes, partIds } = form;
+    const known = { sizeBytes, partBytes, mode, claimedBytes, ...(partIds && { partIds }) };
+    const { partIds: ids, ...file } = await openSplit(files, path, known);
+    const now: ImageForm = { kind: 'split', partBytes, ...(ids && { partIds: ids }) };
+    return imageOver(files, file, path, { ...sizes, form: now });
+  }
+  if (form.kind === 'target') {
+    const file = await openTarget(files, path, { sizeBytes, claimedBytes });
+    return imageOver(files, file, path, { ...sizes, form });
+  }
   const exists = await files.exists(path);
   if (exists && mode === 'new') {
     throw new LastspinError(
@@ -69,7 +89,47 @@ export async function openImage(
     await file.close().catch(() => undefined);
     throw error;
   }
-  return imageOver(files, file, path, { sectorBytes, sizeBytes });
+  return imageOver(files, file, path, { ...sizes, form });
+}
+
+/** Opens what a case's image is made of, only to read it. What of a target holds the drive is the image; what of parts
+ * the map claims nothing of may be missing. `claimedCount` is as for `openImage`.
+ * @throws LastspinError IMAGE_MISMATCH naming a part that is missing or has another size; FILE_FAILED. */
+export async function openImageToRead(
+  files: FileLayer,
+  path: string,
+  options: Pick<ImageOptions, 'sectorBytes' | 'sectorCount' | 'claimedCount' | 'form'>,
+): Promise<OpenFile> {
+  const { sectorBytes, sectorCount, form = plainFile } = options;
+  const sizeBytes = heldCount(form, options) * sectorBytes;
+  const claimedBytes = (options.claimedCount ?? sectorCount) * sectorBytes;
+  if (form.kind === 'split')
+    return openPartsToRead(files, path, { sizeBytes, partBytes: form.partBytes, claimedBytes });
+  const file = await files.open(path, { readOnly: true });
+  return form.kind === 'target' ? asTarget(file, sizeBytes) : file;
+}
+
+/** A target has the size that it has; what of it the image fills is the image. */
+async function openTarget(
+  files: FileLayer,
+  path: string,
+  { sizeBytes, claimedBytes }: { sizeBytes: number; claimedBytes: number },
+): Promise<OpenFile> {
+  if (claimedBytes > sizeBytes) {
+    throw new LastspinError(
+      'IMAGE_MISMATCH',
+      `the map claims ${claimedBytes} bytes, of which ${sizeBytes} are on ${path}: it is not this target's map`,
+    );
+  }
+  return asTarget(await files.open(path, { held: true }), sizeBytes);
+}
+
+function asTarget(file: OpenFile, sizeBytes: number): OpenFile {
+  // A device has no size to ask for here; a file may be longer than the image.
+  const size = async () => Math.min(sizeBytes, (await file.size()) || sizeBytes);
+  // Its node in /dev is made anew whenever it is plugged in.
+  const stamp = async () => undefined;
+  return { ...file, size, stamp, allocatedBytes: async () => sizeBytes };
 }
 
 async function giveSize(
@@ -96,7 +156,7 @@ function imageOver(
   files: FileLayer,
   file: OpenFile,
   path: string,
-  { sectorBytes, sizeBytes }: { sectorBytes: number; sizeBytes: number },
+  { sectorBytes, sizeBytes, form }: { sectorBytes: number; sizeBytes: number; form: ImageForm },
 ): ImageFile {
   const checked = (lba: number, bytes: number) => {
     const position = lba * sectorBytes;
@@ -116,6 +176,7 @@ function imageOver(
   return {
     path,
     sizeBytes,
+    form,
     write: async (lba, data) => {
       const position = checked(lba, data.length);
       try {
@@ -147,28 +208,6 @@ function imageOver(
     stamp: async () => file.stamp?.(),
     close: () => file.close(),
   };
-}
-
-async function requireUntouched(file: OpenFile, path: string, sizeBytes: number): Promise<void> {
-  const foundBytes = await file.size();
-  if (foundBytes > sizeBytes) {
-    throw new LastspinError(
-      'IMAGE_MISMATCH',
-      `something has made ${path} longer while it was in use; cut it back (truncate -s ${sizeBytes}) and run the same command again`,
-    );
-  }
-  if (foundBytes < sizeBytes) {
-    throw new LastspinError(
-      'IMAGE_MISMATCH',
-      `something has cut ${path} while it was in use: what its map claims is lost; move both away and begin anew`,
-    );
-  }
-  if ((await file.isAt?.(path)) === false) {
-    throw new LastspinError(
-      'IMAGE_MISMATCH',
-      `${path} was moved or replaced while it was in use; put back the file that was there, and run the same command again`,
-    );
-  }
 }
 
 /** Bytes that an image still needs, has, and lacks. */
@@ -206,7 +245,7 @@ export async function checkSpace(
 }
 
 async function allocatedBytesOf(files: FileLayer, path: string): Promise<number> {
-  if (!(await files.exists(path))) return 0;
+  if (!(await files.exists(path))) return allocatedInParts(files, path);
   const file = await files.open(path, { readOnly: true });
   try {
     return await file.allocatedBytes();

@@ -1,6 +1,7 @@
 /** The file layer over the operating system: the one place, with the lock, that touches the disk
  * for image, map and journal. */
 
+import { constants } from 'node:fs';
 import { type FileHandle, open, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { LastspinError, reasonOf } from '../errors.js';
@@ -12,8 +13,10 @@ export function nodeFiles(): FileLayer {
   return {
     open: (path, options = {}) =>
       named(path, 'open', async () => {
-        const { create = false, exclusive = false, readOnly = false } = options;
-        const handle = await openHandle(path, { create, exclusive, readOnly });
+        const { create = false, exclusive = false, readOnly = false, held = false } = options;
+        const handle = held
+          ? await openHeld(path)
+          : await openHandle(path, { create, exclusive, readOnly });
         return openFile(path, handle);
       }),
     exists: (path) =>
@@ -51,6 +54,12 @@ async function openHandle(
     // Exclusive, or two that create at once would both believe the file to be theirs and empty.
     return await open(path, 'wx+');
   }
+}
+
+/** Linux refuses this for a device that is mounted or part of something, and refuses both while it is open so
+ * (O_EXCL of open(2), which on a regular file means nothing without O_CREAT). */
+function openHeld(path: string): Promise<FileHandle> {
+  return open(path, constants.O_RDWR | constants.O_EXCL);
 }
 
 function openFile(path: string, handle: FileHandle): OpenFile {
@@ -97,6 +106,11 @@ function openFile(path: string, handle: FileHandle): OpenFile {
           device: `${dev}`,
           inode: `${ino}`,
         };
+      }),
+    identity: () =>
+      named(path, 'look up', async () => {
+        const { dev, ino } = await handle.stat({ bigint: true });
+        return `${dev}:${ino}`;
       }),
     size: () => named(path, 'find the size of', async () => (await handle.stat()).size),
     allocatedBytes: () =>
@@ -187,6 +201,7 @@ const adviceOf: Readonly<Record<string, string>> = {
   EISDIR: 'it is a directory; name a file',
   EEXIST: 'it exists already; choose another name or move it away',
   EIO: 'input/output error: the disk it is on fails, which is not the source drive; check it',
+  EBUSY: 'it is in use: mounted, part of something, or another program holds it; free it first',
   ENODEV: 'the disk it is on is gone; reconnect it and run again',
   ENXIO: 'the disk it is on is gone; reconnect it and run again',
 };

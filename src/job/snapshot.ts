@@ -1,6 +1,7 @@
 import { deflateSync, inflateSync } from 'node:zlib';
 import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
+import { plainFile } from '../image/image-form.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { type StatusCode, statuses } from '../map/status.js';
@@ -56,6 +57,27 @@ const imageRecordSchema = z.object({
     )
     .max(imageSamplesMax),
 });
+const formSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('file') }),
+  z.object({
+    kind: z.literal('split'),
+    partBytes: count.min(1),
+    partIds: z.array(z.string()).readonly().exactOptional(),
+  }),
+  z.object({
+    kind: z.literal('target'),
+    target: z.object({
+      model: z.string(),
+      serial: z.string(),
+      sizeBytes: count,
+      sectorBytes: count,
+    }),
+  }),
+]);
+
+const fillsSchema = z.array(
+  z.object({ unread: z.string().exactOptional(), unreadable: z.string().exactOptional() }),
+);
 
 /** What a checkpoint holds beside the map, so that a resume goes on where the job was. It comes back
  * from a disk, so it is validated like any input; one that does not fit is treated as absent. */
@@ -138,6 +160,10 @@ const snapshotSchema = z.object({
   log: z.object({ n: count, hash: z.string().regex(/^[0-9a-f]{64}$/) }).exactOptional(),
   /** What the image was like when it was last synced. */
   image: imageRecordSchema.exactOptional(),
+  /** What the image is made of; absent in older checkpoints: a plain file. */
+  form: formSchema.default({ kind: 'file' }),
+  /** What was written to it that was not read, oldest first. */
+  fills: fillsSchema.default([]),
   totals: z.object({
     reads: count,
     failingReads: count,
@@ -154,7 +180,7 @@ export function snapshotOf(
   state: JobState,
   drive: DriveIdentity,
   driveKind: DriveKind,
-  beside: Pick<Snapshot, 'caseData' | 'log' | 'image'> = {},
+  beside: Partial<Pick<Snapshot, 'caseData' | 'log' | 'image' | 'form'>> = {},
 ): Snapshot {
   const { plan, compare } = state;
   const noted: number[] = [];
@@ -209,6 +235,8 @@ export function snapshotOf(
         failures: compare.failures,
       },
     }),
+    fills: [...state.fills],
+    form: plainFile,
     ...beside,
     totals: { ...state.totals },
   };
@@ -274,6 +302,7 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   restoreCompare(state, snapshot);
   state.mediaRate = snapshot.mediaRate;
   state.formerDrives = snapshot.formerDrives;
+  state.fills = snapshot.fills;
   return state;
 }
 
