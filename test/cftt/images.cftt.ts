@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect } from 'vitest';
+import { statuses } from '../../src/map/status.js';
 import { identifyResultSchema } from '../../src/show/identify.js';
 import { type ImageResult, imageResultSchema } from '../../src/show/result.js';
 import { type Finished, run, start, startImager, temporaryFolder } from '../cli/cli.js';
@@ -18,10 +19,12 @@ import {
   scenarioOf,
   sha256OfSectors,
   sha256sum,
+  smallDisk,
   tool,
 } from './drives.js';
 import { failingFile, type Hole, needsFailingFile } from './failing-file.js';
 import { chainBreaks, linesOf, runsOfMap } from './records.js';
+import { type UsbJob, usbJob } from './usb-job.js';
 
 const noLoop = needsLoop();
 
@@ -262,6 +265,38 @@ describe.skipIf(noLoop || needsLog)('DA-06: another computer that is the imager'
   });
 });
 
+describe('DA-06: a USB adapter', () => {
+  const claim = claimsIn('DA-06', 'USB');
+  let job: UsbJob;
+  let source: string;
+  let image: string;
+  beforeAll(async () => {
+    const folder = temporaryFolder();
+    source = platters(join(folder, 'platters'), 16, 4 * mib);
+    const identity = { model: 'ACME USB', serial: 'U-1' };
+    job = await usbJob({ sectorCount: 8192, contents: { file: source }, identity });
+    image = join(folder, 'case.img');
+    writeFileSync(image, job.image);
+  });
+  claim('DA-AM-01', ({ said }) => {
+    expect(job.disk.counters.commands).toBe(job.sent.length);
+    said.push('bulk-only transport: the production USB code over a simulated adapter');
+  });
+  claim('DA-AM-02', ({ said }) => {
+    expect(job.events[0]).toMatchObject({ kind: 'started' });
+    expect(job.serial).toBe('U-1');
+    said.push('ACME USB U-1, by the drive’s own words behind the adapter');
+  });
+  claim('DA-AM-06', ({ said }) => {
+    expect(job.state.plan.map.countOf(statuses.finished)).toBe(8192);
+    said.push('8192 sectors of 512 bytes, all of them finished');
+  });
+  claim('DA-AM-08', ({ said }) => {
+    expect(cmp(source, image)).toBe('');
+    said.push('cmp finds no difference');
+  });
+});
+
 describe.skipIf(noLoop)('DA-07: a part of a disk', () => {
   const claim = claimsIn('DA-07', 'PART');
   let job: Imaged;
@@ -348,8 +383,9 @@ describe.skipIf(needsLog).each(hiding)('DA-08: sectors behind %s', (name, words,
     expect(all - 8192).toBe(count);
     expect(job.result.sectors.total).toBe(8192);
     finding.notMet = `${count} sectors ${how} are not acquired: unhiding them needs commands that are not on the read-only list`;
-    finding.said.push(`identify tells of all ${count} of them; image does not mention them`);
-    expect(job.finished.stderr + job.finished.stdout).not.toMatch(/hidden/);
+    const isMentioned = /hidden/.test(job.finished.stderr + job.finished.stdout);
+    const image = isMentioned ? 'image mentions them' : 'image does not mention them';
+    finding.said.push(`identify tells of all ${count} of them; ${image}`);
   });
 });
 
@@ -366,7 +402,6 @@ const lostCount = holes.reduce((sum, { count }) => sum + count, 0);
 
 /** What every image of a drive with these holes owes. */
 function claimFaulty(claim: ReturnType<typeof claimsIn>, job: () => Imaged, type: string) {
-  const where = `${lostCount} of 8192 sectors could not be read, LBA ${rangesText(holes)}`;
   claim('DA-AM-06', (finding) => {
     const { result, image } = job();
     expect(result.sectors).toMatchObject({ finished: 8192 - lostCount, bad: lostCount });
@@ -376,9 +411,9 @@ function claimFaulty(claim: ReturnType<typeof claimsIn>, job: () => Imaged, type
       Array.from({ length: count }, (_, n) => lba + n),
     );
     expect(listed.split('\n').map(Number)).toEqual(lost);
-    finding.qualified = where;
+    finding.qualified = `${lostCount} of 8192 sectors could not be read, LBA ${rangesText(holes)}`;
   });
-  claim('DA-AM-08', (finding) => {
+  claim('DA-AM-08', ({ said }) => {
     const { source, image } = job();
     let from = 0;
     for (const { lba, count } of [...holes, { lba: 8192, count: 0 }]) {
@@ -386,8 +421,7 @@ function claimFaulty(claim: ReturnType<typeof claimsIn>, job: () => Imaged, type
       expect(cmp(source, image, stretch)).toBe('');
       from = lba + count;
     }
-    finding.said.push('cmp finds no difference in any sector called finished');
-    finding.qualified = where;
+    said.push('cmp finds no difference in any sector called finished');
   });
   claim('DA-AM-09', ({ said }) => {
     const { result, image } = job();
@@ -458,6 +492,25 @@ describe.skipIf(needsLog || needsFailingFile())('DA-09: a file that fails to rea
   claimFaulty(claim, () => job, 'unexplained: EIO');
 });
 
+describe.skipIf(needsLog)('DA-09: gaps that are filled afterwards', () => {
+  claimsIn('DA-09', 'FILL')('DA-AM-10', async ({ said }) => {
+    const folder = temporaryFolder();
+    const image = platters(join(folder, 'case.img'), 15, mib);
+    const before = platters(join(folder, 'before'), 15, mib);
+    writeFileSync(join(folder, 'case.map'), '0 ? 1\n0 51200 +\n51200 512 -\n51712 996864 +\n');
+    const filled = await run(['fill', image, '--unreadable', 'marker']);
+    expect(filled.status, filled.stderr).toBe(0);
+    const sector = tool('dd', `if=${image}`, 'bs=512', 'skip=100', 'count=1', 'status=none');
+    expect(sector).toMatch(/^lastspin: sector 100 could not be read\n/);
+    expect(cmp(image, before, { byteCount: 51_200 })).toBe('');
+    expect(cmp(image, before, { from: [51_712, 51_712] })).toBe('');
+    tool('ddrescuelog', '-b512', '--list-blocks=-', join(folder, 'case.map'));
+    said.push(
+      'with fill --unreadable marker: a text with the LBA (dd); nothing else is touched (cmp)',
+    );
+  });
+});
+
 describe('DA-10: raw', () => {
   const claim = claimsIn('DA-10', 'RAW');
   claim('DA-AO-02', async ({ said }) => {
@@ -468,5 +521,122 @@ describe('DA-10: raw', () => {
       'case.img',
     ]);
     said.push('one file of the drive’s bytes and no others');
+  });
+});
+
+describe('DA-10: raw, in parts', () => {
+  const claim = claimsIn('DA-10', 'SPLIT');
+  let parts: string[];
+  let source: string;
+  let image: string;
+  beforeAll(async () => {
+    source = platters(join(temporaryFolder(), 'platters'), 11, 5 * mib);
+    ({ image } = await imageOf(source, source, ['--split', '2MB']));
+    const own = join(image, '..');
+    parts = readdirSync(own).filter((name) => /img\.\d+$/.test(name));
+    parts = parts.sort().map((name) => join(own, name));
+  });
+  claim('DA-AO-01', ({ said }) => {
+    tool('sh', '-c', 'cat "$@" > "$0"', image, ...parts);
+    expect(cmp(source, image)).toBe('');
+    said.push('cat of the parts, by cmp the source');
+  });
+  claim('DA-AO-02', ({ said }) => {
+    expect(parts.map((part) => part.slice(-4))).toEqual(['.001', '.002', '.003']);
+    said.push('raw in parts: .001, .002, .003');
+  });
+  claim('DA-AO-05', ({ said }) => {
+    const sizes = parts.map((part) => statSync(part).size);
+    for (const size of sizes) expect(size).toBeLessThanOrEqual(2_000_000);
+    expect(sizes.reduce((sum, size) => sum + size)).toBe(5 * mib);
+    said.push(`asked for 2000000 bytes: parts of ${sizes.join(', ')}`);
+  });
+});
+
+describe.skipIf(needsTool('ewfinfo'))('DA-10: E01', () => {
+  const claim = claimsIn('DA-10', 'E01');
+  let source: string;
+  let out: string;
+  beforeAll(async () => {
+    source = platters(join(temporaryFolder(), 'platters'), 12, 5 * mib);
+    const { image } = await imageOf(source, source);
+    out = join(temporaryFolder(), 'x');
+    const words = ['--segment-size', '2Mi', '--compress', 'none'];
+    expect(await run(['export', image, `${out}.E01`, ...words])).toMatchObject({ status: 0 });
+  });
+  claim('DA-AO-01', ({ said }) => {
+    tool('ewfexport', '-q', '-u', '-f', 'raw', '-t', out, `${out}.E01`);
+    expect(cmp(source, `${out}.raw`)).toBe('');
+    said.push('ewfexport gives the source back, by cmp');
+  });
+  claim('DA-AO-02', (finding) => {
+    expect(tool('ewfinfo', `${out}.E01`)).toMatch(/File format:\s+EnCase 6/);
+    expect(tool('ewfverify', '-q', `${out}.E01`)).toMatch(/SUCCESS/);
+    finding.said.push('EnCase 6, by ewfinfo; ewfverify accepts it');
+    finding.qualified =
+      'E01 is made from a raw image afterwards (export), not while the source is read';
+  });
+  claim('DA-AO-05', ({ said }) => {
+    const own = join(out, '..');
+    const sizes = readdirSync(own)
+      .filter((name) => /\.E\d\d$/.test(name))
+      .sort();
+    const bytes = sizes.map((name) => statSync(join(own, name)).size);
+    expect(bytes.length).toBeGreaterThan(2);
+    for (const size of bytes) expect(size).toBeLessThanOrEqual(2 * mib);
+    said.push(`asked for ${2 * mib} bytes: ${bytes.length} files, none larger`);
+  });
+});
+
+describe.skipIf(needsFailingFile())('DA-11: an image whose writing fails', () => {
+  claimsIn('DA-11', 'EIO')('DA-AO-03', async ({ said }) => {
+    const folder = temporaryFolder();
+    const source = platters(join(folder, 'platters'), 13, 4 * mib);
+    const backing = join(folder, 'backing');
+    writeFileSync(backing, Buffer.alloc(4 * mib));
+    const target = await failingFile(folder, backing, { unwritable: [{ lba: 4000, count: 8 }] });
+    const finished = await run(['image', source, target, '--force']);
+    expect(finished.status, finished.stderr).toBe(1);
+    expect(finished.stderr).toContain(target);
+    // The source reads well, and is not blamed.
+    expect(finished.stderr).not.toMatch(/trouble|blame/);
+    for (const { lba, count } of runsOfMap(join(folder, 'failing.map'), '+')) {
+      const stretch = { from: [lba * 512, lba * 512] as const, byteCount: count * 512 };
+      expect(cmp(source, backing, stretch)).toBe('');
+    }
+    said.push('exit status 1, the image named; the map claims nothing that is not in it');
+  });
+});
+
+describe('DA-12: no room', () => {
+  const claim = claimsIn('DA-12', 'BEFORE');
+  claim('DA-AO-04', async ({ said }) => {
+    const folder = temporaryFolder();
+    const source = join(folder, 'huge');
+    writeFileSync(source, '');
+    truncateSync(source, 2 ** 43);
+    const image = join(folder, 'case.img');
+    const finished = await run(['image', source, image]);
+    expect(finished).toMatchObject({ status: 1, stdout: '' });
+    expect(finished.stderr).toMatch(/IMAGE_SPACE/);
+    expect(readdirSync(folder).filter((name) => name.endsWith('.map'))).toEqual([]);
+    said.push('8 TiB onto a smaller disk: refused before the first read');
+    truncateSync(source, 0);
+  });
+
+  const full = claimsIn('DA-12', 'MEANWHILE');
+  describe.skipIf(noLoop)('while it is made', () => {
+    full('DA-AO-04', async ({ said }) => {
+      const folder = temporaryFolder();
+      const source = platters(join(folder, 'platters'), 14, 8 * mib);
+      const image = join(smallDisk(join(folder, 'disk'), 3 * mib), 'case.img');
+      const job = start(['image', source, image, '--force']);
+      const [told] = await job.saw(/no room for .*/);
+      if (told.includes('rests')) job.process.kill('SIGINT');
+      const { status, stderr } = await job.finished;
+      expect(status, stderr).toBe(1);
+      expect(stderr).toContain('case.');
+      said.push('a disk that is full is told by the file for which there is no room');
+    });
   });
 });

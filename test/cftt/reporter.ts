@@ -24,7 +24,7 @@ function versionOf(command: string, word: string): string {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
     });
-    return /\d[\w.]*/.exec(said.split('\n')[0] ?? '')?.[0] ?? 'unknown';
+    return /\b(\d+\.\d[\w.]*|\d{8})\b/.exec(said.split('\n')[0] ?? '')?.[0] ?? 'unknown';
   } catch {
     return 'not installed';
   }

@@ -1,12 +1,11 @@
 /** A whole job over the production USB path, in virtual time, with everything that is sent to the drive written down
- * between commander and transport. */
+ * on the wire. */
 import { createSimulatedDrive, type SimulatedDrive } from '../../hardware-sim/drive.js';
 import { defineScenario } from '../../hardware-sim/scenario.js';
 import type { ScenarioInput } from '../../hardware-sim/schema.js';
 import { createDock, createUsbDisk, type UsbDisk } from '../../hardware-sim/usb-disk.js';
 import { createVirtualClock } from '../../hardware-sim/virtual-clock.js';
 import { createScsiDrive } from '../../src/drive/scsi/drive.js';
-import type { ScsiAnswer, ScsiPath } from '../../src/drive/scsi/path.js';
 import { openUsbBot } from '../../src/drive/usb-bot/path.js';
 import { bringUp } from '../../src/job/bring-up.js';
 import { casePaths, findCase, openCase } from '../../src/job/case.js';
@@ -19,28 +18,31 @@ import { createPlayedUsb } from '../drive/played-usb.js';
 import { memoryFiles } from '../image/memory-files.js';
 import { presetRows } from '../presets.js';
 
-export interface Sent {
-  readonly cdb: Uint8Array;
-  readonly answer: ScsiAnswer;
-}
-
 export interface UsbJob {
   readonly drive: SimulatedDrive;
   readonly disk: UsbDisk;
-  readonly sent: readonly Sent[];
+  /** Commands, as they came out of the plug. */
+  readonly sent: readonly Uint8Array[];
+  /** Bytes that came out of the plug and were no command: data for the drive. */
+  readonly dataOut: readonly Uint8Array[];
   readonly events: readonly JobEvent[];
   readonly state: JobState;
   readonly end: JobEnd;
   readonly image: Buffer;
+  /** As the drive told it. */
+  readonly serial: string;
 }
 
-/** The path, and what goes through it. */
-function recorded(path: ScsiPath, sent: Sent[]): ScsiPath {
-  const own = Object.create(path) as ScsiPath;
-  own.send = async (command) => {
-    const answer = await path.send(command);
-    sent.push({ cdb: command.cdb, answer });
-    return answer;
+const wrapperBytes = 31;
+
+/** The disk, and what is sent to it (Bulk-Only Transport 5.1: a command's wrapper is `USBC` and 31 bytes long). */
+function watched(disk: UsbDisk, sent: Uint8Array[], dataOut: Uint8Array[]): UsbDisk {
+  const own = Object.create(disk) as UsbDisk;
+  own.bulkOut = (endpoint, bytes, answer) => {
+    const isCommand = bytes.length === wrapperBytes && bytes.toString('latin1', 0, 4) === 'USBC';
+    if (isCommand) sent.push(Uint8Array.from(bytes.subarray(15, 15 + bytes[14]!)));
+    else dataOut.push(Uint8Array.from(bytes));
+    disk.bulkOut(endpoint, bytes, answer);
   };
   return own;
 }
@@ -50,9 +52,10 @@ export async function usbJob(input: ScenarioInput): Promise<UsbJob> {
   const drive = createSimulatedDrive(defineScenario(input));
   const disk = createUsbDisk(drive, clock);
   const usb = createPlayedUsb();
-  const dock = createDock(drive, usb.plug(disk), clock);
   const files = memoryFiles();
-  const sent: Sent[] = [];
+  const sent: Uint8Array[] = [];
+  const dataOut: Uint8Array[] = [];
+  const dock = createDock(drive, usb.plug(watched(disk, sent, dataOut)), clock);
   const events: JobEvent[] = [];
   const relay: Power = {
     name: 'relay',
@@ -69,7 +72,7 @@ export async function usbJob(input: ScenarioInput): Promise<UsbJob> {
   async function session() {
     await dock.power(true);
     const name = { vendorId: 0x1209, productId: 2 };
-    const path = recorded(await openUsbBot(name, clock, async () => usb.library), sent);
+    const path = await openUsbBot(name, clock, async () => usb.library);
     const target = createScsiDrive(path, clock, { timeoutMsMin: 8000 });
     const { signal } = new AbortController();
     const identity = await bringUp(target, [relay], troublePolicies.hdd, clock, signal);
@@ -102,8 +105,8 @@ export async function usbJob(input: ScenarioInput): Promise<UsbJob> {
     const file = await files.open('case.img', { readOnly: true });
     const image = Buffer.alloc(identity.sectorCount * identity.sectorBytes);
     await file.read(image, 0);
-    return { end, state: rescue.state, image };
+    return { end, state: rescue.state, image, serial: identity.serial };
   }
 
-  return { drive, disk, sent, events, ...(await clock.run(session())) };
+  return { drive, disk, sent, dataOut, events, ...(await clock.run(session())) };
 }
