@@ -89,9 +89,6 @@ export function ext2Disk(folder: string, byteCount: number): string {
   return point;
 }
 
-/** Lets go of a mounted folder before the end, so that its device is free. */
-export const willUnmount = (point: string): void => void mounts.push(point);
-
 /** Whether loop devices and mounts are to be had: for root, on Linux. */
 export function needsLoop(): boolean {
   if (process.platform !== 'linux' || needsTool('losetup') || needsTool('mke2fs')) return true;

@@ -49,7 +49,11 @@ export async function failingFile(
   const take = `dd of='${backing}' conv=notrunc oflag=seek_bytes seek=$4 bs=1M iflag=fullblock 2>/dev/null`;
   startTool('nbdfuse', [
     ...[path, '--command', 'nbdkit', '-s', 'eval', `get_size=echo ${statSync(backing).size}`],
-    ...[`pread=${fails(unreadable)}${give}`, `pwrite=${fails(unwritable)}${take}`, 'flush=true'],
+    ...[
+      `pread=${fails(unreadable)}${give}`,
+      `pwrite=${fails(unwritable).replaceAll('exit 1', 'cat >/dev/null; exit 1')}${take}`,
+      'flush=true',
+    ],
   ]);
   while (statSync(path).size === 0) await new Promise((resolve) => setTimeout(resolve, 20));
   return path;

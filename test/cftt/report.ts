@@ -216,7 +216,10 @@ How the drives were made:
   under the production USB code (USB). AGENT is a second computer, here a second process, that serves a block device.
 - *Faulty sectors* come from the simulated drive, which tells sense data and ATA registers (MEDIUM), or from a file that
   nbdkit serves through FUSE and that answers EIO for some sectors (EIO). A *target that fails* is such a file too.
-- *Targets* are loop devices or files that hold a known text before.`;
+- *Targets* are loop devices or files that hold other pseudorandom bytes before.
+
+The same code over a kernel's own USB stack, SATA driver and scsi_debug, in a virtual machine, is tested by
+\`npm run test:hardware\`, which is no part of this report.`;
 }
 
 function details(results: readonly Result[]): string {

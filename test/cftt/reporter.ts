@@ -43,14 +43,19 @@ function environment(): Environment {
   };
 }
 
+/** What a failure says in the end; before it stands what the tool printed. */
+const lastWords = (message: string) => message.trim().split('\n').slice(-2).join(' ');
+
 function resultOf(test: TestCase): Result | undefined {
   const claim = claimOf(test.name);
   if (!claim) return undefined;
   const { state, errors } = test.result();
   const { finding } = test.meta();
   const said = finding?.said ?? [];
-  if (state === 'failed')
-    return { ...claim, verdict: 'FAILED', why: errors?.[0]?.message.split('\n')[0] ?? '', said };
+  // A test whose preparation failed counts as skipped.
+  const broken = state === 'failed' ? errors : test.parent.errors();
+  const [error] = broken ?? [];
+  if (error) return { ...claim, verdict: 'FAILED', why: lastWords(error.message), said };
   if (state !== 'passed')
     return { ...claim, verdict: 'not run', why: 'what it needs is missing on this computer', said };
   if (finding?.notMet) return { ...claim, verdict: 'not met', why: finding.notMet, said };
