@@ -147,14 +147,16 @@ function unsaved(error: unknown): unknown {
 /** Tells of a full disk when it fills and when there is room. */
 function attendTarget({ parts: { target, clock }, note, desk }: Job): () => void {
   let fullAtMs = clock.now();
-  const onChange = () => {
-    const full = target?.full();
-    if (full) fullAtMs = clock.now();
-    if (full) note({ kind: 'target-full', ...full });
-    else note({ kind: 'target-again', waitedMs: roundMs(clock.now() - fullAtMs) });
-    desk.stir();
-  };
-  return target?.attend(onChange) ?? (() => {});
+  return (
+    target?.attend((what) => {
+      const full = target.full();
+      if (full) fullAtMs = clock.now();
+      if (full) note({ kind: 'target-full', ...full });
+      if (what === 'again')
+        note({ kind: 'target-again', waitedMs: roundMs(clock.now() - fullAtMs) });
+      desk.stir();
+    }) ?? (() => {})
+  );
 }
 
 function isFull({ parts }: Job): boolean {
