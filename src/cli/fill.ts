@@ -1,6 +1,6 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
-import { realClock } from '../clock.js';
+import { realClock, wallMs } from '../clock.js';
 import { LastspinError } from '../errors.js';
 import { statusByByte } from '../image/byte-map.js';
 import { type Fills, fillGaps, parseFill } from '../image/fill.js';
@@ -27,7 +27,11 @@ export interface FillOptions {
 export async function fill(path: string, options: FillOptions): Promise<number> {
   const fills = fillsOf(options);
   const whole = wholeName(path);
-  const paths = { ...casePaths(whole), ...(options.map && { map: options.map }) };
+  const beside = casePaths(whole);
+  // The lock is the image's, all else the map's.
+  const paths = options.map
+    ? { ...casePaths(whole, options.map), lock: beside.lock, map: options.map }
+    : beside;
   requireImage(path, whole);
   const lock = await takeLock(paths.lock);
   try {
@@ -76,7 +80,8 @@ async function fillImage(
       throw new LastspinError('USAGE', `there is no ${paths.map}, so nothing tells what was read`);
     // Said before it is so: a crash in between leaves a record of too much, not of too little.
     const asked = { ...(unread && { unread }), ...(unreadable && { unreadable }) };
-    const isRecorded = await noteFill(files, paths, asked, version);
+    const now = { version, nowMs: realClock().now(), wallMs: wallMs() };
+    const isRecorded = await noteFill(files, paths, asked, now);
     for (const hash of wholeHashesOf(paths.image))
       progress.say(`${hash} is of the image as it was before; it no longer fits`);
     progress.begin('filling', sizeBytes);

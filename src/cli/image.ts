@@ -23,10 +23,11 @@ import {
 } from '../job/case.js';
 import { type CaseData, caseDataFrom } from '../job/case-data.js';
 import { createControl, type JobControl } from '../job/control.js';
+import type { FillRecord } from '../job/events.js';
 import { runJob } from '../job/job.js';
 import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
 import { parseSnapshot } from '../job/snapshot.js';
-import type { JobState } from '../job/state.js';
+import { foldJob, type JobState } from '../job/state.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { HeadMapData } from '../plan/head-map-schema.js';
 import type { Pass, PerHead } from '../plan/pass.js';
@@ -95,8 +96,13 @@ export interface Onto {
   readonly paths: CasePaths;
   /** Told who the drive is, before anything is written. Throws USAGE when that must not be. */
   form(drive: DriveIdentity, found: FoundCase, interrupt: Interrupt): Promise<ImageForm>;
-  /** Once every pass is done. */
-  finish(state: JobState, drive: DriveIdentity, signal: AbortSignal): Promise<void>;
+  /** Once every pass is done. `note` puts on record, durably, what is about to be written into gaps. */
+  finish(
+    state: JobState,
+    drive: DriveIdentity,
+    signal: AbortSignal,
+    note: (fill: FillRecord) => Promise<void>,
+  ): Promise<void>;
 }
 
 export const exitUnread = 4;
@@ -307,7 +313,8 @@ async function imageOpened(
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
       sayChanged(path, await rescue.listHashes(isFinished));
-      if (isFinished) await onto?.finish(state, identity, interrupt.signal);
+      const note = (fill: FillRecord) => recordFill(rescue, fill, clock.now());
+      if (isFinished) await onto?.finish(state, identity, interrupt.signal, note);
       const sums = isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
       return imageResult(end, state, identity, kind, paths, elapsedMs, guard.attached(), sums);
     } finally {
@@ -318,6 +325,13 @@ async function imageOpened(
     await guard?.close();
     await lock.release();
   }
+}
+
+async function recordFill({ state, recorder }: Case, fill: FillRecord, atMs: number) {
+  const event = { kind: 'filled' as const, ...fill, atMs };
+  foldJob(state, event);
+  recorder.record(event, state);
+  await recorder.checkpoint(state);
 }
 
 /** The options as they were typed, for the record: what others were made of them is left out. */

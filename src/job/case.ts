@@ -33,7 +33,8 @@ import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { WholeAlgorithm } from '../segment-hasher.js';
 import { type CaseData, mergeCaseData } from './case-data.js';
 import { type CaseHashes, type HashParts, openCaseHashes } from './case-hashes.js';
-import { type FoundLog, findLog, logRunStart, openCaseLog } from './case-log.js';
+import { appendBetweenRuns, type FoundLog, findLog, logRunStart, openCaseLog } from './case-log.js';
+import type { FillRecord } from './events.js';
 import {
   isOtherIdentity,
   physicalCountMax,
@@ -45,7 +46,7 @@ import type { JobParts } from './parts.js';
 import { bodyOf, foldRecorded, type RecordedEvent } from './recorded.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, type Snapshot, settle, snapshotOf } from './snapshot.js';
-import { createJobState, type FillRecord, foldJob, type JobState } from './state.js';
+import { createJobState, foldJob, type JobState } from './state.js';
 
 /** The files of a case: `case.img`, and beside it `case.map` and `case.journal`. */
 export interface CasePaths {
@@ -173,30 +174,36 @@ export async function recallState(
   return { state, drive, journal };
 }
 
-/** Puts on record, in the map of a case that nobody works on, what goes into the gaps of its image; statuses stay. What
- * the journal holds is taken into the map with it. False where another program wrote the map, which is left alone.
- * Throws MAP_INVALID, FILE_FAILED, IMAGE_SPACE. */
+/** Puts on record, in map and event log of a case that nobody works on, what goes into the gaps of its image; statuses
+ * stay. What the journal holds is taken into both with it. False where another program wrote the map, which is left
+ * alone. `nowMs` is of this process, `wallMs` since 1970.
+ * Throws MAP_INVALID, FILE_FAILED, IMAGE_SPACE, IMAGE_WRITE_FAILED. */
 export async function noteFill(
   files: FileLayer,
   paths: CasePaths,
   fill: FillRecord,
-  version: string,
+  now: { readonly version: string; readonly nowMs: number; readonly wallMs: number },
 ): Promise<boolean> {
   const saved = await loadCheckpoint(files, paths.map);
   const snapshot = parseSnapshot(saved?.state);
   const recalled = await recallState(files, paths.map);
   if (!snapshot || !recalled || saved?.number === undefined) return false;
-  const { state, drive } = recalled;
-  state.fills = [...state.fills, fill];
+  const { state, drive, journal } = recalled;
+  const event: RecordedEvent = { kind: 'filled', ...fill, atMs: now.nowMs, wallMs: now.wallMs };
+  foldJob(state, event);
+  const beside = besideOf(snapshot);
+  const log = await appendBetweenRuns(files, paths.events, beside.log, journal, event);
+  const number = saved.number + 1;
   await saveCheckpoint(files, paths.map, {
-    number: saved.number + 1,
+    number,
     map: state.plan.map,
     sectorBytes: drive.sectorBytes,
     ...mapStatusLine(state),
-    state: snapshotOf(state, drive, snapshot.driveKind, besideOf(snapshot)),
-    version,
+    state: snapshotOf(state, drive, snapshot.driveKind, { ...beside, ...(log && { log }) }),
+    version: now.version,
     comments: fillComments(state),
   });
+  await (await createJournal(files, paths.journal, number)).close();
   return true;
 }
 

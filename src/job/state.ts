@@ -15,7 +15,7 @@ import {
   foldCompareRead,
   moveOn,
 } from './compare.js';
-import type { JobEvent } from './events.js';
+import type { FillRecord, JobEvent } from './events.js';
 import { createHeat, foldRest, foldTemperature, type Heat } from './heat.js';
 
 /** The whole state of a job: what the planner knows, and how the drive is. */
@@ -44,12 +44,6 @@ export interface JobState {
   paused: boolean;
   /** Since the row under way began. */
   readonly row: RowCounts;
-}
-
-/** What `fill` wrote, as it was asked for: into what was not read, and into what could not be. */
-export interface FillRecord {
-  readonly unread?: string;
-  readonly unreadable?: string;
 }
 
 /** What a row is limited by. */
@@ -120,6 +114,9 @@ export function foldJob(state: JobState, event: JobEvent): void {
       return;
     case 'compared':
       moveOn(state.compare, event);
+      return;
+    case 'filled':
+      state.fills = [...state.fills, fillOf(event)];
       return;
     case 'varied':
       state.compare.unstable.set(event, 1);
@@ -195,6 +192,13 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'ended':
       return;
   }
+}
+
+function fillOf({ unread, unreadable }: FillRecord): FillRecord {
+  return {
+    ...(unread !== undefined && { unread }),
+    ...(unreadable !== undefined && { unreadable }),
+  };
 }
 
 function countInRow(row: RowCounts, event: ReadEvent): void {
