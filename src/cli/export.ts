@@ -10,10 +10,13 @@ import { type LoadedCheckpoint, loadCheckpoint } from '../image/checkpoint.js';
 import { type EwfCase, type EwfCompression, writeEwf } from '../image/ewf.js';
 import { fieldCharsMax } from '../image/ewf-sections.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
+import { openImageToRead } from '../image/image-file.js';
 import { type ImageLock, takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { replaceFile } from '../image/replace-file.js';
-import { type CasePaths, casePaths, recallState } from '../job/case.js';
+import { openStored, storedPaths } from '../image/split-file.js';
+import { type CasePaths, casePaths, imageNamed, recallState } from '../job/case.js';
+import { parseSnapshot } from '../job/snapshot.js';
 import { endOf } from '../map/extent.js';
 import { sectorMapOf } from '../map/mapfile.js';
 import type { RunMap } from '../map/run-map.js';
@@ -85,6 +88,8 @@ function formatOf(path: string, options: ExportOptions): ExportResult['format'] 
 interface HeldCase {
   readonly paths: CasePaths;
   readonly image: OpenFile;
+  /** The file whose last change is the nearest to when the drive was read. */
+  readonly lastWritten: string;
   readonly map: RunMap;
   readonly sectorBytes: number;
   /** Absent where another program wrote the map. */
@@ -95,21 +100,27 @@ interface HeldCase {
 /** @throws LastspinError IMAGE_LOCKED while a job runs, IMAGE_MISMATCH where the image holds less than its map claims,
  *   MAP_INVALID, MAP_MISMATCH, USAGE, FILE_FAILED */
 async function holdCase(files: FileLayer, path: string, options: ExportOptions): Promise<HeldCase> {
-  const beside = casePaths(path);
-  const paths = { ...beside, map: options.map ?? beside.map };
-  if (!(await files.exists(path))) throw usage(`${path} does not exist; name an image`);
+  const named = await imageNamed(files, path);
+  const map = options.map ?? casePaths(named).map;
+  const clone = await cloneOf(files, map);
+  // A clone's files stand beside its map.
+  const paths = { ...casePaths(named, clone && map), map };
+  const [first = named] = clone ? [named] : await storedPaths(files, named);
+  if (!(await files.exists(first))) throw usage(`${path} does not exist; name an image`);
   const lock = await lockWherePossible(files, paths.lock);
   try {
-    const image = await files.open(path, { readOnly: true });
+    const image = clone
+      ? await openImageToRead(files, named, clone)
+      : await openStored(files, named, { readOnly: true });
     try {
       const imageBytes = await image.size();
       const known = await readMap(files, paths, imageBytes, options);
-      requireHeld(path, imageBytes, known);
+      requireHeld(named, imageBytes, known);
       const release = async () => {
         await image.close();
         await lock?.release();
       };
-      return { ...known, paths, image, release };
+      return { ...known, paths, image, lastWritten: clone ? map : first, release };
     } catch (error) {
       await image.close();
       throw error;
@@ -118,6 +129,14 @@ async function holdCase(files: FileLayer, path: string, options: ExportOptions):
     await lock?.release();
     throw error;
   }
+}
+
+/** Of a map that is a clone's: what its target holds. */
+async function cloneOf(files: FileLayer, map: string) {
+  const saved = await loadCheckpoint(files, map);
+  const snapshot = saved?.foreign === false ? parseSnapshot(saved.state) : undefined;
+  if (snapshot?.form.kind !== 'target') return undefined;
+  return { ...snapshot.drive, form: snapshot.form };
 }
 
 /** Evidence may lie where nothing can be written: then no job of ours writes there either. */
@@ -223,7 +242,7 @@ async function writeE01(
   }
 }
 
-function aboutOf({ map, paths, drive }: HeldCase, options: ExportOptions): EwfCase {
+function aboutOf({ map, lastWritten, drive }: HeldCase, options: ExportOptions): EwfCase {
   return {
     ...(options.case !== undefined && { caseNumber: options.case }),
     ...(options.evidence !== undefined && { evidenceNumber: options.evidence }),
@@ -233,8 +252,7 @@ function aboutOf({ map, paths, drive }: HeldCase, options: ExportOptions): EwfCa
     notes: notesOf(map, options.notes),
     version,
     platform: platformName(),
-    // The image's last change is the nearest to when the drive was read.
-    acquiredAt: statSync(paths.image).mtime,
+    acquiredAt: statSync(lastWritten).mtime,
     systemAt: startedAt(),
   };
 }

@@ -5,11 +5,11 @@ import type { Drive, DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { loadHeadMap } from '../head-map-files.js';
 import { thisHost } from '../host/host.js';
-import { hashWholeFile } from '../image/hash-threads.js';
-import type { ImageForm } from '../image/image-form.js';
+import { hashWholeImage } from '../image/hash-threads.js';
+import { heldCount, type ImageForm } from '../image/image-form.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
-import { splitSize } from '../image/split-file.js';
+import { splitSize, storedPaths } from '../image/split-file.js';
 import type { WholeSum } from '../image/whole-hashes.js';
 import { bringUp } from '../job/bring-up.js';
 import {
@@ -381,13 +381,19 @@ async function storeDirectly(drive: Drive, rescue: Case, path: string): Promise<
 async function hashWhole(
   rescue: Case,
   path: string,
-  { sectorCount, sectorBytes }: DriveIdentity,
+  drive: DriveIdentity,
   signal: AbortSignal,
 ): Promise<WholeSum[]> {
+  const parts = await storedPaths(nodeFiles(), path);
   try {
     return await rescue.hashWhole((algorithms) => {
       say(`reading ${path} once more for its ${algorithms.join(' and ')}`);
-      return hashWholeFile(path, sectorCount * sectorBytes, algorithms, signal);
+      return hashWholeImage(
+        parts,
+        heldCount(rescue.form, drive) * drive.sectorBytes,
+        algorithms,
+        signal,
+      );
     });
   } catch (error) {
     if (error !== signal.reason) throw error;

@@ -9,7 +9,7 @@ import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import { heldCount, type ImageForm, plainFile, type TargetIdentity } from '../image/image-form.js';
 import type { ImageLook } from '../image/image-look.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
-import { hasParts, partPath, removeEmptyParts } from '../image/split-file.js';
+import { hasParts, partPath, removeEmptyParts, wholeName } from '../image/split-file.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
 import { endOf } from '../map/extent.js';
 import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
@@ -59,6 +59,8 @@ export interface CasePaths {
   readonly versions: string;
   /** The hashes of the image's segments. */
   readonly hashes: string;
+  /** The hashes of the whole image stand in files of this name and `.sha256` and so on. */
+  readonly sums: string;
   /** Every decision, one line each. */
   readonly events: string;
 }
@@ -81,8 +83,16 @@ export function casePaths(image: string, map?: string): CasePaths {
     lock: beside('.lock'),
     versions: beside('.versions'),
     hashes: beside('.hashes.csv'),
+    sums: map === undefined ? image : beside(''),
     events: beside('.events.ndjson'),
   };
+}
+
+/** The image's own name, where it may be named by the first of its parts. */
+export async function imageNamed(files: FileLayer, path: string): Promise<string> {
+  const whole = wholeName(path);
+  if (whole === path || (await files.exists(casePaths(path).map))) return path;
+  return whole;
 }
 
 /** What lies at a case's paths before the job begins. */
@@ -216,7 +226,8 @@ function fillComments({ fills }: JobState): string[] {
   return fills.map((fill) => `filled, not read: ${fillText(fill)}`);
 }
 
-function fillText({ unread, unreadable }: FillRecord): string {
+/** A fill in words. */
+export function fillText({ unread, unreadable }: FillRecord): string {
   const words = [unread && `unread with ${unread}`, unreadable && `unreadable with ${unreadable}`];
   return words.filter(Boolean).join(', ');
 }
