@@ -5,11 +5,11 @@ import type { Drive, DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { loadHeadMap } from '../head-map-files.js';
 import { thisHost } from '../host/host.js';
-import { hashWholeFile } from '../image/hash-threads.js';
-import type { ImageForm } from '../image/image-form.js';
+import { hashWholeImage } from '../image/hash-threads.js';
+import { heldCount, type ImageForm } from '../image/image-form.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
-import { splitSize } from '../image/split-file.js';
+import { splitSize, storedPaths } from '../image/split-file.js';
 import type { WholeSum } from '../image/whole-hashes.js';
 import { bringUp } from '../job/bring-up.js';
 import {
@@ -23,11 +23,11 @@ import {
 } from '../job/case.js';
 import { type CaseData, caseDataFrom } from '../job/case-data.js';
 import { createControl, type JobControl } from '../job/control.js';
-import type { JobEvent } from '../job/events.js';
+import type { FillRecord, JobEvent } from '../job/events.js';
 import { type JobEnd, runJob } from '../job/job.js';
 import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
 import { parseSnapshot } from '../job/snapshot.js';
-import type { JobState } from '../job/state.js';
+import { foldJob, type JobState } from '../job/state.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { HeadMapData } from '../plan/head-map-schema.js';
 import type { Pass, PerHead } from '../plan/pass.js';
@@ -110,8 +110,13 @@ export interface Onto {
   readonly paths: CasePaths;
   /** Told who the drive is, before anything is written. Throws USAGE when that must not be. */
   form(drive: DriveIdentity, found: FoundCase, interrupt: Interrupt): Promise<ImageForm>;
-  /** Once every pass is done. */
-  finish(state: JobState, drive: DriveIdentity, signal: AbortSignal): Promise<void>;
+  /** Once every pass is done. `note` puts on record, durably, what is about to be written into gaps. */
+  finish(
+    state: JobState,
+    drive: DriveIdentity,
+    signal: AbortSignal,
+    note: (fill: FillRecord) => Promise<void>,
+  ): Promise<void>;
 }
 
 export const exitUnread = 4;
@@ -348,7 +353,8 @@ async function imageOpened(
       sayLost(path, rescue.lostBytes());
       const sums = await waitingForRoom(rescue, interrupt.signal, async () => {
         sayChanged(path, await rescue.listHashes(isFinished));
-        if (isFinished) await onto?.finish(state, identity, interrupt.signal);
+        const note = (fill: FillRecord) => recordFill(rescue, fill, clock.now());
+        if (isFinished) await onto?.finish(state, identity, interrupt.signal, note);
         return isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
       });
       const known = { ...end, ...(leftOff && { leftOff }) };
@@ -363,6 +369,13 @@ async function imageOpened(
     await guard?.close();
     await lock.release();
   }
+}
+
+async function recordFill({ state, recorder }: Case, fill: FillRecord, atMs: number) {
+  const event = { kind: 'filled' as const, ...fill, atMs };
+  foldJob(state, event);
+  recorder.record(event, state);
+  await recorder.checkpoint(state);
 }
 
 /** The options as they were typed, for the record: what others were made of them is left out, and for `then`, which
@@ -499,13 +512,19 @@ async function storeDirectly(
 async function hashWhole(
   rescue: Case,
   path: string,
-  { sectorCount, sectorBytes }: DriveIdentity,
+  drive: DriveIdentity,
   signal: AbortSignal,
 ): Promise<WholeSum[]> {
+  const parts = await storedPaths(nodeFiles(), path);
   try {
     return await rescue.hashWhole((algorithms) => {
       say(`reading ${path} once more for its ${algorithms.join(' and ')}`);
-      return hashWholeFile(path, sectorCount * sectorBytes, algorithms, signal);
+      return hashWholeImage(
+        parts,
+        heldCount(rescue.form, drive) * drive.sectorBytes,
+        algorithms,
+        signal,
+      );
     });
   } catch (error) {
     if (error !== signal.reason) throw error;

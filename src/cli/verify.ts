@@ -3,13 +3,16 @@ import { LastspinError } from '../errors.js';
 import { createHashThreads } from '../image/hash-threads.js';
 import { refuseLocked } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
-import { casePaths } from '../job/case.js';
+import { storedPaths } from '../image/split-file.js';
+import { casePaths, imageNamed } from '../job/case.js';
 import { type Verdict, verifyImage } from '../job/verify.js';
 import { formatBytes, formatShare } from '../show/format.js';
 import { formatVerification, verifyResult } from '../show/verify-result.js';
 import { onInterrupt } from './interrupt.js';
 
 export interface VerifyCliOptions {
+  /** By default the one beside the image; of a clone it stands elsewhere. */
+  readonly map?: string;
   readonly full?: boolean;
   readonly quick?: boolean;
   /** What a job printed of its event log when it ended, or how that begins. */
@@ -28,16 +31,20 @@ export async function verify(path: string, options: VerifyCliOptions): Promise<n
   const isQuick = options.quick ?? false;
   if (isQuick && options.full) throw new LastspinError('USAGE', 'either --full or --quick');
   const notedHash = notedHashIn(options.logHash);
-  const paths = casePaths(path);
+  const files = nodeFiles();
+  const image = await imageNamed(files, path);
+  const { map } = options;
+  const paths = { ...casePaths(image, map), ...(map !== undefined && { map }) };
   await refuseLocked(paths.lock);
+  await refuseLocked(casePaths(image).lock);
   const clock = realClock();
   const interrupt = onInterrupt('lastspin: stopping; nothing is changed');
   const progress = createMeter(clock.now);
-  const hashing = createHashThreads(paths.image);
+  const hashing = createHashThreads(await storedPaths(files, image));
   const startedAtMs = clock.now();
   try {
     const found = await verifyImage({
-      ...{ files: nodeFiles(), paths, hashing, isQuick, signal: interrupt.signal },
+      ...{ files, paths, hashing, isQuick, signal: interrupt.signal },
       ...(notedHash !== undefined && { notedHash }),
       onProgress: progress.show,
     });
