@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, type Stats, statSync } from 'node:fs';
+import { readdirSync, type Stats, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { type Clock, realClock } from '../clock.js';
@@ -47,7 +47,7 @@ export function refuseToTouchSource(source: string, paths: CasePaths, host = thi
 /** Parts of an image that are there, whether it is one in parts or not. */
 function partsOf(image: string): string[] {
   const stem = `${basename(image)}.`;
-  const names = existsSync(dirname(image)) ? readdirSync(dirname(image)) : [];
+  const names = statOrNothing(dirname(image))[0]?.isDirectory() ? readdirSync(dirname(image)) : [];
   const isPart = (name: string) => name.startsWith(stem) && /^\d{3}$/.test(name.slice(stem.length));
   return names.filter(isPart).map((name) => join(dirname(image), name));
 }

@@ -299,12 +299,12 @@ export async function openCase(given: CaseOptions): Promise<Case> {
   refuseUnknownHeads(state, options.heads);
   if (form.kind !== 'target')
     await checkSpace(files, paths.image, sectorCount * drive.sectorBytes, options.force);
+  let number = await checkpointBefore(found, saved?.number);
   const { log, caseData } = await beginRecord(options, state, restored, notices);
   await takeOutLost(options, state, log, notices);
   /** Numbers given to events, and the last one that the journal took. */
   let numbered = log.last.n;
   let journaled = numbered;
-  let number = await checkpointBefore(found, saved?.number);
   let record = isListOurs(options) ? parseSnapshot(saved?.state)?.image : undefined;
   const save = (current: JobState) => {
     number += 1;

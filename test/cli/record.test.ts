@@ -21,7 +21,7 @@ test('a failing drive: two runs, one chain, checked by other tools as the page o
   const lines = readFileSync(log, 'utf8').trimEnd().split('\n');
   const runs = lines.map((line) => JSON.parse(line)).filter(({ kind }) => kind === 'run');
   expect(runs).toMatchObject([
-    { resumed: false, source: drive, image, options: { hash: true } },
+    { resumed: false, source: drive, image, options: { setro: true } },
     { resumed: true, case: { number: '17', note: 'ein Müsterchen "x"', examiner: 'Zoë' } },
   ]);
   expect(await check(image)).toMatchObject({ runCount: 2, findings: [] });
