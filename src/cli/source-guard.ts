@@ -26,9 +26,9 @@ import type { HostAttached } from '../show/result.js';
 export function refuseToTouchSource(source: string, paths: CasePaths, host = thisHost): void {
   const shown = shownFilesOf(source, host);
   const sources = [statSync(source), ...shown.flatMap(statOrNothing)];
-  const { image, map, journal, events, lock, versions, hashes } = paths;
-  const temporary = [map, journal, hashes].map((path) => `${path}.tmp`);
-  const files = [image, map, journal, events, lock, versions, hashes, ...temporary];
+  const { image, map, journal, events, lock, versions, hashes, report } = paths;
+  const temporary = [map, journal, hashes, report].map((path) => `${path}.tmp`);
+  const files = [image, map, journal, events, lock, versions, hashes, report, ...temporary];
   for (const path of files) {
     const [target] = statOrNothing(path);
     // A regular file, or a device by another of its nodes.

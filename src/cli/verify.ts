@@ -3,10 +3,10 @@ import { LastspinError } from '../errors.js';
 import { createHashThreads } from '../image/hash-threads.js';
 import { refuseLocked } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
-import { casePaths } from '../job/case.js';
-import { type Verdict, verifyImage } from '../job/verify.js';
+import { type CasePaths, casePaths } from '../job/case.js';
+import { type Verdict, type VerifyOptions, verifyImage } from '../job/verify.js';
 import { formatBytes, formatShare } from '../show/format.js';
-import { formatVerification, verifyResult } from '../show/verify-result.js';
+import { formatVerification, type VerifyResult, verifyResult } from '../show/verify-result.js';
 import { onInterrupt } from './interrupt.js';
 
 export interface VerifyCliOptions {
@@ -27,18 +27,12 @@ export async function verify(path: string, options: VerifyCliOptions): Promise<n
   if (isQuick && options.full) throw new LastspinError('USAGE', 'either --full or --quick');
   const paths = casePaths(path);
   await refuseLocked(paths.lock);
-  const clock = realClock();
   const interrupt = onInterrupt('lastspin: stopping; nothing is changed');
-  const progress = createMeter(clock.now);
-  const hashing = createHashThreads(paths.image);
-  const startedAtMs = clock.now();
+  const progress = createMeter(realClock().now);
   try {
-    const found = await verifyImage({
-      ...{ files: nodeFiles(), paths, hashing, isQuick, signal: interrupt.signal },
-      onProgress: progress.show,
-    });
+    const { signal } = interrupt;
+    const result = await verifyCase(paths, { isQuick, signal, onProgress: progress.show });
     progress.end();
-    const result = verifyResult(path, found, isQuick, clock.now() - startedAtMs);
     process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : formatVerification(result));
     return exitStatuses[result.verdict];
   } catch (error) {
@@ -46,8 +40,25 @@ export async function verify(path: string, options: VerifyCliOptions): Promise<n
     if (error !== interrupt.signal.reason) throw error;
     throw new LastspinError('INTERRUPTED', `interrupted; ${path} was not read to its end`);
   } finally {
-    await hashing.close();
     interrupt.dispose();
+  }
+}
+
+/** What `verify` finds; whoever calls it has the image to himself, or has made sure that nobody writes to it.
+ * Throws as `verifyImage` does. */
+export async function verifyCase(
+  paths: CasePaths,
+  options: Pick<VerifyOptions, 'signal' | 'onProgress'> & { readonly isQuick?: boolean },
+): Promise<VerifyResult> {
+  const { isQuick = false } = options;
+  const { now } = realClock();
+  const startedAtMs = now();
+  const hashing = createHashThreads(paths.image);
+  try {
+    const found = await verifyImage({ ...options, files: nodeFiles(), paths, hashing, isQuick });
+    return verifyResult(paths.image, found, isQuick, now() - startedAtMs);
+  } finally {
+    await hashing.close();
   }
 }
 

@@ -3,7 +3,7 @@ import { type Clock, wallMs } from '../clock.js';
 import type { DriveIdentity } from '../drive/drive.js';
 import { LastspinError } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/checkpoint.js';
-import type { EventLog } from '../image/event-log.js';
+import type { EventLog, LogPosition } from '../image/event-log.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
 import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import type { ImageLook } from '../image/image-look.js';
@@ -54,6 +54,8 @@ export interface CasePaths {
   readonly events: string;
   /** Where the images that this one was merged from differed. */
   readonly conflicts: string;
+  /** All of it at a glance, for people; made where it is asked for. */
+  readonly report: string;
 }
 
 const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
@@ -74,6 +76,7 @@ export function casePaths(image: string): CasePaths {
     hashes: beside('.hashes.csv'),
     events: beside('.events.ndjson'),
     conflicts: beside('.conflicts.csv'),
+    report: beside('.report.txt'),
   };
 }
 
@@ -200,6 +203,10 @@ export interface Case extends HashParts {
   readonly target: Target;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
+  /** Whose case it is, as all runs together were told. */
+  readonly caseData: CaseData;
+  /** The last line of the event log. */
+  lastLine(): LogPosition;
   close(): Promise<void>;
 }
 
@@ -294,6 +301,8 @@ export async function openCase(given: CaseOptions): Promise<Case> {
     recorder,
     target,
     notices,
+    caseData,
+    lastLine: () => log.last,
     ...hashes.parts(access.read),
     async close() {
       await versions.close();

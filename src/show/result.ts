@@ -11,7 +11,7 @@ import { countsWithin, domainCount } from '../plan/domain.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { describeLeftOff } from '../power/power.js';
 import { wholeAlgorithms } from '../segment-hasher.js';
-import { formatBytes, formatDuration, formatShare } from './format.js';
+import { formatBytes, formatDuration, formatOutcome, formatShare } from './format.js';
 
 const count = z.number().int().nonnegative();
 
@@ -84,9 +84,17 @@ export const imageResultSchema = z.object({
   portResets: count,
   /** Of this run. */
   elapsedMs: z.number(),
-  /** What was done once the job had ended (`--then`), in that order; a failure with its reason. */
+  /** What was done once the job had ended (`--then`), in that order: a failure with its reason, else what was found or
+   * made, where there is more to say. */
   actions: z.array(
-    z.object({ action: z.string(), ok: z.boolean(), why: z.string().exactOptional() }),
+    z.object({
+      action: z.string(),
+      ok: z.boolean(),
+      why: z.string().exactOptional(),
+      told: z.string().exactOptional(),
+      /** Of `verify`. */
+      verdict: z.enum(['unchanged', 'changed', 'cannot-tell']).exactOptional(),
+    }),
   ),
 });
 
@@ -190,14 +198,18 @@ export function formatResult(result: ImageResult): string {
     `map          ${result.map}`,
     ...result.wholeHashes.map(({ algorithm, digest }) => `${algorithm.padEnd(12)} ${digest}`),
     ...(result.powerLeftOff ? [describeLeftOff(result.powerLeftOff)] : []),
-    ...result.actions.map(
-      ({ action, ok, why }) => `then         ${action}: ${ok ? 'done' : `failed: ${why}`}`,
-    ),
+    ...result.actions.map((each) => `then         ${each.action}: ${formatOutcome(each)}`),
   ];
   return `${lines.join('\n')}\n`;
 }
 
-function formatAttached({ device, isReadOnly, isHeld, mayBeTouchedBy }: HostAttached): string {
+/** How far the operating system was kept off. */
+export function formatAttached({
+  device,
+  isReadOnly,
+  isHeld,
+  mayBeTouchedBy,
+}: HostAttached): string {
   const kept = [...(isReadOnly ? ['read-only'] : []), ...(isHeld ? ['held exclusively'] : [])];
   const how = kept.join(' and ') || 'writable for this computer';
   const touched = mayBeTouchedBy.length > 0 ? '; the system could touch it' : '';
