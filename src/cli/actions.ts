@@ -6,11 +6,15 @@ import { delimiter, join, resolve } from 'node:path';
 import { type Clock, delayMaxMs } from '../clock.js';
 import type { Drive } from '../drive/drive.js';
 import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
-import type { CasePaths } from '../job/case.js';
+import type { Case, CasePaths } from '../job/case.js';
+import type { Verdict } from '../job/verify.js';
 import { createSwitches, type LeftOff, type Power } from '../power/power.js';
 import { runScript } from '../power/script.js';
 import { formatShare } from '../show/format.js';
 import type { ImageResult } from '../show/result.js';
+import { formatVerdict } from '../show/verify-result.js';
+import { writeReport } from './case-report.js';
+import { verifyCase } from './verify.js';
 import { postJson, webhookName } from './webhook.js';
 
 /** How a job may end, in the words of `--then`. */
@@ -22,14 +26,19 @@ export interface ActionOutcome {
   /** As it may be shown: without what an address or a command may hold in secret. */
   readonly action: string;
   readonly ok: boolean;
+  /** Where it failed. */
   readonly why?: string;
+  /** What it found or made. */
+  readonly told?: string;
+  /** Of `verify`. */
+  readonly verdict?: Verdict;
 }
 
 /** A job that has ended, as actions see it. */
 export interface EndedJob {
   readonly ending: Ending;
   readonly why: string;
-  readonly paths: Pick<CasePaths, 'image' | 'map'>;
+  readonly paths: CasePaths;
   /** Absent when it failed. */
   readonly result?: ImageResult;
 }
@@ -42,19 +51,34 @@ export interface EndedDrive {
   onLeftOff?(leftOff: LeftOff): void;
 }
 
+/** The image while it is still locked, all of it on the disk, and what the job knows of it. */
+export interface EndedImage {
+  /** What can be said of it, however the job ended. */
+  readonly facts: ImageResult;
+  readonly rescue: Case;
+  /** When this run began, wall clock in ms since 1970. */
+  readonly begunAtMs: number;
+  /** What was said on the way, one line each. */
+  readonly notices: readonly string[];
+}
+
 interface ActionContext {
   readonly job: EndedJob;
   readonly argument: string;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly at?: EndedDrive;
+  readonly image?: EndedImage;
+  /** What came of the actions before. */
+  readonly before: readonly ActionOutcome[];
 }
 
 /** One kind of action. */
 interface ActionKind {
-  /** Done while the drive is open, before all that are not: a drive that is done must not spin while a server
-   * does not answer. In this order, whatever order was typed. */
-  readonly isOfDrive: boolean;
+  /** Done while the drive is open, then while the image is locked, in the order of the table, whatever order was
+   * typed: a drive that is done must not spin while a server does not answer, and nobody may write to an image that
+   * is looked at. The rest follows when both are closed, as typed. */
+  readonly of: 'drive' | 'image' | 'rest';
   /** What stands behind the colon; absent where nothing may. */
   readonly takes?: string;
   readonly limitMs: number;
@@ -62,16 +86,18 @@ interface ActionKind {
   name?(argument: string): string;
   /** Throws USAGE. */
   check?(argument: string): void;
-  /** Throws what went wrong. */
-  run(context: ActionContext): Promise<void>;
+  /** Returns what more there is to say. Throws what went wrong. */
+  run(context: ActionContext): Promise<Partial<ActionOutcome>> | Promise<void>;
 }
 
-/** All kinds. Those of the drive stand first, in the order in which they are done. */
+/** All kinds. Those of the drive and of the image stand first, in the order in which they are done. */
 const kinds: Readonly<Record<string, ActionKind>> = {
-  park: { isOfDrive: true, limitMs: 30_000, run: park },
-  'power-off': { isOfDrive: true, limitMs: 60_000, run: powerOff },
+  park: { of: 'drive', limitMs: 30_000, run: park },
+  'power-off': { of: 'drive', limitMs: 60_000, run: powerOff },
+  verify: { of: 'image', limitMs: delayMaxMs, run: verifyMade },
+  report: { of: 'image', limitMs: 600_000, run: report },
   exec: {
-    isOfDrive: false,
+    of: 'rest',
     takes: 'COMMAND',
     limitMs: 3_600_000,
     name: (command) =>
@@ -79,14 +105,14 @@ const kinds: Readonly<Record<string, ActionKind>> = {
     run: execute,
   },
   webhook: {
-    isOfDrive: false,
+    of: 'rest',
     takes: 'URL',
     limitMs: 10_000,
     name: (url) => `webhook:${webhookName(url)}`,
     check: (url) => void webhookName(url),
     run: ({ job, argument, signal }) => postJson(argument, bodyOf(job), signal),
   },
-  desktop: { isOfDrive: false, limitMs: 10_000, run: notifyDesktop },
+  desktop: { of: 'rest', limitMs: 10_000, run: notifyDesktop },
 };
 
 /** An action that was asked for. */
@@ -139,6 +165,15 @@ export interface Actions {
   checkPowers(powers: readonly Power[]): void;
   /** What is to be done to the drive. Never throws. */
   atDrive(job: EndedJob, at: EndedDrive): Promise<readonly ActionOutcome[]>;
+  /** What is to be done with the image, each told of as soon as it is done. The signal as in `afterwards`. Never
+   * throws, unless `onOutcome` does. */
+  atImage(
+    job: EndedJob,
+    image: EndedImage,
+    before: readonly ActionOutcome[],
+    onOutcome: (outcome: ActionOutcome) => Promise<void>,
+    signal?: AbortSignal,
+  ): Promise<void>;
   /** The rest, once drive and image are closed. A signal that aborts meanwhile ends the one under way and leaves out
    * the others. Never throws. */
   afterwards(job: EndedJob, signal?: AbortSignal): Promise<readonly ActionOutcome[]>;
@@ -152,25 +187,31 @@ export function createActions(
   say: (line: string) => void,
   env: NodeJS.ProcessEnv = process.env,
 ): Actions {
-  const order = Object.keys(kinds).filter((kind) => kinds[kind]!.isOfDrive);
   const typed = texts.map(parseAction);
   const wanted = typed.filter(({ kind }) => {
     if (kind !== 'desktop' || hasTool('notify-send', env)) return true;
     say('--then desktop: there is no notify-send here (Debian: libnotify-bin); it is left out');
     return false;
   });
-  const ofDrive = order.flatMap((kind) => wanted.filter((action) => action.kind === kind));
-  const others = wanted.filter(({ kind }) => !order.includes(kind));
+  const order = Object.keys(kinds);
+  const rank = ({ kind }: WantedAction) => order.indexOf(kind);
+  const those = (of: ActionKind['of']) => wanted.filter(({ kind }) => kinds[kind]!.of === of);
+  const ofDrive = those('drive').sort((one, other) => rank(one) - rank(other));
+  const ofImage = those('image').sort((one, other) => rank(one) - rank(other));
+  const others = those('rest');
 
   async function runAll(
     actions: readonly WantedAction[],
     job: EndedJob,
-    context: Pick<ActionContext, 'at'> & { readonly signal?: AbortSignal | undefined },
+    context: RunContext & { onOutcome?(outcome: ActionOutcome): Promise<void> },
   ): Promise<ActionOutcome[]> {
     const outcomes: ActionOutcome[] = [];
     for (const action of actions) {
       if (!action.after.has(job.ending)) continue;
-      outcomes.push(await runOne(action, job, clock, context));
+      const before = [...(context.before ?? []), ...outcomes];
+      const outcome = await runOne(action, job, clock, { ...context, before });
+      outcomes.push(outcome);
+      await context.onOutcome?.(outcome);
     }
     return outcomes;
   }
@@ -186,16 +227,23 @@ export function createActions(
       );
     },
     atDrive: (job, at) => runAll(ofDrive, job, { at }),
+    async atImage(job, image, before, onOutcome, signal) {
+      await runAll(ofImage, job, { image, before, onOutcome, signal });
+    },
     afterwards: (job, signal) => runAll(others, job, { signal }),
   };
 }
+
+type RunContext = Partial<Pick<ActionContext, 'at' | 'image' | 'before'>> & {
+  readonly signal?: AbortSignal | undefined;
+};
 
 /** Runs one action for no longer than it may take; its failure is an outcome. */
 async function runOne(
   { kind, argument, name }: WantedAction,
   job: EndedJob,
   clock: Clock,
-  { at, signal }: Pick<ActionContext, 'at'> & { readonly signal?: AbortSignal | undefined },
+  { at, image, before = [], signal }: RunContext,
 ): Promise<ActionOutcome> {
   const { limitMs, run } = kinds[kind]!;
   const end = new AbortController();
@@ -213,11 +261,12 @@ async function runOne(
   });
   try {
     end.signal.throwIfAborted();
-    await Promise.race([
-      run({ job, argument, clock, signal: end.signal, ...(at && { at }) }),
+    const known = { job, argument, clock, before, signal: end.signal };
+    const news = await Promise.race([
+      run({ ...known, ...(at && { at }), ...(image && { image }) }),
       ended,
     ]);
-    return { action: name, ok: true };
+    return { action: name, ok: true, ...news };
   } catch (error) {
     return { action: name, ok: false, why: reasonOf(error) };
   } finally {
@@ -263,6 +312,22 @@ async function parkQuietly(drive: Drive): Promise<void> {
   } catch {
     // What does not park is parked by losing its power.
   }
+}
+
+/** All that `lastspin verify` does. Its time is no drive's: that rests. */
+async function verifyMade({ job, signal, image }: ActionContext): Promise<Partial<ActionOutcome>> {
+  if (!image) throw new Error('there is no image');
+  const result = await verifyCase(job.paths, { signal });
+  const { verdict } = result;
+  const text = formatVerdict(result);
+  return verdict === 'unchanged' ? { verdict, told: text } : { verdict, ok: false, why: text };
+}
+
+/** Everything at a glance, as a text file beside the image. */
+async function report({ job, image, before }: ActionContext): Promise<Partial<ActionOutcome>> {
+  if (!image) throw new Error('there is no image');
+  await writeReport(job, image, before);
+  return { told: job.paths.report };
 }
 
 async function execute({ job, argument, clock, signal }: ActionContext): Promise<void> {

@@ -1,7 +1,8 @@
 import { existsSync, type Stats, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { realClock } from '../clock.js';
+import { realClock, wallMs } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
+import { askHidden } from '../drive/scsi/examine.js';
 import { LastspinError } from '../errors.js';
 import { loadHeadMap } from '../head-map-files.js';
 import { thisHost } from '../host/host.js';
@@ -37,7 +38,8 @@ import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { LeftOff } from '../power/power.js';
 import { loadPreset } from '../preset-files.js';
 import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
-import { formatBytes } from '../show/format.js';
+import { formatBytes, formatOutcome } from '../show/format.js';
+import { noticeOf } from '../show/report.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, describeFull, type Progress } from '../show/terminal.js';
 import {
@@ -120,7 +122,10 @@ export interface Onto {
 }
 
 export const exitUnread = 4;
+const exitChanged = 4;
 const exitHung = 32;
+/** Different notices that a report can have. */
+const noticesMax = 1000;
 const exitInterrupted = 130;
 
 /** `lastspin image DRIVE IMAGE`: returns the exit status. */
@@ -128,6 +133,9 @@ export async function image(spec: string, path: string, options: ImageOptions): 
   const result = await imageDrive(spec, path, options);
   process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : formatResult(result));
   const isWhole = result.domain.finished === result.domain.total;
+  // What `--then verify` found is no failure of an action: the image is not what was read.
+  if (result.actions.some(({ verdict }) => verdict === 'changed'))
+    return exitStatusOf(result.ended) || exitChanged;
   return exitStatusOf(result.ended) || (options.strict && !isWhole ? exitUnread : 0);
 }
 
@@ -170,7 +178,7 @@ export async function imageDrive(
   const awake = isSimulated
     ? undefined
     : stayAwake(realClock(), (line) => progress.say(`lastspin: ${line}`));
-  const after = createAfterwards(actions, casePaths(path), interrupt, progress);
+  const after = createAfterwards(actions, onto?.paths ?? casePaths(path), interrupt, progress);
   try {
     const opened = await openPowered(spec, options.power, {
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
@@ -270,6 +278,7 @@ async function imageOpened(
     opened.onLineNotice?.((notice) => (hasBegun ? undefined : say(notice)));
     const atFirst = troublePolicies[options.kind ?? opened.kind ?? 'hdd'];
     const identity = await bringUp(drive, powers, atFirst, clock, interrupt.signal, say);
+    const hiddenSectors = await countHidden(opened, identity);
     const kind = chooseKind({
       asked: options.kind,
       saved: parseSnapshot(found.saved?.state)?.driveKind,
@@ -303,6 +312,7 @@ async function imageOpened(
         source: spec,
         image: resolve(path),
         preset: preset.title,
+        ...(hiddenSectors !== null && { hiddenSectors }),
         options: optionsTyped(options),
       },
       version,
@@ -314,6 +324,15 @@ async function imageOpened(
     const isDirect = opened.isDirect ?? (opened.guard !== undefined && identity.kind !== undefined);
     const detector = detectorFor(kind, identity, isDirect, state.mediaRate);
     const startedAtMs = clock.now();
+    const begunAtMs = wallMs();
+    let elapsedMs = 0;
+    const resultOf = (end: JobEnd, sums: readonly WholeSum[] = []) =>
+      imageResult(end, state, {
+        ...{ drive: identity, kind, paths, elapsedMs, hiddenSectors },
+        hostAttached: guard?.attached() ?? null,
+        wholeHashes: sums,
+        logEnd: rescue.logEnd(),
+      });
     const isOneFile = rescue.form.kind !== 'split';
     if (isOneFile && (!detector || options.trustData))
       await storeDirectly(drive, rescue, paths.image, options.sparse ?? false);
@@ -336,7 +355,10 @@ async function imageOpened(
           ...(detector && !options.trustData && { detector }),
           names: { drive: `${identity.model} ${identity.serial} (${spec})`, image: path },
           control,
-          onEvent: progress.onEvent,
+          onEvent: (event, current) => {
+            after.take(event);
+            progress.onEvent(event, current);
+          },
         },
         state,
         interrupt.signal,
@@ -346,7 +368,7 @@ async function imageOpened(
       });
       if (drive.capabilities.park) await drive.park().catch(() => {});
       const leftOff = await after.atDrive(end, { drive, powers }, rescue);
-      const elapsedMs = clock.now() - startedAtMs;
+      elapsedMs = clock.now() - startedAtMs;
       const isFinished = end.how === 'finished';
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
@@ -358,9 +380,14 @@ async function imageOpened(
         return isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
       });
       const known = { ...end, ...(leftOff && { leftOff }) };
-      const attached = guard.attached();
-      const logEnd = rescue.logEnd();
-      return imageResult(known, state, identity, kind, paths, elapsedMs, attached, sums, logEnd);
+      await after.atImage(resultOf(known, sums), rescue, begunAtMs);
+      // The log has grown by what was done.
+      return resultOf(known, sums);
+    } catch (error) {
+      elapsedMs ||= clock.now() - startedAtMs;
+      const why = failureOf(error);
+      await after.atImage(resultOf({ how: 'interrupted', why }), rescue, begunAtMs, error);
+      throw error;
     } finally {
       releaseKeys();
       await rescue.close();
@@ -399,6 +426,20 @@ function optionsTyped(options: ImageOptions): object {
   );
 }
 
+/** Sectors that the drive has and does not show, which no image will hold; null where it cannot be asked. */
+async function countHidden(
+  { questions }: PoweredDrive,
+  { sectorCount }: DriveIdentity,
+): Promise<number | null> {
+  const { ata, commander } = questions?.() ?? {};
+  if (!ata || !commander) return null;
+  const { nativeSectorCount = 0, configurationSectorCount = 0 } = await askHidden(commander, ata);
+  const hidden = Math.max(nativeSectorCount, configurationSectorCount) - sectorCount;
+  if (hidden <= 0) return 0;
+  say(`the drive hides ${hidden} sectors, which are not imaged and left as they are`);
+  return hidden;
+}
+
 /** What `--then` wants, at the moments when it can be done. */
 interface Afterwards {
   /** The job has ended: what is to be done to the drive, on record. Says where that left it without power. */
@@ -407,6 +448,11 @@ interface Afterwards {
     at: EndedDrive,
     rescue: Case,
   ): Promise<LeftOff | undefined>;
+  /** What is noteworthy of it is in the report. */
+  take(event: JobEvent): void;
+  /** The image is on the disk, and still locked: what is to be done with it, on record. `error`: the job failed by
+   * it. */
+  atImage(facts: ImageResult, rescue: Case, begunAtMs: number, error?: unknown): Promise<void>;
   /** Drive and image are closed: the rest. The result knows of all. */
   ended(result: ImageResult): Promise<ImageResult>;
   /** Does nothing where no job had begun, or it ended otherwise. */
@@ -420,31 +466,46 @@ function createAfterwards(
   progress: Progress,
 ): Afterwards {
   const done: ActionOutcome[] = [];
+  const notices = new Set<string>();
   let job: EndedJob | undefined;
+  // Who interrupted the job wants what follows it; who interrupts that does not.
+  const signalNow = () => (signal.aborted ? undefined : signal);
   const finish = async (ended: EndedJob) => {
-    // Who interrupted the job wants what follows it; who interrupts that does not.
-    for (const outcome of await actions.afterwards(ended, signal.aborted ? undefined : signal)) {
-      progress.say(`lastspin: then ${outcome.action}: ${outcome.ok ? 'done' : outcome.why}`);
+    for (const outcome of await actions.afterwards(ended, signalNow())) {
+      progress.say(`lastspin: then ${outcome.action}: ${formatOutcome(outcome)}`);
       done.push(outcome);
     }
   };
+  const record = async (outcomes: readonly ActionOutcome[], { recorder, state }: Case) => {
+    for (const outcome of outcomes) {
+      const event: JobEvent = { kind: 'acted', ...outcome, atMs: state.atMs };
+      recorder.record(event, state);
+      progress.onEvent(event, state);
+    }
+    done.push(...outcomes);
+    // What failed the job may be the disk that this would go to; it is said all the same.
+    if (outcomes.length > 0) await recorder.checkpoint(state).catch(() => {});
+  };
   return {
-    async atDrive({ how, why }, at, { recorder, state }) {
+    take(event) {
+      const notice = noticeOf(event);
+      if (notice !== undefined && notices.size < noticesMax) notices.add(notice);
+    },
+    async atDrive({ how, why }, at, rescue) {
       job = { ending: how === 'interrupted' ? 'stopped' : how, why, paths };
       let leftOff: LeftOff | undefined;
       const onLeftOff = (found: LeftOff) => {
         leftOff = found;
       };
-      const outcomes = await actions.atDrive(job, { ...at, onLeftOff });
-      for (const outcome of outcomes) {
-        const event: JobEvent = { kind: 'acted', ...outcome, atMs: state.atMs };
-        recorder.record(event, state);
-        progress.onEvent(event, state);
-      }
-      done.push(...outcomes);
-      // What failed the job may be the disk that this would go to; it is said all the same.
-      if (outcomes.length > 0) await recorder.checkpoint(state).catch(() => {});
+      await record(await actions.atDrive(job, { ...at, onLeftOff }), rescue);
       return leftOff;
+    },
+    async atImage(facts, rescue, begunAtMs, error) {
+      if (!job) return;
+      if (error !== undefined) job = { ...job, ending: 'failed', why: failureOf(error) };
+      const image = { facts, rescue, begunAtMs, notices: [...rescue.notices, ...notices] };
+      const onOutcome = (outcome: ActionOutcome) => record([outcome], rescue);
+      await actions.atImage(job, image, [...done], onOutcome, signalNow());
     },
     async ended(result) {
       const known = { ...result, actions: [...done] };

@@ -105,7 +105,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     )
     .option(
       '--then <ACTION>',
-      'when the job has ended: park, power-off, exec:COMMAND, webhook:URL, desktop; finished:, stopped:, gave-up: or failed: before it says when; repeatable',
+      'when the job has ended: park, power-off, verify, report, exec:COMMAND, webhook:URL, desktop; finished:, stopped:, gave-up: or failed: before it says when; repeatable',
       collect,
       [],
     )

@@ -111,9 +111,9 @@ function refuseTwice(inputs: readonly MergePaths[]): void {
 
 /** No file that this command writes is one that it reads. */
 function refuseToTouchInputs(out: CasePaths, inputs: readonly MergePaths[]): void {
-  const { image, map, journal, events, lock, versions, hashes, conflicts } = out;
+  const { image, map, journal, events, lock, versions, hashes, conflicts, report } = out;
   const temporary = [mergingPath(image), `${map}.tmp`, `${conflicts}.tmp`];
-  const beside = [journal, events, lock, versions, hashes, conflicts];
+  const beside = [journal, events, lock, versions, hashes, conflicts, report];
   const written = [image, map, ...beside, ...temporary];
   for (const input of inputs.flatMap(({ image: read, map: readMap }) => [read, readMap])) {
     const touched = written.find((path) => isSameFile(path, input));

@@ -26,9 +26,9 @@ import type { HostAttached } from '../show/result.js';
 export function refuseToTouchSource(source: string, paths: CasePaths, host = thisHost): void {
   const shown = shownFilesOf(source, host);
   const sources = [statSync(source), ...shown.flatMap(statOrNothing)];
-  const { image, map, journal, lock, versions, hashes, events } = paths;
-  const temporary = [map, journal, hashes, events].map((path) => `${path}.tmp`);
-  const own = [map, journal, lock, versions, hashes, events, ...temporary];
+  const { image, map, journal, lock, versions, hashes, events, report } = paths;
+  const temporary = [map, journal, hashes, events, report].map((path) => `${path}.tmp`);
+  const own = [map, journal, lock, versions, hashes, events, report, ...temporary];
   const files = [image, ...partsOf(image), ...own];
   for (const path of files) {
     const [target] = statOrNothing(path);

@@ -4,10 +4,10 @@ import { createHashThreads } from '../image/hash-threads.js';
 import { refuseLocked } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { storedPaths } from '../image/split-file.js';
-import { casePaths, imageNamed } from '../job/case.js';
-import { type Verdict, verifyImage } from '../job/verify.js';
+import { type CasePaths, casePaths, imageNamed } from '../job/case.js';
+import { type Verdict, type VerifyOptions, verifyImage } from '../job/verify.js';
 import { formatBytes, formatShare } from '../show/format.js';
-import { formatVerification, verifyResult } from '../show/verify-result.js';
+import { formatVerification, type VerifyResult, verifyResult } from '../show/verify-result.js';
 import { onInterrupt } from './interrupt.js';
 
 export interface VerifyCliOptions {
@@ -37,19 +37,14 @@ export async function verify(path: string, options: VerifyCliOptions): Promise<n
   const paths = { ...casePaths(image, map), ...(map !== undefined && { map }) };
   await refuseLocked(paths.lock);
   await refuseLocked(casePaths(image).lock);
-  const clock = realClock();
   const interrupt = onInterrupt('lastspin: stopping; nothing is changed');
-  const progress = createMeter(clock.now);
-  const hashing = createHashThreads(await storedPaths(files, image));
-  const startedAtMs = clock.now();
+  const progress = createMeter(realClock().now);
   try {
-    const found = await verifyImage({
-      ...{ files, paths, hashing, isQuick, signal: interrupt.signal },
+    const result = await verifyCase(paths, {
+      ...{ isQuick, signal: interrupt.signal, onProgress: progress.show },
       ...(notedHash !== undefined && { notedHash }),
-      onProgress: progress.show,
     });
     progress.end();
-    const result = verifyResult(path, found, isQuick, clock.now() - startedAtMs);
     process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : formatVerification(result));
     return exitStatuses[result.verdict];
   } catch (error) {
@@ -57,7 +52,6 @@ export async function verify(path: string, options: VerifyCliOptions): Promise<n
     if (error !== interrupt.signal.reason) throw error;
     throw new LastspinError('INTERRUPTED', `interrupted; ${path} was not read to its end`);
   } finally {
-    await hashing.close();
     interrupt.dispose();
   }
 }
@@ -75,6 +69,27 @@ function notedHashIn(text: string | undefined): string | undefined {
     'USAGE',
     `--log-hash '${text}' is no hash of a line: ${notedDigitsMin} to 64 of its digits from the first on, 0-9 and a-f`,
   );
+}
+
+/** What `verify` finds; whoever calls it has the image to himself, or has made sure that nobody writes to it.
+ * Throws as `verifyImage` does. */
+export async function verifyCase(
+  paths: CasePaths,
+  options: Pick<VerifyOptions, 'signal' | 'onProgress' | 'notedHash'> & {
+    readonly isQuick?: boolean;
+  },
+): Promise<VerifyResult> {
+  const { isQuick = false } = options;
+  const { now } = realClock();
+  const startedAtMs = now();
+  const files = nodeFiles();
+  const hashing = createHashThreads(await storedPaths(files, paths.image));
+  try {
+    const found = await verifyImage({ ...options, files, paths, hashing, isQuick });
+    return verifyResult(paths.image, found, isQuick, now() - startedAtMs);
+  } finally {
+    await hashing.close();
+  }
 }
 
 const meterMs = 200;

@@ -68,6 +68,8 @@ export interface CasePaths {
   readonly events: string;
   /** Where the images that this one was merged from differed. */
   readonly conflicts: string;
+  /** All of it at a glance, for people; made where it is asked for. */
+  readonly report: string;
 }
 
 const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
@@ -91,6 +93,7 @@ export function casePaths(image: string, map?: string): CasePaths {
     sums: map === undefined ? image : beside(''),
     events: beside('.events.ndjson'),
     conflicts: beside('.conflicts.csv'),
+    report: beside('.report.txt'),
   };
 }
 
@@ -299,6 +302,8 @@ export interface Case extends HashParts {
   lostBytes(): number;
   /** The last line of the event log so far. */
   logEnd(): LogPosition;
+  /** Whose case it is, as all runs together were told. */
+  readonly caseData: CaseData;
   close(): Promise<void>;
 }
 
@@ -417,6 +422,7 @@ export async function openCase(given: CaseOptions): Promise<Case> {
     recorder,
     target,
     notices,
+    caseData,
     ...hashes.parts(access.read),
     logEnd: () => log.last,
     async close() {

@@ -80,12 +80,14 @@ export type JobEvent = { readonly atMs: number } & (
   /** What the imager said unasked. */
   | { readonly kind: 'noticed'; readonly text: string }
   | { readonly kind: 'gave-up'; readonly why: string }
-  /** What was wanted once the job had ended (`--then`); where it failed, why. */
+  /** What was wanted once the job had ended (`--then`); where it failed, why, else what it found or made. */
   | {
       readonly kind: 'acted';
       readonly action: string;
       readonly ok: boolean;
       readonly why?: string;
+      readonly told?: string;
+      readonly verdict?: 'unchanged' | 'changed' | 'cannot-tell';
     }
   | {
       readonly kind: 'ended';

@@ -248,14 +248,14 @@ function refuseOtherSize(one: MergeInput, other: MergeInput): void {
 
 /** Refuses to touch a case, but for one that a merge made and nothing has gone on with. */
 async function requireFree(files: FileLayer, out: CasePaths, force: boolean): Promise<void> {
-  const { image, map, journal, events, hashes, versions, conflicts } = out;
+  const { image, map, journal, events, hashes, versions, conflicts, report } = out;
   const found: string[] = [];
-  for (const path of [image, map, journal, events, versions, hashes, conflicts]) {
+  for (const path of [image, map, journal, events, versions, hashes, conflicts, report]) {
     if (await files.exists(path)) found.push(path);
   }
   if (found.length === 0) return;
   const advice = `give another name${force ? '' : ', or --force if a merge made it'}`;
-  const isGoneOnWith = [journal, events, versions].some((path) => found.includes(path));
+  const isGoneOnWith = [journal, events, versions, report].some((path) => found.includes(path));
   const isMerged = force && !isGoneOnWith;
   if (isMerged && (await isMergeMap(files, map))) return;
   const what = force ? 'is not what a merge left: it is not replaced' : 'exists';

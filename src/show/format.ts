@@ -55,6 +55,16 @@ export function formatStrip(map: RunMap, cells: number): string {
   return strip;
 }
 
+/** What came of something, behind its name. */
+export function formatOutcome(outcome: {
+  readonly ok: boolean;
+  readonly why?: string;
+  readonly told?: string;
+}): string {
+  const { ok, why, told } = outcome;
+  return ok ? (told ?? 'done') : `failed: ${why}`;
+}
+
 /** A word as a shell takes it for one. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;

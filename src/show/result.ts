@@ -12,7 +12,7 @@ import { countsWithin, domainCount } from '../plan/domain.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
 import { describeLeftOff } from '../power/power.js';
 import { wholeAlgorithms } from '../segment-hasher.js';
-import { formatBytes, formatDuration, formatShare } from './format.js';
+import { formatBytes, formatDuration, formatOutcome, formatShare } from './format.js';
 
 const count = z.number().int().nonnegative();
 
@@ -45,6 +45,9 @@ export const imageResultSchema = z.object({
   powerLeftOff: z
     .object({ by: z.string(), isCertain: z.boolean(), onBy: z.string().exactOptional() })
     .nullable(),
+  /** Sectors that the drive has and does not show (a protected area, a configuration overlay), which are not imaged;
+   * null where it could not be asked. */
+  hiddenSectors: count.nullable(),
   /** Other identities of the drive, by the user's word (`--same-drive`). */
   formerDrives: z.array(driveIdentitySchema),
   /** Where the image began as one of several, merged; else null. */
@@ -88,9 +91,17 @@ export const imageResultSchema = z.object({
   portResets: count,
   /** Of this run. */
   elapsedMs: z.number(),
-  /** What was done once the job had ended (`--then`), in that order; a failure with its reason. */
+  /** What was done once the job had ended (`--then`), in that order: a failure with its reason, else what was found or
+   * made, where there is more to say. */
   actions: z.array(
-    z.object({ action: z.string(), ok: z.boolean(), why: z.string().exactOptional() }),
+    z.object({
+      action: z.string(),
+      ok: z.boolean(),
+      why: z.string().exactOptional(),
+      told: z.string().exactOptional(),
+      /** Of `verify`. */
+      verdict: z.enum(['unchanged', 'changed', 'cannot-tell']).exactOptional(),
+    }),
   ),
 });
 
@@ -98,18 +109,19 @@ export type ImageResult = z.infer<typeof imageResultSchema>;
 
 const extentsMax = 1000;
 
+/** What is known of a job beside its state. */
+export interface ImageFacts extends Pick<ImageResult, 'kind' | 'hiddenSectors' | 'hostAttached'> {
+  readonly drive: DriveIdentity;
+  readonly paths: CasePaths;
+  readonly elapsedMs: number;
+  readonly wholeHashes: readonly WholeSum[];
+  /** The last line of the event log. */
+  readonly logEnd: LogPosition;
+}
+
 /** The end of a job as plain data. */
-export function imageResult(
-  end: JobEnd,
-  state: JobState,
-  drive: DriveIdentity,
-  kind: DriveKind,
-  paths: CasePaths,
-  elapsedMs: number,
-  hostAttached: HostAttached | null,
-  wholeHashes: readonly WholeSum[],
-  logEnd: LogPosition,
-): ImageResult {
+export function imageResult(end: JobEnd, state: JobState, facts: ImageFacts): ImageResult {
+  const { drive, paths, wholeHashes, logEnd } = facts;
   const { map, scope } = state.plan;
   const unstable = unstableOf(state);
   const [nonTried = 0, nonTrimmed = 0, nonScraped = 0, , finished = 0] = countsWithin(map, scope);
@@ -118,8 +130,9 @@ export function imageResult(
     ended: end.how,
     why: end.why,
     drive,
-    kind,
-    hostAttached,
+    kind: facts.kind,
+    hostAttached: facts.hostAttached,
+    hiddenSectors: facts.hiddenSectors,
     powerLeftOff: end.leftOff ?? null,
     formerDrives: [...state.formerDrives],
     merged: state.merged ? { ...state.merged, images: [...state.merged.images] } : null,
@@ -148,7 +161,7 @@ export function imageResult(
       extents: unstable.slice(0, extentsMax),
     },
     ...state.totals,
-    elapsedMs: Math.round(elapsedMs),
+    elapsedMs: Math.round(facts.elapsedMs),
     actions: [],
   };
 }
@@ -173,6 +186,11 @@ export function formatResult(result: ImageResult): string {
   const lines = [
     `${headlines[result.ended]}${result.ended === 'gave-up' ? `: ${result.why}` : ''}`,
     `drive        ${drive.model} ${drive.serial}, ${result.kind}, ${bytes(drive.sectorCount)}`,
+    ...(result.hiddenSectors
+      ? [
+          `hidden       ${bytes(result.hiddenSectors)} (${result.hiddenSectors} sectors), not imaged`,
+        ]
+      : []),
     ...(result.hostAttached ? [`source       ${formatAttached(result.hostAttached)}`] : []),
     `finished     ${formatShare(sectors.finished, sectors.total)} (${bytes(sectors.finished)})`,
     ...(outside > 0
@@ -197,14 +215,18 @@ export function formatResult(result: ImageResult): string {
     ...result.wholeHashes.map(({ algorithm, digest }) => `${algorithm.padEnd(12)} ${digest}`),
     `log          ${result.eventLog.lines} lines, to be noted: ${result.eventLog.lastHash}`,
     ...(result.powerLeftOff ? [describeLeftOff(result.powerLeftOff)] : []),
-    ...result.actions.map(
-      ({ action, ok, why }) => `then         ${action}: ${ok ? 'done' : `failed: ${why}`}`,
-    ),
+    ...result.actions.map((each) => `then         ${each.action}: ${formatOutcome(each)}`),
   ];
   return `${lines.join('\n')}\n`;
 }
 
-function formatAttached({ device, isReadOnly, isHeld, mayBeTouchedBy }: HostAttached): string {
+/** How far the operating system was kept off. */
+export function formatAttached({
+  device,
+  isReadOnly,
+  isHeld,
+  mayBeTouchedBy,
+}: HostAttached): string {
   const kept = [...(isReadOnly ? ['read-only'] : []), ...(isHeld ? ['held exclusively'] : [])];
   const how = kept.join(' and ') || 'writable for this computer';
   const touched = mayBeTouchedBy.length > 0 ? '; the system could touch it' : '';

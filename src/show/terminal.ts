@@ -7,7 +7,7 @@ import type { Extent } from '../map/extent.js';
 import { statuses } from '../map/status.js';
 import type { HeadMapData } from '../plan/head-map-schema.js';
 import { describeLeftOff } from '../power/power.js';
-import { formatBytes, formatDuration, formatShare, formatStrip } from './format.js';
+import { formatBytes, formatDuration, formatOutcome, formatShare, formatStrip } from './format.js';
 
 /** Where progress is written; stderr in real life. */
 export interface Terminal {
@@ -260,9 +260,10 @@ function describeEvent(
     case 'gave-up':
       return { style: 'red', text: `gave up: ${event.why}` };
     case 'acted':
-      return event.ok
-        ? { style: 'green', text: `then ${event.action}: done` }
-        : { style: 'red', text: `then ${event.action}: ${event.why}` };
+      return {
+        style: event.ok ? 'green' : 'red',
+        text: `then ${event.action}: ${formatOutcome(event)}`,
+      };
     case 'target-full':
       return { style: 'red', text: describeFull(event) };
     case 'target-again':

@@ -87,6 +87,13 @@ export function formatVerification(result: VerifyResult): string {
   return `${lines.join('\n')}\n`;
 }
 
+/** The verdict in one line; where something changed, the first place. */
+export function formatVerdict(result: VerifyResult): string {
+  const [first, ...more] = result.changed;
+  const where = first ? `, at LBA ${first.lba} to ${first.lba + first.count - 1}` : '';
+  return `${headlineOf(result)}${where}${more.length > 0 ? ` and ${more.length} other places` : ''}`;
+}
+
 const wordsOf = { changed: 'changed', 'cannot-tell': 'cannot tell' } as const;
 
 function headlineOf({ verdict, mode, findings, changedSectors, drive }: VerifyResult): string {

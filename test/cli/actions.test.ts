@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -12,10 +12,13 @@ import {
   parseAction,
 } from '../../src/cli/actions.js';
 import { realClock } from '../../src/clock.js';
+import { nodeFiles } from '../../src/image/node-files.js';
+import { casePaths } from '../../src/job/case.js';
+import { checkEventLog } from '../../src/job/replay.js';
 import { imageResultSchema } from '../../src/show/result.js';
 import { run, start, temporaryFolder } from './cli.js';
 
-const paths = { image: 'case.img', map: 'case.map' };
+const paths = casePaths('case.img');
 const jobEnded = (ending: Ending): EndedJob => ({ ending, why: 'because', paths });
 const silent = () => {};
 
@@ -67,7 +70,7 @@ describe('--then', () => {
 
   test.each([
     ['', /'' is no action/],
-    ['dance', /'dance' is no action; known are park, power-off, exec:COMMAND/],
+    ['dance', /'dance' is no action; known are park, power-off, verify, report, exec:COMMAND/],
     ['toString', /'toString' is no action/],
     ['exec:', /exec needs a COMMAND/],
     ['exec', /exec needs a COMMAND/],
@@ -282,8 +285,91 @@ describe('image --then', () => {
     ]);
     expect(readFileSync(at('said'), 'utf8')).toBe('64\n');
     expect(JSON.parse(asked[0]!.body)).toMatchObject({ ended: 'finished', sectors: { total: 64 } });
-    expect(finished.stderr).toContain('lastspin: then exec:exit …: exit code 9');
+    expect(finished.stderr).toContain('lastspin: then exec:exit …: failed: exit code 9');
     expect(finished.stderr).not.toContain('SECRET');
+  });
+
+  test('verify and report come before what is typed before them, and are on record', async () => {
+    const folder = temporaryFolder();
+    const at = (name: string) => join(folder, name);
+    writeFileSync(at('source.bin'), Buffer.alloc(512 * 64, 7));
+    const finished = await run([
+      ...[
+        'image',
+        at('source.bin'),
+        at('case.img'),
+        '--json',
+        '--examiner',
+        'Zoë',
+        '--hash',
+        'md5',
+      ],
+      ...['--then', `exec:cp ${at('case.report.txt')} ${at('copy')}`],
+      ...['--then', 'report', '--then', 'verify'],
+    ]);
+    expect(finished.status, finished.stderr).toBe(0);
+    expect(imageResultSchema.parse(JSON.parse(finished.stdout)).actions).toEqual([
+      { action: 'verify', ok: true, told: 'unchanged', verdict: 'unchanged' },
+      { action: 'report', ok: true, told: at('case.report.txt') },
+      { action: 'exec:cp …', ok: true },
+    ]);
+    const report = readFileSync(at('copy'), 'utf8');
+    expect(report).toMatch(/examiner +Zoë\n/);
+    expect(report).toMatch(/verify +unchanged\n/);
+    expect(report).toMatch(/ended +finished\n/);
+    expect(report).toMatch(/read +64 sectors, 32\.8 kB, 100 %\n/);
+    expect(report).toMatch(/md5 +[0-9a-f]{32} \(.*case\.img\.md5\)/);
+    expect(report).toContain(at('case.events.ndjson'));
+    const lines = readFileSync(at('case.events.ndjson'), 'utf8').trimEnd().split('\n');
+    const acted = lines.map((line) => JSON.parse(line)).filter(({ kind }) => kind === 'acted');
+    expect(acted).toMatchObject([
+      { action: 'verify', ok: true, told: 'unchanged' },
+      { action: 'report', ok: true },
+    ]);
+    // The report names the last line that there was when it was written.
+    expect(report).toContain(`line ${acted[0].n}: ${acted[0].hash}\n`);
+    expect((await checkEventLog(nodeFiles(), casePaths(at('case.img')))).findings).toEqual([]);
+    const again = await run(['image', at('source.bin'), at('case.img')]);
+    expect(again.status, again.stderr).toBe(0);
+    expect((await checkEventLog(nodeFiles(), casePaths(at('case.img')))).findings).toEqual([]);
+    expect((await run(['verify', at('case.img')])).status).toBe(0);
+  });
+
+  test('verify finds what was changed under a job: exit status 4, and it is said where', async () => {
+    const folder = temporaryFolder();
+    const at = (name: string) => join(folder, name);
+    writeFileSync(at('source.bin'), Buffer.alloc(1 << 20, 7));
+    const job = start([
+      ...['image', at('source.bin'), at('case.img'), '--json', '--max-rate', '400000'],
+      ...['--then', 'report', '--then', 'verify', '--then', 'exec:true'],
+    ]);
+    await expect.poll(() => existsSync(at('case.img')) && readFileSync(at('case.img'))[0]).toBe(7);
+    const image = openSync(at('case.img'), 'r+');
+    writeSync(image, 'X', 0);
+    closeSync(image);
+    const finished = await job.finished;
+    expect(finished.status, finished.stderr).toBe(4);
+    const { ended, actions } = imageResultSchema.parse(JSON.parse(finished.stdout));
+    expect(ended).toBe('finished');
+    const why = expect.stringMatching(/^changed: 2048 sectors .*, at LBA 0 to 2047$/);
+    expect(actions.slice(0, 2)).toEqual([
+      { action: 'verify', ok: false, why, verdict: 'changed' },
+      { action: 'report', ok: true, told: at('case.report.txt') },
+    ]);
+    expect(readFileSync(at('case.report.txt'), 'utf8')).toMatch(/verify +failed: changed: 2048/);
+    expect(finished.stderr).toMatch(/then verify: failed: changed: 2048 sectors/);
+  });
+
+  test('what cannot be told is said, and is no change', async () => {
+    const folder = temporaryFolder();
+    const source = join(folder, 'source.bin');
+    writeFileSync(source, Buffer.alloc(512 * 64, 7));
+    const args = ['--no-hash', '--then', 'verify', '--json'];
+    const finished = await run(['image', source, join(folder, 'case.img'), ...args]);
+    expect(finished.status, finished.stderr).toBe(0);
+    expect(imageResultSchema.parse(JSON.parse(finished.stdout)).actions).toMatchObject([
+      { action: 'verify', ok: false, verdict: 'cannot-tell' },
+    ]);
   });
 
   test('a simulated drive is parked and its power left off', async () => {
@@ -320,11 +406,15 @@ describe('image --then', () => {
     const job = start([
       ...['image', 'sim:demo?scale=3', image],
       ...['--then', `failed:exec:echo "$LASTSPIN_ENDED $LASTSPIN_WHY" > ${said}`],
+      ...['--then', 'failed:report'],
     ]);
     await job.saw(/pass 1:/);
     writeFileSync(image, 'cut');
     expect(await job.finished).toMatchObject({ status: 2 });
     expect(readFileSync(said, 'utf8')).toMatch(/^failed .*case\.img/);
+    const report = readFileSync(join(folder, 'case.report.txt'), 'utf8');
+    expect(report).toMatch(/ended +failed: .*case\.img/);
+    expect(report).toMatch(/\nLBA never tried\n {2}\d+ to \d+ \(\d+\)\n/);
   });
 
   test('Ctrl-C twice leaves at once', async () => {

@@ -178,6 +178,8 @@ describe.concurrent('bad input: one clear line, the right exit status, and nothi
     'case.lock',
     'case.versions',
     'case.events.ndjson',
+    'case.report.txt',
+    'case.report.txt.tmp',
     'case.map.tmp',
     'case.journal.tmp',
   ])('a drive that bears the name of %s survives', async (name) => {

@@ -250,7 +250,7 @@ describe('cases of one drive', () => {
     await mergeCases(files, options(['a', 'b']));
     await expect(mergeCases(files, options(['a', 'b']))).rejects.toThrow(/out\.img exists/);
     await mergeCases(files, options(['a', 'b'], { force: true }));
-    for (const name of ['out.journal', 'out.events.ndjson', 'out.versions']) {
+    for (const name of ['out.journal', 'out.events.ndjson', 'out.versions', 'out.report.txt']) {
       files.put(name, 'a job has gone on');
       await expect(mergeCases(files, options(['a', 'b'], { force: true }))).rejects.toThrow(
         /not what/,
