@@ -16,7 +16,7 @@ import {
 import { join } from 'node:path';
 import { createRandom } from '../dist/hardware-sim/random.js';
 import { nodeFiles } from '../dist/src/image/node-files.js';
-import { recallState } from '../dist/src/job/case.js';
+import { recallState } from '../dist/src/job/case-files.js';
 import { parseMapFile } from '../dist/src/map/mapfile.js';
 import { has, head, lastspin, median, row, run, workFolder, writeLargeMap } from './tools.mjs';
 

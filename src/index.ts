@@ -10,7 +10,8 @@ export { type ErrorCode, isLastspinError, LastspinError } from './errors.js';
 export { loadHeadMap } from './head-map-files.js';
 export { nodeFiles } from './image/node-files.js';
 export { bringUp } from './job/bring-up.js';
-export { type Case, casePaths, findCase, openCase } from './job/case.js';
+export { type Case, openCase } from './job/case.js';
+export { casePaths, findCase } from './job/case-files.js';
 export {
   type ControlAnswer,
   type ControlRequest,

@@ -3,7 +3,7 @@ import { claimedBytes } from '../image/byte-map.js';
 import { loadCheckpoint } from '../image/checkpoint.js';
 import type { FileLayer } from '../image/file-layer.js';
 import { type ImageLock, takeLock } from '../image/lock.js';
-import { recallState } from '../job/case.js';
+import { recallState } from '../job/case-files.js';
 import { byteMapOf, type ParsedMap } from '../map/mapfile.js';
 
 /** What is known of an image, from its map and the journal beside that. */

@@ -9,7 +9,7 @@ import { nodeFiles } from '../image/node-files.js';
 import { replaceFile } from '../image/replace-file.js';
 import { storedPaths } from '../image/split-file.js';
 import { parseSum, sumName, sumPath, type WholeSum } from '../image/whole-hashes.js';
-import type { CasePaths } from '../job/case.js';
+import type { CasePaths } from '../job/case-files.js';
 import { parseLogLine } from '../job/recorded.js';
 import { wholeAlgorithms } from '../segment-hasher.js';
 import { formatReport } from '../show/report.js';

@@ -6,7 +6,7 @@ import { loadCheckpoint } from '../image/checkpoint.js';
 import { fillExcess } from '../image/copy-back.js';
 import { fillGaps } from '../image/fill.js';
 import { nodeFiles } from '../image/node-files.js';
-import { type CasePaths, casePaths } from '../job/case.js';
+import { type CasePaths, casePaths } from '../job/case-files.js';
 import type { FillRecord } from '../job/events.js';
 import { parseSnapshot } from '../job/snapshot.js';
 import type { JobState } from '../job/state.js';

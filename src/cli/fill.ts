@@ -8,7 +8,7 @@ import { type Fills, fillGaps, gapKindOf, parseFill } from '../image/fill.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { openStored, partPath, wholeName } from '../image/split-file.js';
-import { type CasePaths, casePaths, noteFill } from '../job/case.js';
+import { type CasePaths, casePaths, noteFill } from '../job/case-files.js';
 import { wholeAlgorithms } from '../segment-hasher.js';
 import { createCopyProgress } from '../show/copy-progress.js';
 import { type FillResult, formatFill } from '../show/copy-result.js';

@@ -8,7 +8,7 @@ import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { replaceFile } from '../image/replace-file.js';
 import { openStored, storedPaths, wholeName } from '../image/split-file.js';
-import { casePaths } from '../job/case.js';
+import { casePaths } from '../job/case-files.js';
 import { formatByteMap } from '../map/algebra-writer.js';
 import { byteStatistics, type ParsedMap } from '../map/mapfile.js';
 import { createOscLogParser, isOscLog } from '../map/osc-log.js';

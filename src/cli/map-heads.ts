@@ -1,7 +1,7 @@
 /** `lastspin map show FILE --heads`: what is known of a drive's heads. */
 
 import { nodeFiles } from '../image/node-files.js';
-import { recallState } from '../job/case.js';
+import { recallState } from '../job/case-files.js';
 import { openEnd } from '../map/algebra.js';
 import { type ParsedMap, sectorMapOf } from '../map/mapfile.js';
 import type { RunMap } from '../map/run-map.js';

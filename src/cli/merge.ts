@@ -7,7 +7,7 @@ import { LastspinError } from '../errors.js';
 import { takeLock } from '../image/lock.js';
 import type { Conflict } from '../image/merge.js';
 import { nodeFiles } from '../image/node-files.js';
-import { type CasePaths, casePaths } from '../job/case.js';
+import { type CasePaths, casePaths } from '../job/case-files.js';
 import {
   type MergeCasesOptions,
   type MergedCase,

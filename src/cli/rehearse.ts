@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { imagerDefaults } from '../../hardware-sim/imager.js';
-import { isPhysicalTold } from '../job/case.js';
+import { isPhysicalTold } from '../job/case-state.js';
 import type { JobEnd } from '../job/job.js';
 import { rehearse as rehearseJob } from '../job/rehearsal.js';
 import { createJobState, type JobState } from '../job/state.js';

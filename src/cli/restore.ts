@@ -14,7 +14,7 @@ import {
 import type { OpenFile } from '../image/file-layer.js';
 import { nodeFiles } from '../image/node-files.js';
 import { openStored, wholeName } from '../image/split-file.js';
-import { casePaths } from '../job/case.js';
+import { casePaths } from '../job/case-files.js';
 import { createRunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import { type CopyProgress, createCopyProgress } from '../show/copy-progress.js';

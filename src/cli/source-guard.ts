@@ -18,7 +18,7 @@ import { inventoryOf, isNamed, usbDeviceOf } from '../host/inventory.js';
 import { type Keeper, type KeeperTools, keepSystemOff } from '../host/keeper.js';
 import { touchesOf } from '../host/touches.js';
 import { freedBy, usesOf } from '../host/uses.js';
-import type { CasePaths } from '../job/case.js';
+import type { CasePaths } from '../job/case-files.js';
 import type { HostAttached } from '../show/result.js';
 
 /** The source is never written, not even by a slip of the pen: throws USAGE when a file of the case is the

@@ -4,7 +4,7 @@ import { createHashThreads } from '../image/hash-threads.js';
 import { refuseLocked } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { storedPaths } from '../image/split-file.js';
-import { type CasePaths, casePaths, imageNamed } from '../job/case.js';
+import { type CasePaths, casePaths, imageNamed } from '../job/case-files.js';
 import { type Verdict, type VerifyOptions, verifyImage } from '../job/verify.js';
 import { formatBytes, formatShare } from '../show/format.js';
 import { formatVerification, type VerifyResult, verifyResult } from '../show/verify-result.js';

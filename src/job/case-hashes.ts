@@ -18,7 +18,7 @@ import {
   type WholeHashes,
   wholeIn,
 } from '../segment-hasher.js';
-import type { CasePaths } from './case.js';
+import type { CasePaths } from './case-files.js';
 import { recordOf } from './image-check.js';
 import type { JobState } from './state.js';
 

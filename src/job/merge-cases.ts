@@ -16,7 +16,7 @@ import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
 import { statuses } from '../map/status.js';
 import { createPlanState } from '../plan/state.js';
 import { type DriveKind, troublePolicies } from '../power/policy.js';
-import { type CasePaths, recallState } from './case.js';
+import { type CasePaths, recallState } from './case-files.js';
 import { settleTrouble, snapshotOf } from './snapshot.js';
 import { createJobState, type JobState, type MergeNote } from './state.js';
 

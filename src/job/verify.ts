@@ -18,7 +18,7 @@ import { sectorMapOf } from '../map/mapfile.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
-import { type CasePaths, fillText } from './case.js';
+import { type CasePaths, fillText } from './case-files.js';
 import { foldRecorded, type RecordedEvent } from './recorded.js';
 import { checkEventLog, type LogCheck } from './replay.js';
 import { parseSnapshot, restoreState, type Snapshot } from './snapshot.js';

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
 import type { LogPosition } from '../image/event-log.js';
 import type { WholeSum } from '../image/whole-hashes.js';
-import type { CasePaths } from '../job/case.js';
+import type { CasePaths } from '../job/case-files.js';
 import { driveIdentitySchema } from '../job/identity.js';
 import type { JobEnd } from '../job/job.js';
 import { mergeNoteSchema } from '../job/snapshot.js';

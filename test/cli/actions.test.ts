@@ -13,7 +13,7 @@ import {
 } from '../../src/cli/actions.js';
 import { realClock } from '../../src/clock.js';
 import { nodeFiles } from '../../src/image/node-files.js';
-import { casePaths } from '../../src/job/case.js';
+import { casePaths } from '../../src/job/case-files.js';
 import { checkEventLog } from '../../src/job/replay.js';
 import { imageResultSchema } from '../../src/show/result.js';
 import { run, start, temporaryFolder } from './cli.js';

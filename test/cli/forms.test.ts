@@ -4,7 +4,7 @@ import { existsSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSy
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { nodeFiles } from '../../src/image/node-files.js';
-import { casePaths } from '../../src/job/case.js';
+import { casePaths } from '../../src/job/case-files.js';
 import { checkEventLog } from '../../src/job/replay.js';
 import { exportResultSchema } from '../../src/show/exchange.js';
 import { imageResultSchema } from '../../src/show/result.js';

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { nodeFiles } from '../../src/image/node-files.js';
-import { casePaths } from '../../src/job/case.js';
+import { casePaths } from '../../src/job/case-files.js';
 import { checkEventLog } from '../../src/job/replay.js';
 import { run, startImager, temporaryFolder } from './cli.js';
 

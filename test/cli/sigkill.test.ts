@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createRandom } from '../../hardware-sim/random.js';
 import { nodeFiles } from '../../src/image/node-files.js';
-import { recallState } from '../../src/job/case.js';
+import { recallState } from '../../src/job/case-files.js';
 import { statuses } from '../../src/map/status.js';
 import { needsTool } from '../tools.js';
 import { run, start, temporaryFolder } from './cli.js';

@@ -6,7 +6,7 @@ import type { FileLayer } from '../../src/image/file-layer.js';
 import type { ImageForm, TargetIdentity } from '../../src/image/image-form.js';
 import { loadJournal } from '../../src/image/journal.js';
 import { openStored } from '../../src/image/split-file.js';
-import { casePaths, findCase, noteFill, recallState } from '../../src/job/case.js';
+import { casePaths, findCase, noteFill, recallState } from '../../src/job/case-files.js';
 import { checkEventLog, replayEventLog } from '../../src/job/replay.js';
 import type { RunMap } from '../../src/map/run-map.js';
 import { statuses } from '../../src/map/status.js';

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { ScenarioInput } from '../../hardware-sim/schema.js';
 import type { FileLayer } from '../../src/image/file-layer.js';
 import { readHashList } from '../../src/image/hash-list.js';
-import { casePaths } from '../../src/job/case.js';
+import { casePaths } from '../../src/job/case-files.js';
 import type { JobEvent } from '../../src/job/events.js';
 import { checkEventLog } from '../../src/job/replay.js';
 import { statuses } from '../../src/map/status.js';

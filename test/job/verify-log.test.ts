@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { ScenarioInput } from '../../hardware-sim/schema.js';
 import { loadCheckpoint, saveCheckpoint } from '../../src/image/checkpoint.js';
 import type { Hashing } from '../../src/image/hash-threads.js';
-import { casePaths } from '../../src/job/case.js';
+import { casePaths } from '../../src/job/case-files.js';
 import { verifyImage } from '../../src/job/verify.js';
 import { sectorMapOf } from '../../src/map/mapfile.js';
 import type { Pass } from '../../src/plan/pass.js';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { DriveIdentity } from '../../src/drive/drive.js';
-import { casePaths } from '../../src/job/case.js';
+import { casePaths } from '../../src/job/case-files.js';
 import { createJobState } from '../../src/job/state.js';
 import { createRunMap } from '../../src/map/run-map.js';
 import { statuses } from '../../src/map/status.js';
