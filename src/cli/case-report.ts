@@ -12,6 +12,7 @@ import { parseLogLine } from '../job/recorded.js';
 import { wholeAlgorithms } from '../segment-hasher.js';
 import { formatReport } from '../show/report.js';
 import type { ActionOutcome, EndedImage, EndedJob } from './actions.js';
+import { partsOf } from './source-guard.js';
 import { version } from './version.js';
 
 /** Writes the report of a job, in the place of an older one. `before`: what was done since the job ended.
@@ -28,7 +29,7 @@ export async function writeReport(
     caseData: rescue.caseData,
     endedAtMs: wallMs(),
     onRecordSince: await beginOf(paths.events),
-    lastLine: rescue.lastLine(),
+    lastLine: rescue.logEnd(),
     hashed: await hashedIn(paths.hashes),
     sums: await sumsOf(paths.image),
     files: await filesOf(paths),
@@ -83,7 +84,8 @@ async function sumsOf(image: string): Promise<WholeSum[]> {
 
 async function filesOf(paths: CasePaths): Promise<string[]> {
   const { image, map, journal, events, hashes, versions, conflicts } = paths;
-  const found = [image, map];
+  const parts = partsOf(image).sort();
+  const found = [...(parts.length > 0 ? parts : [image]), map];
   for (const path of [journal, events, hashes, versions, conflicts])
     if (await nodeFiles().exists(path)) found.push(path);
   return found.map((path) => resolve(path));

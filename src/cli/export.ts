@@ -14,6 +14,8 @@ import { type ImageLock, takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { replaceFile } from '../image/replace-file.js';
 import { type CasePaths, casePaths, recallState } from '../job/case.js';
+import type { CaseData } from '../job/case-data.js';
+import { lastReadAt } from '../job/case-log.js';
 import { endOf } from '../map/extent.js';
 import { sectorMapOf } from '../map/mapfile.js';
 import type { RunMap } from '../map/run-map.js';
@@ -89,6 +91,10 @@ interface HeldCase {
   readonly sectorBytes: number;
   /** Absent where another program wrote the map. */
   readonly drive?: DriveIdentity;
+  /** What this command was told of the case, else what the job was. */
+  readonly words: CaseWords;
+  /** When the drive was last read. */
+  readonly acquiredAt: Date;
   release(): Promise<void>;
 }
 
@@ -130,11 +136,11 @@ async function lockWherePossible(files: FileLayer, path: string): Promise<ImageL
   }
 }
 
-type KnownMap = Pick<HeldCase, 'map' | 'sectorBytes' | 'drive'>;
+type KnownMap = Pick<HeldCase, 'map' | 'sectorBytes' | 'drive' | 'words' | 'acquiredAt'>;
 
 async function readMap(
   files: FileLayer,
-  { image, map: path }: CasePaths,
+  { image, map: path, events }: CasePaths,
   imageBytes: number,
   options: ExportOptions,
 ): Promise<KnownMap> {
@@ -145,9 +151,13 @@ async function readMap(
     throw new LastspinError('MAP_INVALID', `${path} is not as lastspin wrote it; ${advice}`);
   }
   const known = await recallState(files, path);
+  // Without a log the image's last change is the nearest to when the drive was read.
+  const changedAt = statSync(image).mtime;
   if (known) {
-    const { drive, state } = known;
-    return { map: state.plan.map, sectorBytes: drive.sectorBytes, drive };
+    const { drive, state, caseData, logEnd } = known;
+    const acquiredAt = (await lastReadAt(files, events, logEnd)) ?? changedAt;
+    const words = wordsOf(options, caseData);
+    return { map: state.plan.map, sectorBytes: drive.sectorBytes, drive, words, acquiredAt };
   }
   const sectorBytes = sectorBytesFrom(options);
   // ddrescue's open end, where it could not learn the size of a drive.
@@ -157,7 +167,23 @@ async function readMap(
     throw usage(`${path} is about ${sizeBytes} bytes: not sectors of ${sectorBytes} (--sector)`);
   }
   const drive = { sectorBytes, sectorCount: sizeBytes / sectorBytes };
-  return { map: sectorMapOf(saved.map, drive, path), sectorBytes };
+  const map = sectorMapOf(saved.map, drive, path);
+  return { map, sectorBytes, words: wordsOf(options, {}), acquiredAt: changedAt };
+}
+
+/** What this command is told of the case goes before what the job was told. */
+function wordsOf(
+  options: ExportOptions,
+  { number, evidence, examiner, note }: CaseData,
+): CaseWords {
+  const told = {
+    case: options.case ?? number,
+    evidence: options.evidence ?? evidence,
+    examiner: options.examiner ?? examiner,
+    description: options.description,
+    notes: options.notes ?? note,
+  };
+  return Object.fromEntries(Object.entries(told).filter(([, text]) => text !== undefined));
 }
 
 /** Whether a map is a case's own that something has changed since; `lastspin map` makes maps that are nobody's. */
@@ -204,7 +230,7 @@ async function writeE01(
       path,
       { map, sectorBytes, read },
       {
-        about: aboutOf(held, options),
+        about: aboutOf(held),
         compression: options.compress ?? 'fast',
         segmentBytes:
           segmentSize === undefined
@@ -223,18 +249,17 @@ async function writeE01(
   }
 }
 
-function aboutOf({ map, paths, drive }: HeldCase, options: ExportOptions): EwfCase {
+function aboutOf({ map, drive, words, acquiredAt }: HeldCase): EwfCase {
   return {
-    ...(options.case !== undefined && { caseNumber: options.case }),
-    ...(options.evidence !== undefined && { evidenceNumber: options.evidence }),
-    ...(options.examiner !== undefined && { examiner: options.examiner }),
-    ...(options.description !== undefined && { description: options.description }),
+    ...(words.case !== undefined && { caseNumber: words.case }),
+    ...(words.evidence !== undefined && { evidenceNumber: words.evidence }),
+    ...(words.examiner !== undefined && { examiner: words.examiner }),
+    ...(words.description !== undefined && { description: words.description }),
     ...(drive && { model: drive.model, serial: drive.serial }),
-    notes: notesOf(map, options.notes),
+    notes: notesOf(map, cutNotes(words.notes)),
     version,
     platform: platformName(),
-    // The image's last change is the nearest to when the drive was read.
-    acquiredAt: statSync(paths.image).mtime,
+    acquiredAt,
     systemAt: startedAt(),
   };
 }
@@ -264,6 +289,12 @@ function newSetId(): Uint8Array {
 
 /** What of the notes is the user's; the rest of what the format takes says what was not read. */
 const notesCharsMax = 2000;
+
+/** What a job took as a note may be longer than what the format has room for; the map and a `.dfxml` have all of it. */
+function cutNotes(notes = ''): string {
+  const mark = ' [...]';
+  return notes.length <= notesCharsMax ? notes : notes.slice(0, notesCharsMax - mark.length) + mark;
+}
 
 /** What EnCase would cut is refused. */
 function requireShort(options: ExportOptions): void {
@@ -308,12 +339,13 @@ async function writeDfxml(
   signal: AbortSignal,
 ): Promise<ExportResult> {
   const target = requireReplaceable(path, options.force === true, isDfxml);
-  const { paths, map, sectorBytes, drive } = held;
+  const { paths, map, sectorBytes, drive, words, acquiredAt } = held;
   let writtenBytes = 0;
   await replaceFile(files, target, async (file) => {
     const document = formatDfxml({
-      ...options,
+      ...words,
       image: paths.image,
+      acquiredAt,
       map,
       sectorBytes,
       ...(drive && { drive, hashes: listedHashes(files, paths.hashes) }),

@@ -6,14 +6,17 @@ import { LastspinError } from '../errors.js';
 import { loadHeadMap } from '../head-map-files.js';
 import { thisHost } from '../host/host.js';
 import { hashWholeFile } from '../image/hash-threads.js';
+import type { ImageForm } from '../image/image-form.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
+import { splitSize } from '../image/split-file.js';
 import type { WholeSum } from '../image/whole-hashes.js';
 import { bringUp } from '../job/bring-up.js';
 import {
   type Case,
   type CasePaths,
   casePaths,
+  type FoundCase,
   findCase,
   openCase,
   physicalCountOf,
@@ -34,7 +37,7 @@ import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { LeftOff } from '../power/power.js';
 import { loadPreset } from '../preset-files.js';
 import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
-import { formatOutcome } from '../show/format.js';
+import { formatBytes, formatOutcome } from '../show/format.js';
 import { noticeOf } from '../show/report.js';
 import { formatResult, type ImageResult, imageResult } from '../show/result.js';
 import { createProgress, describeFull, type Progress } from '../show/terminal.js';
@@ -99,9 +102,20 @@ export interface ImageOptions extends DomainOptions {
   readonly osMayTouch?: boolean;
   /** False: the source is not set read-only for the operating system. */
   readonly setro?: boolean;
+  /** Most bytes of one part of the image; absent: one file, or as the case began. */
+  readonly split?: number;
 }
 
-const exitUnread = 4;
+/** Where a job writes to that makes no image of its own: `clone`. */
+export interface Onto {
+  readonly paths: CasePaths;
+  /** Told who the drive is, before anything is written. Throws USAGE when that must not be. */
+  form(drive: DriveIdentity, found: FoundCase, interrupt: Interrupt): Promise<ImageForm>;
+  /** Once every pass is done. */
+  finish(state: JobState, drive: DriveIdentity, signal: AbortSignal): Promise<void>;
+}
+
+export const exitUnread = 4;
 const exitChanged = 4;
 const exitHung = 32;
 /** Different notices that a report can have. */
@@ -137,6 +151,7 @@ export async function imageDrive(
   spec: string,
   path: string,
   options: ImageOptions,
+  onto?: Onto,
 ): Promise<ImageResult> {
   // Before anything is opened: a mistyped row should not cost the drive a start.
   const chosen = options.preset === undefined ? undefined : loadPreset(options.preset);
@@ -146,7 +161,7 @@ export async function imageDrive(
   const caseData = caseDataFrom({ number, evidence, examiner, note });
   const whole = wholeAlgorithmsIn(options.hash);
   const actions = createActions(options.then ?? [], realClock(), say);
-  refuseNoFile(spec, path);
+  if (!onto) refuseNoFile(spec, path);
   refuseInUse(spec);
   const interrupt = onInterrupt(
     'lastspin: stopping, the map is being saved (again: leave at once)',
@@ -157,11 +172,11 @@ export async function imageDrive(
   const awake = isSimulated
     ? undefined
     : stayAwake(realClock(), (line) => progress.say(`lastspin: ${line}`));
-  const after = createAfterwards(actions, casePaths(path), interrupt, progress);
+  const after = createAfterwards(actions, onto?.paths ?? casePaths(path), interrupt, progress);
   try {
     const opened = await openPowered(spec, options.power, {
       ...(options.physicalSector && { physicalSectorBytes: options.physicalSector }),
-      files: [path],
+      files: onto ? [path, onto.paths.map] : [path],
       say: (line) => progress.say(`lastspin: ${line}`),
       signal: interrupt.signal,
     });
@@ -172,7 +187,15 @@ export async function imageDrive(
         spec,
         opened,
         path,
-        { ...options, actions: actions.names, part: domain, headsOf: heads, caseData, whole },
+        {
+          ...options,
+          actions: actions.names,
+          part: domain,
+          headsOf: heads,
+          caseData,
+          whole,
+          ...(onto && { onto }),
+        },
         chosen,
         interrupt,
         progress,
@@ -220,6 +243,7 @@ async function imageOpened(
     readonly headsOf: HeadsOf;
     readonly caseData: CaseData;
     readonly whole: readonly WholeAlgorithm[];
+    readonly onto?: Onto;
   },
   chosen: Preset | undefined,
   interrupt: Interrupt,
@@ -227,7 +251,8 @@ async function imageOpened(
   after: Afterwards,
 ): Promise<ImageResult> {
   const { drive, clock, powers } = opened;
-  const paths = casePaths(path);
+  const { onto } = options;
+  const paths = onto?.paths ?? casePaths(path);
   if (opened.path !== undefined) refuseToTouchSource(opened.path, paths);
   const lock = await takeLock(paths.lock);
   let guard: SourceGuard | undefined;
@@ -240,11 +265,8 @@ async function imageOpened(
     });
     const force = options.force ?? false;
     // Before the drive is powered: it may not survive a start for nothing.
-    const found = await findCase(nodeFiles(), paths, force, {
-      isFull: options.verify ?? false,
-      say,
-      signal: interrupt.signal,
-    });
+    const wish = { isFull: options.verify ?? false, say, signal: interrupt.signal };
+    const found = await findCase(nodeFiles(), paths, force, wish, onto ? 'target' : 'image');
     // Until the job tells of it.
     let hasBegun = false;
     opened.onLineNotice?.((notice) => (hasBegun ? undefined : say(notice)));
@@ -258,6 +280,7 @@ async function imageOpened(
     });
     for (const guard of opened.guards) await guardSilence(guard, kind);
     const heads = options.headsOf(identity);
+    const form = await (onto?.form(identity, found, interrupt) ?? splitForm(identity, options));
     const preset = chosen ?? loadPreset(kindDefaults[kind].preset);
     const rescue = await openCase({
       found,
@@ -270,6 +293,7 @@ async function imageOpened(
       ...(options.part && { scope: options.part(identity) }),
       ...(heads !== undefined && { heads }),
       ...physicalCountFor(identity, options),
+      ...(form && { form }),
       force,
       hashed: options.hash !== false,
       whole: options.whole,
@@ -294,9 +318,13 @@ async function imageOpened(
     const startedAtMs = clock.now();
     const begunAtMs = wallMs();
     let elapsedMs = 0;
-    const resultOf = (end: JobEnd, sums: readonly WholeSum[] = []) =>
-      imageResult(end, state, identity, kind, paths, elapsedMs, guard?.attached(), sums);
-    if (!detector || options.trustData)
+    const resultOf = (end: JobEnd, sums: readonly WholeSum[] = []) => {
+      const attached = guard?.attached() ?? null;
+      const logEnd = rescue.logEnd();
+      return imageResult(end, state, identity, kind, paths, elapsedMs, attached, sums, logEnd);
+    };
+    const isOneFile = rescue.form.kind !== 'split';
+    if (isOneFile && (!detector || options.trustData))
       await storeDirectly(drive, rescue, paths.image, options.sparse ?? false);
     const control = createControl();
     hasBegun = true;
@@ -334,13 +362,16 @@ async function imageOpened(
       const isFinished = end.how === 'finished';
       // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
       if (isFinished) await drive.flushSegments?.();
+      sayLost(path, rescue.lostBytes());
       const sums = await waitingForRoom(rescue, interrupt.signal, async () => {
         sayChanged(path, await rescue.listHashes(isFinished));
+        if (isFinished) await onto?.finish(state, identity, interrupt.signal);
         return isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
       });
-      const result = resultOf({ ...end, ...(leftOff && { leftOff }) }, sums);
-      await after.atImage(result, rescue, begunAtMs);
-      return result;
+      const known = { ...end, ...(leftOff && { leftOff }) };
+      await after.atImage(resultOf(known, sums), rescue, begunAtMs);
+      // What was done is in the log as well.
+      return resultOf(known, sums);
     } catch (error) {
       elapsedMs ||= clock.now() - startedAtMs;
       const why = failureOf(error);
@@ -365,6 +396,7 @@ function optionsTyped(options: ImageOptions): object {
     'headsOf',
     'caseData',
     'whole',
+    'onto',
     'case',
     'evidence',
     'examiner',
@@ -475,6 +507,15 @@ async function waitingForRoom<T>(
   }
 }
 
+/** Parts, where they are asked for. */
+function splitForm(
+  { sectorBytes, sectorCount }: DriveIdentity,
+  { split }: ImageOptions,
+): ImageForm | undefined {
+  if (split === undefined) return undefined;
+  return { kind: 'split', partBytes: splitSize(split, sectorBytes, sectorCount * sectorBytes) };
+}
+
 /** Lets the path to the drive write the image where it can: data that nobody here looks at need not pass through. */
 async function storeDirectly(
   drive: Drive,
@@ -569,6 +610,14 @@ function cappedRows(rows: readonly Pass[], bytesPerSecondMax = 0): readonly Pass
 /** A line for the user that is no error. */
 function say(line: string): void {
   process.stderr.write(`lastspin: ${line}\n`);
+}
+
+/** Whoever interrupted did not wait for the image to be looked at. */
+function sayLost(path: string, lostBytes: number): void {
+  if (lostBytes === 0) return;
+  say(
+    `something took ${formatBytes(lostBytes)} out of ${path} while this job ran; run the same command again with --verify to read that again`,
+  );
 }
 
 /** What the hashes were read back for told of the image. */

@@ -27,7 +27,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       status = await (await import('./demo.js')).demo(folder);
     });
 
-  program
+  const imaging = program
     .command('image')
     .description('image DRIVE into IMAGE; run again to resume')
     .argument(
@@ -117,6 +117,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--note <TEXT>', 'a note, likewise')
     .option('--os-may-touch', 'go on although the operating system may touch the source')
     .option('--no-setro', 'do not set a block device read-only for the time of the job')
+    .option('--split <SIZE>', 'an image in parts of at most so much: IMAGE.001, IMAGE.002, …', size)
     .option('--json', 'print one JSON object as the result')
     .option('--strict', 'exit with 4 when sectors of the domain remain unread')
     .option('--force', 'take an existing image that has no map; go on with little disk space')
@@ -130,6 +131,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .argument('<IMAGE>', 'the image; its map, hashes and journal lie beside it')
     .option('--full', 'all that has a hash, and the hashes of the whole; so unless told otherwise')
     .option('--quick', 'a sample of what has a hash')
+    .option('--log-hash <HEX>', 'the hash of the event log that was noted when a job ended')
     .option('--json', 'print one JSON object as the result')
     .action(async (image, options) => {
       status = await (await import('./verify.js')).verify(image, options);
@@ -333,6 +335,51 @@ export async function main(argv: readonly string[]): Promise<number> {
       status = await (await import('./rehearse.js')).rehearse(source, options);
     });
 
+  const cloning = program
+    .command('clone')
+    .description('image DRIVE straight onto TARGET, another drive; run again to resume')
+    .argument('<DRIVE>', 'as for image')
+    .argument('<TARGET>', 'a block device of this computer; all data on it is overwritten');
+  for (const option of imaging.options) {
+    if (!ofImagesOnly.has(option.long ?? '')) cloning.addOption(option);
+  }
+  addTargetOptions(cloning)
+    .option('--fill <none|zero|marker|0xHEX>', 'goes where nothing was read, at the end [none]')
+    .option(
+      '--case-files <FILE.map>',
+      'the map, beside which the other files stand [here, named by the target]',
+    )
+    .action(async (drive, target, options) => {
+      status = await (await import('./clone.js')).clone(drive, target, options);
+    });
+
+  addTargetOptions(
+    program
+      .command('restore')
+      .description('write IMAGE onto TARGET, a drive, and read it back')
+      .argument('<IMAGE>', 'an image in one file or in parts')
+      .argument('<TARGET>', 'a block device of this computer; all data on it is overwritten'),
+  )
+    .option('--fill <none|zero|marker|0xHEX>', 'goes where nothing was read [zero]')
+    .option('--map <FILE>', 'the map of IMAGE, by default the one beside it')
+    .option('--no-verify', 'do not read back what was written')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (image, target, options) => {
+      status = await (await import('./restore.js')).restore(image, target, options);
+    });
+
+  program
+    .command('fill')
+    .description('write into IMAGE where nothing was read; its map claims no more than before')
+    .argument('<IMAGE>', 'an image in one file or in parts, with its map beside it')
+    .option('--unread <zero|marker|0xHEX>', 'into sectors that no read succeeded on yet')
+    .option('--unreadable <zero|marker|0xHEX>', 'into bad sectors')
+    .option('--map <FILE>', 'the map of IMAGE, by default the one beside it')
+    .option('--json', 'print one JSON object as the result')
+    .action(async (image, options) => {
+      status = await (await import('./fill.js')).fill(image, options);
+    });
+
   program
     .command('merge')
     .description('several images of one drive become one; what they hold differently is listed')
@@ -361,6 +408,20 @@ export async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     return explain(error);
   }
+}
+
+/** Options of `image` that say what its image is made of. */
+const ofImagesOnly = new Set(['--split', '--sparse', '--force']);
+
+/** What goes onto a target, and the word that it may. */
+function addTargetOptions(command: Command): Command {
+  return command
+    .option('--overwrite <SERIAL>', 'yes, overwrite the target with this serial number; do not ask')
+    .option('--truncate', 'leave out what a target that is too small has no room for')
+    .option(
+      '--excess <keep|zero|0xHEX>',
+      'what goes behind the last byte on a larger target [keep]',
+    );
 }
 
 /** What no command catches: a reader of our output that has gone is no failure, anything else is a bug and

@@ -1,5 +1,5 @@
-import { type Stats, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { readdirSync, type Stats, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { type Clock, realClock } from '../clock.js';
 import { LastspinError } from '../errors.js';
@@ -26,9 +26,10 @@ import type { HostAttached } from '../show/result.js';
 export function refuseToTouchSource(source: string, paths: CasePaths, host = thisHost): void {
   const shown = shownFilesOf(source, host);
   const sources = [statSync(source), ...shown.flatMap(statOrNothing)];
-  const { image, map, journal, events, lock, versions, hashes, report } = paths;
-  const temporary = [map, journal, hashes, report].map((path) => `${path}.tmp`);
-  const files = [image, map, journal, events, lock, versions, hashes, report, ...temporary];
+  const { image, map, journal, lock, versions, hashes, events, report } = paths;
+  const temporary = [map, journal, hashes, events, report].map((path) => `${path}.tmp`);
+  const own = [map, journal, lock, versions, hashes, events, report, ...temporary];
+  const files = [image, ...partsOf(image), ...own];
   for (const path of files) {
     const [target] = statOrNothing(path);
     // A regular file, or a device by another of its nodes.
@@ -40,7 +41,15 @@ export function refuseToTouchSource(source: string, paths: CasePaths, host = thi
       throw new LastspinError('USAGE', `${path} is the drive itself; give another image path`);
     }
   }
-  refuseDestinationOn(source, [...files, dirname(image)], host);
+  refuseDestinationOn(source, [...files, dirname(image), dirname(map)], host);
+}
+
+/** Parts of an image that are there, whether it is one in parts or not. */
+export function partsOf(image: string): string[] {
+  const stem = `${basename(image)}.`;
+  const names = statOrNothing(dirname(image))[0]?.isDirectory() ? readdirSync(dirname(image)) : [];
+  const isPart = (name: string) => name.startsWith(stem) && /^\d{3}$/.test(name.slice(stem.length));
+  return names.filter(isPart).map((name) => join(dirname(image), name));
 }
 
 /** What cannot be looked at cannot be written either; whoever tries says why. */
@@ -95,7 +104,11 @@ export function refuseInUse(spec: string, host: HostFiles = thisHost): void {
 
 /** The block devices that DRIVE would read or, by detaching the kernel's driver, pull away from under whoever
  * uses them. */
-function disksOf(spec: string, host: HostFiles, devices: BlockDevices): BlockDevice[] {
+export function disksOf(
+  spec: string,
+  host: HostFiles,
+  devices: BlockDevices = blockDevices(host),
+): BlockDevice[] {
   if (spec.startsWith('usb-bot:')) {
     const { usb, disks } = inventoryOf(host);
     const named = usb.filter((device) => isNamed(device, spec.slice('usb-bot:'.length)));

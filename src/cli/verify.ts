@@ -12,6 +12,8 @@ import { onInterrupt } from './interrupt.js';
 export interface VerifyCliOptions {
   readonly full?: boolean;
   readonly quick?: boolean;
+  /** What a job printed of its event log when it ended, or how that begins. */
+  readonly logHash?: string;
   readonly json?: boolean;
 }
 
@@ -25,13 +27,17 @@ const exitStatuses: Readonly<Record<Verdict, number>> = {
 export async function verify(path: string, options: VerifyCliOptions): Promise<number> {
   const isQuick = options.quick ?? false;
   if (isQuick && options.full) throw new LastspinError('USAGE', 'either --full or --quick');
+  const notedHash = notedHashIn(options.logHash);
   const paths = casePaths(path);
   await refuseLocked(paths.lock);
   const interrupt = onInterrupt('lastspin: stopping; nothing is changed');
   const progress = createMeter(realClock().now);
   try {
     const { signal } = interrupt;
-    const result = await verifyCase(paths, { isQuick, signal, onProgress: progress.show });
+    const result = await verifyCase(paths, {
+      ...{ isQuick, signal, onProgress: progress.show },
+      ...(notedHash !== undefined && { notedHash }),
+    });
     progress.end();
     process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : formatVerification(result));
     return exitStatuses[result.verdict];
@@ -48,7 +54,9 @@ export async function verify(path: string, options: VerifyCliOptions): Promise<n
  * Throws as `verifyImage` does. */
 export async function verifyCase(
   paths: CasePaths,
-  options: Pick<VerifyOptions, 'signal' | 'onProgress'> & { readonly isQuick?: boolean },
+  options: Pick<VerifyOptions, 'signal' | 'onProgress' | 'notedHash'> & {
+    readonly isQuick?: boolean;
+  },
 ): Promise<VerifyResult> {
   const { isQuick = false } = options;
   const { now } = realClock();
@@ -60,6 +68,21 @@ export async function verifyCase(
   } finally {
     await hashing.close();
   }
+}
+
+/** So many digits nobody makes another line to fit. */
+const notedDigitsMin = 16;
+
+/** A noted hash, blanks within it left out. Throws USAGE. */
+function notedHashIn(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const digits = text.replaceAll(/\s/g, '').toLowerCase();
+  if (/^[0-9a-f]*$/.test(digits) && digits.length >= notedDigitsMin && digits.length <= 64)
+    return digits;
+  throw new LastspinError(
+    'USAGE',
+    `--log-hash '${text}' is no hash of a line: ${notedDigitsMin} to 64 of its digits from the first on, 0-9 and a-f`,
+  );
 }
 
 const meterMs = 200;

@@ -2,10 +2,10 @@
  * tests; the production code above it runs unmodified. Positions and sizes are bytes. */
 export interface FileLayer {
   /** Opens for reading and writing. `create` makes a missing file; `exclusive` refuses an existing
-   * one. */
+   * one. `held`: a device that nobody else may mount or hold meanwhile. */
   open(
     path: string,
-    options?: { create?: boolean; exclusive?: boolean; readOnly?: boolean },
+    options?: { create?: boolean; exclusive?: boolean; readOnly?: boolean; held?: boolean },
   ): Promise<OpenFile>;
   exists(path: string): Promise<boolean>;
   /** Whole content; for maps and journals, never for images. */
@@ -37,8 +37,10 @@ export interface OpenFile {
   size(): Promise<number>;
   /** Whether `path` still leads to this file; true where nobody can tell. */
   isAt?(path: string): Promise<boolean>;
-  /** Absent where nobody can tell. */
-  stamp?(): Promise<FileStamp>;
+  /** Absent or undefined where nobody can tell. */
+  stamp?(): Promise<FileStamp | undefined>;
+  /** Tells this file from every other that is there now; absent where nobody can tell. */
+  identity?(): Promise<string>;
   /** Bytes really allocated, which a sparse file has fewer of. */
   allocatedBytes(): Promise<number>;
   truncate(size: number): Promise<void>;

@@ -14,7 +14,7 @@ export interface HashKeeper {
   vouchesFor(extent: Extent): boolean;
   /** Takes every line out of the list that has one of these sectors; durable when it resolves. Cheap where there is
    * none. */
-  withdraw(extent: Extent): Promise<void>;
+  withdraw(...extents: readonly Extent[]): Promise<void>;
   /** Writes what is known of what this map calls finished, and with `back` all of it. All that must be in the
    * image already, and synced. */
   save(finished: RunMap, back?: ReadBack): Promise<void>;
@@ -37,6 +37,10 @@ export async function keepHashes(
     const run = vouched.runAt(extent.lba);
     return run.value === 1 && endOf(run) >= endOf(extent);
   };
+
+  function isListed(extent: Extent): boolean {
+    return vouched.next(extent.lba, 1, endOf(extent)) !== undefined;
+  }
 
   async function* stillTrue(): AsyncGenerator<HashLine> {
     if (vouched.countOf(1) === 0) return;
@@ -92,12 +96,15 @@ export async function keepHashes(
     });
   }
   return {
-    vouchesFor: (extent) => vouched.next(extent.lba, 1, endOf(extent)) !== undefined,
-    withdraw(extent) {
-      if (vouched.next(extent.lba, 1, endOf(extent)) === undefined) return Promise.resolve();
+    vouchesFor: isListed,
+    withdraw(...extents) {
+      const listed = extents.filter(isListed);
+      if (listed.length === 0) return Promise.resolve();
       return inTurn(async () => {
-        vouched.set(extent, 0);
-        hashes.forget(extent);
+        for (const extent of listed) {
+          vouched.set(extent, 0);
+          hashes.forget(extent);
+        }
         // Nothing new: it may not be synced yet.
         await write(stillTrue());
       });

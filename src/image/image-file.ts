@@ -3,11 +3,16 @@
 import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { FileLayer, FileStamp, OpenFile } from './file-layer.js';
+import { heldCount, type ImageForm, plainFile } from './image-form.js';
+import { allocatedInParts, openPartsToRead, openSplit } from './split-file.js';
+import { requireUntouched } from './untouched.js';
 
 /** An open image. Extents and LBAs are sectors of the drive. */
 export interface ImageFile {
   readonly path: string;
   readonly sizeBytes: number;
+  /** As it is on the disk now. */
+  readonly form: ImageForm;
   /** Writes whole sectors from `lba` on. Durable only after the next `sync`.
    * @throws LastspinError IMAGE_SPACE saying how many bytes are missing, IMAGE_WRITE_FAILED. */
   write(lba: number, data: Uint8Array): Promise<void>;
@@ -22,6 +27,8 @@ export interface ImageFile {
    * @throws LastspinError IMAGE_WRITE_FAILED, IMAGE_SPACE, and IMAGE_MISMATCH when the file was cut, moved or
    *   replaced meanwhile: then no map may go on claiming what its name holds. */
   sync(): Promise<void>;
+  /** Bytes of it that are on the disk; holes are not. */
+  allocatedBytes(): Promise<number>;
   /** What the system says of the file now; undefined where nobody can tell. */
   stamp(): Promise<FileStamp | undefined>;
   close(): Promise<void>;
@@ -41,6 +48,8 @@ export interface ImageOptions {
   readonly isReserved?: boolean;
   /** Pieces of zeros are not written where the file already reads as zeros. */
   readonly isSparse?: boolean;
+  /** A plain file unless told. Of a target that is too small, `sectorCount` is what fits. */
+  readonly form?: ImageForm;
 }
 
 /** What of an image is left out when it is all zeros: a few allocation units of any file system. */
@@ -59,6 +68,20 @@ export async function openImage(
   const { sectorBytes, sectorCount, mode } = options;
   const sizeBytes = sectorBytes * sectorCount;
   const claimedBytes = mode === 'new' ? 0 : (options.claimedCount ?? sectorCount) * sectorBytes;
+  const { form = plainFile } = options;
+  const opened = { path, sectorBytes, sizeBytes, isSparse: options.isSparse ?? false };
+  if (form.kind === 'split') {
+    const { partBytes, partIds } = form;
+    const known = { sizeBytes, partBytes, mode, claimedBytes, ...(partIds && { partIds }) };
+    const { partIds: ids, ...file } = await openSplit(files, path, known);
+    const now: ImageForm = { kind: 'split', partBytes, ...(ids && { partIds: ids }) };
+    const unreserved = options.isReserved ? 'it is in parts, made one after the other' : undefined;
+    return imageOver(files, file, { ...opened, form: now, unreserved });
+  }
+  if (form.kind === 'target') {
+    const file = await openTarget(files, path, { sizeBytes, claimedBytes });
+    return imageOver(files, file, { ...opened, form, unreserved: undefined });
+  }
   const exists = await files.exists(path);
   if (exists && mode === 'new') {
     throw new LastspinError(
@@ -82,8 +105,7 @@ export async function openImage(
     await file.close().catch(() => undefined);
     throw error;
   }
-  const isSparse = options.isSparse ?? false;
-  return imageOver(files, file, { path, sectorBytes, sizeBytes, unreserved, isSparse });
+  return imageOver(files, file, { ...opened, form, unreserved });
 }
 
 /** Asks the disk to keep room for all of an image. Returns why not. Where the room is not there it is not asked:
@@ -100,6 +122,46 @@ async function reserve(
   if (neededBytes + reserveSpareBytes > freeBytes)
     return `it needs ${neededBytes} bytes and ${reserveSpareBytes} to spare, ${freeBytes} are free`;
   return file.reserve ? file.reserve(sizeBytes) : 'nothing is known here that could';
+}
+
+/** Opens what a case's image is made of, only to read it. What of a target holds the drive is the image; what of parts
+ * the map claims nothing of may be missing. `claimedCount` is as for `openImage`.
+ * @throws LastspinError IMAGE_MISMATCH naming a part that is missing or has another size; FILE_FAILED. */
+export async function openImageToRead(
+  files: FileLayer,
+  path: string,
+  options: Pick<ImageOptions, 'sectorBytes' | 'sectorCount' | 'claimedCount' | 'form'>,
+): Promise<OpenFile> {
+  const { sectorBytes, sectorCount, form = plainFile } = options;
+  const sizeBytes = heldCount(form, options) * sectorBytes;
+  const claimedBytes = (options.claimedCount ?? sectorCount) * sectorBytes;
+  if (form.kind === 'split')
+    return openPartsToRead(files, path, { sizeBytes, partBytes: form.partBytes, claimedBytes });
+  const file = await files.open(path, { readOnly: true });
+  return form.kind === 'target' ? asTarget(file, sizeBytes) : file;
+}
+
+/** A target has the size that it has; what of it the image fills is the image. */
+async function openTarget(
+  files: FileLayer,
+  path: string,
+  { sizeBytes, claimedBytes }: { sizeBytes: number; claimedBytes: number },
+): Promise<OpenFile> {
+  if (claimedBytes > sizeBytes) {
+    throw new LastspinError(
+      'IMAGE_MISMATCH',
+      `the map claims ${claimedBytes} bytes, of which ${sizeBytes} are on ${path}: it is not this target's map`,
+    );
+  }
+  return asTarget(await files.open(path, { held: true }), sizeBytes);
+}
+
+function asTarget(file: OpenFile, sizeBytes: number): OpenFile {
+  // A device has no size to ask for here; a file may be longer than the image.
+  const size = async () => Math.min(sizeBytes, (await file.size()) || sizeBytes);
+  // Its node in /dev is made anew whenever it is plugged in.
+  const stamp = async () => undefined;
+  return { ...file, size, stamp, allocatedBytes: async () => sizeBytes };
 }
 
 async function giveSize(
@@ -126,12 +188,13 @@ interface OpenedImage {
   readonly path: string;
   readonly sectorBytes: number;
   readonly sizeBytes: number;
-  readonly unreserved: string | undefined;
   readonly isSparse: boolean;
+  readonly form: ImageForm;
+  readonly unreserved: string | undefined;
 }
 
 function imageOver(files: FileLayer, file: OpenFile, opened: OpenedImage): ImageFile {
-  const { path, sectorBytes, sizeBytes, unreserved, isSparse } = opened;
+  const { path, sectorBytes, sizeBytes, unreserved, isSparse, form } = opened;
   const put = isSparse ? sparseWriter(file) : file.write;
   const sync = createStickySync(() => file.sync());
   const checked = (lba: number, bytes: number) => {
@@ -153,6 +216,7 @@ function imageOver(files: FileLayer, file: OpenFile, opened: OpenedImage): Image
     path,
     sizeBytes,
     unreserved,
+    form,
     write: async (lba, data) => {
       const position = checked(lba, data.length);
       try {
@@ -181,6 +245,7 @@ function imageOver(files: FileLayer, file: OpenFile, opened: OpenedImage): Image
       }
       await requireUntouched(file, path, sizeBytes);
     },
+    allocatedBytes: () => file.allocatedBytes(),
     stamp: async () => file.stamp?.(),
     close: () => file.close(),
   };
@@ -235,28 +300,6 @@ function isZero(data: Uint8Array): boolean {
   return data[0] === 0 && Buffer.compare(data.subarray(1), data.subarray(0, -1)) === 0;
 }
 
-async function requireUntouched(file: OpenFile, path: string, sizeBytes: number): Promise<void> {
-  const foundBytes = await file.size();
-  if (foundBytes > sizeBytes) {
-    throw new LastspinError(
-      'IMAGE_MISMATCH',
-      `something has made ${path} longer while it was in use; cut it back (truncate -s ${sizeBytes}) and run the same command again`,
-    );
-  }
-  if (foundBytes < sizeBytes) {
-    throw new LastspinError(
-      'IMAGE_MISMATCH',
-      `something has cut ${path} while it was in use: what its map claims is lost; move both away and begin anew`,
-    );
-  }
-  if ((await file.isAt?.(path)) === false) {
-    throw new LastspinError(
-      'IMAGE_MISMATCH',
-      `${path} was moved or replaced, or its disk was unmounted, while it was in use; put back the file that was there, and run the same command again`,
-    );
-  }
-}
-
 /** Bytes that an image still needs, has, and lacks. */
 export interface ImageSpace {
   /** Of the image's full size, what is not allocated yet. */
@@ -292,7 +335,7 @@ export async function checkSpace(
 }
 
 async function allocatedBytesOf(files: FileLayer, path: string): Promise<number> {
-  if (!(await files.exists(path))) return 0;
+  if (!(await files.exists(path))) return allocatedInParts(files, path);
   const file = await files.open(path, { readOnly: true });
   try {
     return await file.allocatedBytes();

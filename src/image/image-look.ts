@@ -22,6 +22,8 @@ export interface HashSample extends Extent {
 export interface LookOptions {
   readonly files: FileLayer;
   readonly imagePath: string;
+  /** Opens the image, whatever it is made of, to read it. */
+  readonly open: () => Promise<OpenFile>;
   readonly listPath: string;
   readonly sectorBytes: number;
   readonly sectorCount: number;
@@ -81,7 +83,7 @@ interface Tally {
 /** Looks without writing anything. Throws FILE_FAILED, IMAGE_MISMATCH where the image shrinks meanwhile, and the
  * signal's reason. */
 export async function lookAtImage(options: LookOptions): Promise<ImageLook> {
-  const file = await options.files.open(options.imagePath, { readOnly: true });
+  const file = await options.open();
   try {
     return await look(options, file);
   } finally {

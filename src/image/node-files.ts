@@ -1,6 +1,7 @@
 /** The file layer over the operating system: the one place, with the lock, that touches the disk
  * for image, map and journal. */
 
+import { constants } from 'node:fs';
 import { type FileHandle, open, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { LastspinError, reasonOf } from '../errors.js';
@@ -14,8 +15,10 @@ export function nodeFiles(): FileLayer {
   return {
     open: (path, options = {}) =>
       named(path, 'open', async () => {
-        const { create = false, exclusive = false, readOnly = false } = options;
-        const handle = await openHandle(path, { create, exclusive, readOnly });
+        const { create = false, exclusive = false, readOnly = false, held = false } = options;
+        const handle = held
+          ? await openHeld(path)
+          : await openHandle(path, { create, exclusive, readOnly });
         // Known while it is there: a disk that was unplugged may be unmounted as well.
         return openFile(path, handle, await deviceOf(path));
       }),
@@ -54,6 +57,12 @@ async function openHandle(
     // Exclusive, or two that create at once would both believe the file to be theirs and empty.
     return await open(path, 'wx+');
   }
+}
+
+/** Linux refuses this for a device that is mounted or part of something, and refuses both while it is open so
+ * (O_EXCL of open(2), which on a regular file means nothing without O_CREAT). */
+function openHeld(path: string): Promise<FileHandle> {
+  return open(path, constants.O_RDWR | constants.O_EXCL);
 }
 
 function openFile(path: string, handle: FileHandle, device: string): OpenFile {
@@ -101,6 +110,11 @@ function openFile(path: string, handle: FileHandle, device: string): OpenFile {
           device: `${dev}`,
           inode: `${ino}`,
         };
+      }),
+    identity: () =>
+      tried('look up', async () => {
+        const { dev, ino } = await handle.stat({ bigint: true });
+        return `${dev}:${ino}`;
       }),
     size: () => tried('find the size of', async () => (await handle.stat()).size),
     allocatedBytes: () =>
@@ -196,6 +210,7 @@ const adviceOf: Readonly<Record<string, string>> = {
   ENOTDIR: 'part of the path is a file, not a directory; check the path',
   EISDIR: 'it is a directory; name a file',
   EEXIST: 'it exists already; choose another name or move it away',
+  EBUSY: 'it is in use: mounted, part of something, or another program holds it; free it first',
 };
 
 const gone = (device: string) =>

@@ -4,6 +4,7 @@ import { basename } from 'node:path';
 import type { DriveIdentity } from '../drive/drive.js';
 import type { FileLayer } from '../image/file-layer.js';
 import { keepHashes } from '../image/hash-keeper.js';
+import type { HashLine } from '../image/hash-list.js';
 import type { ImageFile } from '../image/image-file.js';
 import type { ImageRecord } from '../image/image-look.js';
 import { createSegmentHashes, type SegmentHashes } from '../image/segment-hashes.js';
@@ -45,6 +46,11 @@ export interface CaseHashes {
   beforeWrite(lba: number, data: Uint8Array): Promise<void>;
   /** Nobody knows any more what these sectors of the image are. */
   forget(extent: Extent): void;
+  readonly segmentBytes: number;
+  /** Finished segments whose hash is known, up to so many, the first among them. */
+  samples(most: number): HashLine[];
+  /** Nothing vouches any more for what these sectors of the image are; durable when it resolves. */
+  takeBack(extents: readonly Extent[]): Promise<void>;
   /** What a checkpoint of this map remembers of the image, which is synced. */
   record(map: RunMap): Promise<ImageRecord | undefined>;
   /** Lists what became known of a map that is saved. */
@@ -119,6 +125,13 @@ export async function openCaseHashes(options: CaseHashesOptions): Promise<CaseHa
     forget(extent) {
       whole.spoil();
       hashes?.forget(extent);
+    },
+    segmentBytes: known.segmentBytes,
+    samples: (most) => known.samples(state.plan.map, most),
+    async takeBack(extents) {
+      whole.spoil();
+      for (const extent of extents) known.forget(extent);
+      await keeper.withdraw(...extents);
     },
     record: (map) => recordOf(image, known, map),
     async saveNews(map) {

@@ -68,6 +68,23 @@ export async function findLog(
   return report && { report, attempts, hasEvents };
 }
 
+/** When the last read of the case came back, by the wall clock of its computer; undefined where there is no log that
+ * reaches as far as the checkpoint says, or no read in it. Throws FILE_FAILED. */
+export async function lastReadAt(
+  files: FileLayer,
+  path: string,
+  anchor: LogPosition | undefined,
+): Promise<Date | undefined> {
+  let line: Buffer | undefined;
+  const onLine = (bytes: Buffer) => {
+    if (kindOf(bytes) === 'read') line = Buffer.from(bytes);
+  };
+  const report = await readEventLog(files, path, { ...(anchor && { anchor }), onLine });
+  const isWhole = !report?.problem || (report.last?.n ?? -1) >= (anchor?.n ?? 0);
+  const read = line && isWhole ? parseLogLine(line.toString('utf8')) : undefined;
+  return read && new Date(read.at);
+}
+
 /** The kind stands near the beginning of every line. */
 function kindOf(bytes: Buffer): string {
   return /"kind":"([a-z-]+)"/.exec(bytes.toString('latin1', 0, 160))?.[1] ?? '';

@@ -6,14 +6,23 @@ import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../image/
 import type { EventLog, LogPosition } from '../image/event-log.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
 import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
+import { heldCount, type ImageForm, plainFile, type TargetIdentity } from '../image/image-form.js';
 import type { ImageLook } from '../image/image-look.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
+import { hasParts, partPath, removeEmptyParts } from '../image/split-file.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
 import { endOf } from '../map/extent.js';
 import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
-import { levelsOf, packScope, rowsForPriorities, unpackScope } from '../plan/domain.js';
+import {
+  domainCount,
+  levelsOf,
+  outside,
+  packScope,
+  rowsForPriorities,
+  unpackScope,
+} from '../plan/domain.js';
 import { foldPlan } from '../plan/fold.js';
 import type { HeadMapData } from '../plan/head-map-schema.js';
 import { headProblem } from '../plan/head-rows.js';
@@ -33,15 +42,17 @@ import {
   refuseOther,
 } from './identity.js';
 import { checkImage, type LookWish, lossOf } from './image-check.js';
+import { watchImage } from './image-watch.js';
 import type { JobParts } from './parts.js';
 import { bodyOf, foldRecorded, type RecordedEvent } from './recorded.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, type Snapshot, settle, snapshotOf } from './snapshot.js';
-import { createJobState, foldJob, type JobState } from './state.js';
+import { createJobState, type FillRecord, foldJob, type JobState } from './state.js';
 import { createTarget, type Target } from './target.js';
 
 /** The files of a case: `case.img`, and beside it `case.map` and `case.journal`. */
 export interface CasePaths {
+  /** The image, by its own name where it is in parts; or the target that is written instead. */
   readonly image: string;
   readonly map: string;
   readonly journal: string;
@@ -60,13 +71,15 @@ export interface CasePaths {
 
 const imageExtensions = new Set(['.img', '.dd', '.raw', '.bin', '.image', '.iso']);
 
-/** Names beside an image: its extension is replaced when it is an image's, else kept. */
-export function casePaths(image: string): CasePaths {
-  const extension = extname(image);
-  const stem = imageExtensions.has(extension.toLowerCase())
-    ? basename(image, extension)
-    : basename(image);
-  const beside = (suffix: string) => join(dirname(image), stem + suffix);
+/** Names beside an image: its extension is replaced when it is an image's, else kept. A clone has no image to stand
+ * beside: its files stand beside `map`. */
+export function casePaths(image: string, map?: string): CasePaths {
+  const named = map ?? image;
+  const extension = extname(named);
+  const isReplaced =
+    map === undefined ? imageExtensions.has(extension.toLowerCase()) : extension === '.map';
+  const stem = isReplaced ? basename(named, extension) : basename(named);
+  const beside = (suffix: string) => join(dirname(named), stem + suffix);
   return {
     image,
     map: beside('.map'),
@@ -93,17 +106,18 @@ export interface FoundCase {
 
 /** Looks at image and map without touching them, so that what is wrong with them is said before a drive
  * is powered for it. `force` takes an image that has no map, a map that is not as it was written, and another
- * image than the map's.
+ * image than the map's. A `target` is there before its map.
  * Throws IMAGE_EXISTS, IMAGE_MISMATCH, MAP_INVALID, FILE_FAILED. */
 export async function findCase(
   files: FileLayer,
   paths: CasePaths,
   force: boolean,
   wish: LookWish = {},
+  onto: 'image' | 'target' = 'image',
 ): Promise<FoundCase> {
-  const hasImage = await files.exists(paths.image);
   const saved = await loadCheckpoint(files, paths.map);
-  if (hasImage && !saved && !force) {
+  const hasImage = await isStored(files, paths, saved);
+  if (hasImage && !saved && !force && onto === 'image') {
     throw new LastspinError(
       'IMAGE_EXISTS',
       `${paths.image} exists but its map ${paths.map} does not; give another name, or --force to read into it`,
@@ -128,6 +142,19 @@ export async function findCase(
   return { files, paths, hasImage, saved, log, ...(look && { look }) };
 }
 
+async function isStored(
+  files: FileLayer,
+  { image }: CasePaths,
+  saved: LoadedCheckpoint | undefined,
+): Promise<boolean> {
+  if (await files.exists(image)) return true;
+  const snapshot = parseSnapshot(saved?.state);
+  if (snapshot?.form.kind !== 'split') return hasParts(files, image);
+  const { sectorCount, sectorBytes } = snapshot.drive;
+  const { partBytes } = snapshot.form;
+  return hasParts(files, image, { partBytes, sizeBytes: sectorCount * sectorBytes });
+}
+
 /** What a map file and the journal beside it tell, to look at: nothing is written, nobody is kept out. Undefined
  * where another program wrote or changed the map, or there is none.
  * Throws MAP_INVALID, FILE_FAILED. */
@@ -141,6 +168,9 @@ export async function recallState(
       readonly driveKind: DriveKind;
       /** What the journal has since the checkpoint. */
       readonly journal: readonly RecordedEvent[];
+      readonly caseData: CaseData;
+      /** The last line of the event log that the checkpoint knows of. */
+      readonly logEnd: LogPosition | undefined;
     }
   | undefined
 > {
@@ -153,7 +183,49 @@ export async function recallState(
   const isCurrent = loaded !== undefined && loaded.base === saved.number;
   const journal = isCurrent ? (loaded.records as RecordedEvent[]) : [];
   for (const record of journal) foldRecorded(state, record);
-  return { state, drive, driveKind, journal };
+  const { caseData = {}, log: logEnd } = snapshot;
+  return { state, drive, driveKind, journal, caseData, logEnd };
+}
+
+/** Puts on record, in the map of a case that nobody works on, what goes into the gaps of its image; statuses stay. What
+ * the journal holds is taken into the map with it. False where another program wrote the map, which is left alone.
+ * Throws MAP_INVALID, FILE_FAILED, IMAGE_SPACE. */
+export async function noteFill(
+  files: FileLayer,
+  paths: CasePaths,
+  fill: FillRecord,
+  version: string,
+): Promise<boolean> {
+  const saved = await loadCheckpoint(files, paths.map);
+  const snapshot = parseSnapshot(saved?.state);
+  const recalled = await recallState(files, paths.map);
+  if (!snapshot || !recalled || saved?.number === undefined) return false;
+  const { state, drive } = recalled;
+  state.fills = [...state.fills, fill];
+  await saveCheckpoint(files, paths.map, {
+    number: saved.number + 1,
+    map: state.plan.map,
+    sectorBytes: drive.sectorBytes,
+    ...mapStatusLine(state),
+    state: snapshotOf(state, drive, snapshot.driveKind, besideOf(snapshot)),
+    version,
+    comments: fillComments(state),
+  });
+  return true;
+}
+
+function besideOf({ caseData, log, image, form }: Snapshot) {
+  return { ...(caseData && { caseData }), ...(log && { log }), ...(image && { image }), form };
+}
+
+/** For people who read the map. */
+function fillComments({ fills }: JobState): string[] {
+  return fills.map((fill) => `filled, not read: ${fillText(fill)}`);
+}
+
+function fillText({ unread, unreadable }: FillRecord): string {
+  const words = [unread && `unread with ${unread}`, unreadable && `unreadable with ${unreadable}`];
+  return words.filter(Boolean).join(', ');
 }
 
 export interface CaseOptions {
@@ -171,6 +243,9 @@ export interface CaseOptions {
   readonly physicalCount?: number;
   /** The user says that it is the same drive, although it has another name or another sector size. */
   readonly sameDrive?: boolean;
+  /** What the image is to be made of; absent: what an earlier run made it of, or a plain file. A case keeps its
+   * form. */
+  readonly form?: ImageForm;
   /** Take an image that has no map as empty, and do not insist on disk space. */
   readonly force: boolean;
   /** Hash what is read, segment by segment. */
@@ -196,6 +271,8 @@ export interface CaseOptions {
 
 export interface Case extends HashParts {
   readonly state: JobState;
+  /** What its image is made of. */
+  readonly form: ImageForm;
   readonly resumed: boolean;
   readonly image: JobParts['image'];
   readonly recorder: Recorder;
@@ -205,8 +282,10 @@ export interface Case extends HashParts {
   readonly notices: readonly string[];
   /** Whose case it is, as all runs together were told. */
   readonly caseData: CaseData;
-  /** The last line of the event log. */
-  lastLine(): LogPosition;
+  /** Bytes that something took out of the image during this run, and that nobody looked for yet. */
+  lostBytes(): number;
+  /** The last line of the event log so far. */
+  logEnd(): LogPosition;
   close(): Promise<void>;
 }
 
@@ -215,15 +294,19 @@ export interface Case extends HashParts {
  * rows that go by heads which no head map has. */
 export async function openCase(given: CaseOptions): Promise<Case> {
   const target = createTarget(given.found.files, given.clock);
-  const options = { ...given, found: { ...given.found, files: target.files } };
-  const { found, drive, driveKind } = options;
-  const { files, paths, saved } = found;
+  const { drive, driveKind } = given;
   refuseFailedFirmware(drive);
   const notices: string[] = [];
+  let form = await formOf(given);
+  const sectorCount = heldCount(form, drive);
+  const found = { ...given.found, files: target.files };
+  const options = { ...withinTarget(given, sectorCount), found };
+  const { files, paths, saved } = found;
   const restored = saved ? await restore(options, saved, notices) : undefined;
   const state = restored?.state ?? freshState(options);
   refuseUnknownHeads(state, options.heads);
-  await checkSpace(files, paths.image, drive.sectorCount * drive.sectorBytes, options.force);
+  if (form.kind !== 'target')
+    await checkSpace(files, paths.image, sectorCount * drive.sectorBytes, options.force);
   let number = await checkpointBefore(found, saved?.number);
   const { log, caseData } = await beginRecord(options, state, restored, notices);
   await takeOutLost(options, state, log, notices);
@@ -241,9 +324,11 @@ export async function openCase(given: CaseOptions): Promise<Case> {
       state: snapshotOf(current, drive, driveKind, {
         caseData,
         log: log.last,
+        form,
         ...(record && { image: record }),
       }),
       version: options.version,
+      comments: fillComments(current),
     });
   };
   if (found.look?.isListForeign) await files.rename(paths.hashes, `${paths.hashes}.other`);
@@ -257,13 +342,28 @@ export async function openCase(given: CaseOptions): Promise<Case> {
   await save(state).catch(undo);
   // What could be made of it is in the map now.
   if (saved) await keepDamaged(files, paths.journal, notices).catch(undo);
-  const { image, hashes, journal } = await openFiles(options, state, number, notices).catch(undo);
+  const { image, hashes, journal } = await openFiles(options, state, number, {
+    form,
+    sectorCount,
+    notices,
+  }).catch(undo);
+  form = image.form;
   const writer = createImageWriter(image, drive.sectorBytes);
   const access = readable(image, writer, hashes);
+  const watch = await watchImage({
+    map: state.plan.map,
+    sectorBytes: drive.sectorBytes,
+    ...hashes,
+    allocatedBytes: image.allocatedBytes,
+    read: access.read,
+  });
   const versions = lineFile(files, paths.versions);
   const recorder = createRecorder(
     {
-      syncImage: () => writer.sync(),
+      syncImage: async () => {
+        await writer.sync();
+        await watch.onSync();
+      },
       appendJournal: async (events) => {
         for (const event of events) event.n ??= ++numbered;
         const fresh = events.filter(({ n }) => (n as number) > journaled);
@@ -276,6 +376,7 @@ export async function openCase(given: CaseOptions): Promise<Case> {
       journalBytes: () => journal.sizeBytes,
       settle: async ({ plan }) => {
         await writer.sync();
+        await watch.onSync();
         await log.sync();
         record = await hashes.record(plan.map.clone());
       },
@@ -296,14 +397,16 @@ export async function openCase(given: CaseOptions): Promise<Case> {
   );
   return {
     state,
+    form,
     resumed: saved !== undefined,
-    image: { ...access, keepVersions: versions.append },
+    image: { ...access, keepVersions: versions.append, lookBack: watch.look },
+    lostBytes: watch.lostBytes,
     recorder,
     target,
     notices,
     caseData,
-    lastLine: () => log.last,
     ...hashes.parts(access.read),
+    logEnd: () => log.last,
     async close() {
       await versions.close();
       await log.close();
@@ -314,16 +417,22 @@ export async function openCase(given: CaseOptions): Promise<Case> {
 }
 
 /** What stands beside the map once that is saved as number `base`. */
-async function openFiles(options: CaseOptions, state: JobState, base: number, notices: string[]) {
+async function openFiles(
+  options: CaseOptions,
+  state: JobState,
+  base: number,
+  { form, sectorCount, notices }: { form: ImageForm; sectorCount: number; notices: string[] },
+) {
   const { found, drive } = options;
   const { files, paths } = found;
   const image = await openImage(files, paths.image, {
     sectorBytes: drive.sectorBytes,
-    sectorCount: drive.sectorCount,
+    sectorCount,
     mode: 'resume',
     claimedCount: claimedCount(state.plan.map),
     isReserved: options.space === 'reserved',
     isSparse: options.space === 'sparse',
+    form,
   });
   if (image.unreserved !== undefined)
     notices.push(`no room on the disk is kept for ${paths.image}: ${image.unreserved}`);
@@ -344,6 +453,7 @@ async function removeNew({ files, paths, hasImage, log }: FoundCase): Promise<vo
   try {
     if (!log) await files.remove(paths.events);
     if (!hasImage && (await files.exists(paths.image))) await files.remove(paths.image);
+    else if (!hasImage) await removeEmptyParts(files, paths.image);
     await files.remove(paths.map);
     await files.syncDirectory(paths.map);
   } catch {
@@ -400,12 +510,73 @@ async function beginRecord(
   }
 }
 
+/** The form that a case has, or is to get. Throws USAGE where it has another than the one asked for. */
+async function formOf({ found, form, drive }: CaseOptions): Promise<ImageForm> {
+  const snapshot = parseSnapshot(found.saved?.state);
+  const had = snapshot?.form ?? (await formOnDisk(found));
+  if (!had) return form ?? plainFile;
+  if (!form && had.kind !== 'target') return had;
+  const isSame =
+    had.kind === form?.kind &&
+    (had.kind !== 'split' || form.kind !== 'split' || had.partBytes === form.partBytes) &&
+    (had.kind !== 'target' || form.kind !== 'target' || isSameTarget(had.target, form.target));
+  if (isSame) return had;
+  const [is, wanted] = [had, form ?? plainFile].map((each) => formText(each, drive));
+  throw new LastspinError(
+    'USAGE',
+    `${found.paths.map} belongs to ${is}, not to ${wanted}; go on as it began, or name other files`,
+  );
+}
+
+/** Of a case whose map another program has written, or none. */
+async function formOnDisk({ files, paths }: FoundCase): Promise<ImageForm | undefined> {
+  if (await files.exists(paths.image)) return undefined;
+  if (!(await hasParts(files, paths.image))) return undefined;
+  const first = await files.open(partPath(paths.image, 1), { readOnly: true });
+  try {
+    const partBytes = await first.size();
+    return partBytes > 0 ? { kind: 'split', partBytes } : undefined;
+  } finally {
+    await first.close();
+  }
+}
+
+function isSameTarget(one: TargetIdentity, other: TargetIdentity): boolean {
+  const keys = ['model', 'serial', 'sizeBytes', 'sectorBytes'] as const;
+  return keys.every((key) => one[key] === other[key]);
+}
+
+function formText(form: ImageForm, { sectorBytes }: DriveIdentity): string {
+  switch (form.kind) {
+    case 'file':
+      return 'an image in one file';
+    case 'split':
+      return `an image in parts of ${form.partBytes} bytes (${form.partBytes / sectorBytes} sectors)`;
+    case 'target': {
+      const { model, serial, sizeBytes } = form.target;
+      return `the target ${[model, serial].filter(Boolean).join(' ')} of ${sizeBytes} bytes`;
+    }
+  }
+}
+
+/** What a target has no room for is outside the domain: it is not read, and the map says so of it. */
+function withinTarget(options: CaseOptions, heldSectors: number): CaseOptions {
+  const { drive, found } = options;
+  if (heldSectors === drive.sectorCount) return options;
+  // An earlier run of ours left its domain, which is within the target.
+  if (!options.scope && parseSnapshot(found.saved?.state)) return options;
+  const scope = options.scope?.clone() ?? createRunMap(drive.sectorCount, 1);
+  scope.set({ lba: heldSectors, count: drive.sectorCount - heldSectors }, outside);
+  if (domainCount(scope) > 0) return { ...options, scope };
+  throw new LastspinError('USAGE', `nothing of the domain lies on ${found.paths.image}`);
+}
+
 /** The image for writing and for reading what was written. */
 function readable(
   image: ImageFile,
   writer: ImageWriter,
   hashes: CaseHashes,
-): Omit<JobParts['image'], 'keepVersions'> {
+): Omit<JobParts['image'], 'keepVersions' | 'lookBack'> {
   let isBehind = false;
   return {
     async write(lba, data) {
@@ -614,6 +785,10 @@ async function restore(
   let state = restoreState(snapshot, { map, driveKind, ...told });
   const { journal, isWhole } = await foldJournal(found, saved, state, notices);
   state = settle(state, snapshot.drive, driveKind, journal.length > 0);
+  for (const fill of state.fills)
+    notices.push(
+      `gaps of this image were filled (${fillText(fill)}); nothing counts as read by that`,
+    );
   const before = snapshotOf(state, drive, snapshot.driveKind);
   if (isOther) state = takeOver(options, state, snapshot.drive, notices);
   else adoptGiven(state, options, notices);
@@ -680,6 +855,7 @@ function takeOver(
   fresh.mediaRate = state.mediaRate;
   Object.assign(fresh.totals, state.totals);
   fresh.formerDrives = [...state.formerDrives, former];
+  fresh.fills = state.fills;
   if (options.comparePercent === undefined) fresh.compare.percent = state.compare.percent;
   if (state.merged) fresh.merged = state.merged;
   return fresh;

@@ -4,7 +4,7 @@
 import { LastspinError } from '../errors.js';
 import type { LoadedCheckpoint } from '../image/checkpoint.js';
 import type { FileLayer } from '../image/file-layer.js';
-import type { ImageFile } from '../image/image-file.js';
+import { type ImageFile, openImageToRead } from '../image/image-file.js';
 import {
   type ByteRange,
   type ImageLook,
@@ -54,15 +54,20 @@ export async function checkImage(
   const { drive, image: record } = snapshot;
   const map = sectorMapOf(saved.map, drive, paths.map);
   const last = map.previous(map.size, statuses.finished);
+  const { form } = snapshot;
+  // Nothing of ours is in it: what a target has in it, and what a crash left of parts, is nobody's loss.
+  if (!last && form.kind !== 'file') return undefined;
+  const claimedCount = last ? endOf(last) : 0;
   const journal = await loadJournal(files, paths.journal);
   const look = await lookAtImage({
     files,
     imagePath: paths.image,
+    open: () => openImageToRead(files, paths.image, { ...drive, claimedCount, form }),
     listPath: paths.hashes,
     sectorBytes: drive.sectorBytes,
     sectorCount: drive.sectorCount,
     isFinished: (extent) => isFinished(map, extent),
-    claimedBytes: last ? endOf(last) * drive.sectorBytes : 0,
+    claimedBytes: claimedCount * drive.sectorBytes,
     record,
     endedInOrder: journal?.base === saved.number && journal?.records.length === 0,
     isFull,
@@ -72,7 +77,7 @@ export async function checkImage(
   if (look.isForeign && !force) {
     throw new LastspinError(
       'IMAGE_MISMATCH',
-      `${paths.image} is not the image that ${paths.map} is about: nothing in it is as it was read; bring that image back, or --force to read everything again into this one`,
+      `${paths.image} is not the image that ${paths.map} is about: nothing in it is as it was read; ${form.kind === 'target' ? 'clone anew, with other --case-files' : 'bring that image back, or --force to read everything again into this one'}`,
     );
   }
   return look;

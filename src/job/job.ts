@@ -74,7 +74,7 @@ export async function runJob(
   let end: JobEnd | undefined;
   let failure: { readonly error: unknown } | undefined;
   try {
-    end = await loop(job).catch((error: unknown) => {
+    end = await readAll(job).catch((error: unknown) => {
       if (signal.aborted) return interrupted;
       if (isLastspinError(error, 'FIRMWARE_FAILED')) return stopForGood(job, reasonOf(error));
       throw error;
@@ -147,14 +147,16 @@ function unsaved(error: unknown): unknown {
 /** Tells of a full disk when it fills and when there is room. */
 function attendTarget({ parts: { target, clock }, note, desk }: Job): () => void {
   let fullAtMs = clock.now();
-  const onChange = () => {
-    const full = target?.full();
-    if (full) fullAtMs = clock.now();
-    if (full) note({ kind: 'target-full', ...full });
-    else note({ kind: 'target-again', waitedMs: roundMs(clock.now() - fullAtMs) });
-    desk.stir();
-  };
-  return target?.attend(onChange) ?? (() => {});
+  return (
+    target?.attend((what) => {
+      const full = target.full();
+      if (full) fullAtMs = clock.now();
+      if (full) note({ kind: 'target-full', ...full });
+      if (what === 'again')
+        note({ kind: 'target-again', waitedMs: roundMs(clock.now() - fullAtMs) });
+      desk.stir();
+    }) ?? (() => {})
+  );
 }
 
 function isFull({ parts }: Job): boolean {
@@ -202,6 +204,28 @@ function createJob(parts: JobParts, state: JobState, note: Note, outerSignal: Ab
     saving: undefined,
   };
   return job;
+}
+
+/** Somebody who changes the image more often than this while it is written is not outrun. */
+const looksMax = 3;
+
+/** Goes on until there is nothing more to do and the image holds what was read, as far as a look at it tells. Who
+ * interrupts does not wait for that. */
+async function readAll(job: Job): Promise<JobEnd> {
+  const { parts, note, signal } = job;
+  for (let looks = 1; ; looks++) {
+    const end = await loop(job);
+    if (end.how === 'interrupted') return end;
+    const loss = await parts.image.lookBack?.(signal);
+    if (!loss) return end;
+    note(loss);
+    if (end.how !== 'finished') return end;
+    if (looks < looksMax) continue;
+    throw new LastspinError(
+      'IMAGE_MISMATCH',
+      `something goes on changing ${parts.names.image} while it is in use; end that, and run the same command again`,
+    );
+  }
 }
 
 /** Asks what to do, does it, and folds what came of it. */

@@ -21,6 +21,9 @@ export interface JobParts {
     forget(extent: Extent): void;
     /** What was written before. */
     read(extent: Extent): Promise<Uint8Array>;
+    /** Whether it still holds what was read: looks at a part of it, and at all where that is odd. Returns the event
+     * that says what is to be read again. */
+    lookBack?(signal: AbortSignal): Promise<JobEventBody | undefined>;
     /** Keeps what the readings of a sector were, one line each. */
     keepVersions(line: string): Promise<void>;
   };

@@ -5,8 +5,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { inflateSync } from 'node:zlib';
 import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
-import { reasonOf } from '../errors.js';
-import { loadCheckpoint } from '../image/checkpoint.js';
+import { isLastspinError, reasonOf } from '../errors.js';
+import { type LoadedCheckpoint, loadCheckpoint } from '../image/checkpoint.js';
 import { type LogPosition, type LogReport, readEventLog } from '../image/event-log.js';
 import type { FileLayer } from '../image/file-layer.js';
 import type { Extent } from '../map/extent.js';
@@ -407,7 +407,8 @@ export async function replayEventLog(
  * - `departed`: another decision was taken than this version would take.
  * - `torn`: a crash left a piece of a line, which the next run takes away.
  * - `no-anchor`: no checkpoint tells how long it must be.
- * - `follows`: what happened before it began is in another file, or in none. */
+ * - `follows`: what happened before it began is in another file, or in none.
+ * - `known-hash`, `unknown-hash`: a line has the hash that somebody noted, or none has. */
 export interface LogFinding {
   readonly kind:
     | 'missing'
@@ -417,7 +418,9 @@ export interface LogFinding {
     | 'departed'
     | 'torn'
     | 'no-anchor'
-    | 'follows';
+    | 'follows'
+    | 'known-hash'
+    | 'unknown-hash';
   /** Whether the record does not stand up. */
   readonly isBad: boolean;
   /** Line of the file from 1, where it is about one. */
@@ -435,27 +438,39 @@ export interface LogCheck {
   readonly findings: readonly LogFinding[];
 }
 
+export interface LogWish {
+  /** The hash of a line as it was noted when a job ended, or how that begins: lower-case hex digits. */
+  readonly notedHash?: string;
+  /** Leaves out what the lines give once they are folded: only the chain. */
+  readonly isQuick?: boolean;
+  readonly signal?: AbortSignal;
+}
+
 /** Checks the event log of a case: its chain, that it reaches as far as the checkpoint says, that it folds into the
  * map beside it, and that the planner would decide the same again. Reads only, in bounded memory beside the map's.
- * Throws MAP_INVALID, FILE_FAILED. */
+ * Throws FILE_FAILED and the signal's reason. */
 export async function checkEventLog(
   files: FileLayer,
   paths: Pick<CasePaths, 'events' | 'map'>,
+  { notedHash, isQuick = false, signal }: LogWish = {},
 ): Promise<LogCheck> {
-  const saved = (await files.exists(paths.map))
-    ? await loadCheckpoint(files, paths.map)
-    : undefined;
+  const saved = await loadReadable(files, paths.map);
   const snapshot = saved && parseSnapshot(saved.state);
   const anchor = snapshot?.log;
   const findings: LogFinding[] = [];
   const say = (kind: LogFinding['kind'], isBad: boolean, text: string, line?: number) =>
     findings.push({ kind, isBad, text, ...(line !== undefined && { line }) });
   const replayer = createReplayer();
+  let noted: LogPosition | undefined;
   const report = await readEventLog(files, paths.events, {
     ...(anchor && { anchor }),
-    onLine(bytes, { n }) {
+    onLine(bytes, position) {
+      signal?.throwIfAborted();
+      if (notedHash !== undefined && position.hash.startsWith(notedHash)) noted = position;
+      const isFirst = position.n === 0;
+      if (isQuick && !isFirst) return;
       const text = bytes.toString('utf8');
-      if (n === 0) sayWhatItFollows(text, say);
+      if (isFirst) sayWhatItFollows(text, say);
       replayer.take(text);
     },
   });
@@ -463,19 +478,48 @@ export async function checkEventLog(
     const none = snapshot?.merged
       ? `there is no event log yet: ${mergedText(snapshot.merged)}, and no job has gone on with it`
       : 'the case has no event log';
-    const text = anchor ? `${paths.events} is missing` : none;
-    say('missing', anchor !== undefined, text);
+    const isKnown = anchor !== undefined || notedHash !== undefined;
+    say('missing', isKnown, isKnown ? `${paths.events} is missing` : none);
     return { last: undefined, runCount: 0, eventCount: 0, caseData: {}, findings };
   }
   if (!anchor) say('no-anchor', false, 'no checkpoint tells how long the log must be');
   const isIntact = sayOfChain(report, anchor, say);
-  const current = isIntact ? await recallState(files, paths.map) : undefined;
+  if (notedHash !== undefined) sayOfNoted(notedHash, noted, report, say);
+  if (isQuick) return { last: report.last, runCount: 0, eventCount: 0, caseData: {}, findings };
+  const current = isIntact && saved ? await recallState(files, paths.map) : undefined;
   for (const record of current?.journal ?? [])
     if ((record.n ?? 0) > (report.last?.n ?? 0)) replayer.takeRecord(record);
   const replay = replayer.finish();
   sayOfReplay(replay, current?.state, isIntact, say);
   const { runCount, eventCount, caseData } = replay;
   return { last: report.last, runCount, eventCount, caseData, findings };
+}
+
+/** A map that is none tells nothing of the log. */
+async function loadReadable(files: FileLayer, path: string): Promise<LoadedCheckpoint | undefined> {
+  try {
+    return await loadCheckpoint(files, path);
+  } catch (error) {
+    if (isLastspinError(error, 'MAP_INVALID')) return undefined;
+    throw error;
+  }
+}
+
+/** Whoever can rewrite log and map cannot rewrite what somebody noted elsewhere. */
+function sayOfNoted(
+  notedHash: string,
+  noted: LogPosition | undefined,
+  { last }: LogReport,
+  say: Say,
+): void {
+  if (!noted) {
+    const text = `no line has the hash ${notedHash}: lines were taken away and the rest bound together anew, or it is of another log`;
+    say('unknown-hash', true, text);
+    return;
+  }
+  const since = (last?.n ?? noted.n) - noted.n;
+  const later = since === 0 ? 'the last one' : `${since} lines came after it`;
+  say('known-hash', false, `this line has the hash that was noted, ${later}`, noted.n + 1);
 }
 
 type Say = (kind: LogFinding['kind'], isBad: boolean, text: string, line?: number) => void;

@@ -1,6 +1,7 @@
 import { deflateSync, inflateSync } from 'node:zlib';
 import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
+import { plainFile } from '../image/image-form.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { type StatusCode, statuses } from '../map/status.js';
@@ -56,6 +57,27 @@ const imageRecordSchema = z.object({
     )
     .max(imageSamplesMax),
 });
+const formSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('file') }),
+  z.object({
+    kind: z.literal('split'),
+    partBytes: count.min(1),
+    partIds: z.array(z.string()).readonly().exactOptional(),
+  }),
+  z.object({
+    kind: z.literal('target'),
+    target: z.object({
+      model: z.string(),
+      serial: z.string(),
+      sizeBytes: count,
+      sectorBytes: count,
+    }),
+  }),
+]);
+
+const fillsSchema = z.array(
+  z.object({ unread: z.string().exactOptional(), unreadable: z.string().exactOptional() }),
+);
 
 /** A `MergeNote`. */
 export const mergeNoteSchema = z.object({
@@ -155,6 +177,10 @@ const snapshotSchema = z.object({
   log: z.object({ n: count, hash: z.string().regex(/^[0-9a-f]{64}$/) }).exactOptional(),
   /** What the image was like when it was last synced. */
   image: imageRecordSchema.exactOptional(),
+  /** What the image is made of; absent in older checkpoints: a plain file. */
+  form: formSchema.default({ kind: 'file' }),
+  /** What was written to it that was not read, oldest first. */
+  fills: fillsSchema.default([]),
   merged: mergeNoteSchema.exactOptional(),
   totals: z.object({
     reads: count,
@@ -172,7 +198,7 @@ export function snapshotOf(
   state: JobState,
   drive: DriveIdentity,
   driveKind: DriveKind,
-  beside: Pick<Snapshot, 'caseData' | 'log' | 'image'> = {},
+  beside: Partial<Pick<Snapshot, 'caseData' | 'log' | 'image' | 'form'>> = {},
 ): Snapshot {
   const { plan, compare } = state;
   const noted: number[] = [];
@@ -229,6 +255,8 @@ export function snapshotOf(
         failures: compare.failures,
       },
     }),
+    fills: [...state.fills],
+    form: plainFile,
     ...beside,
     ...(state.merged && { merged: { ...state.merged, images: [...state.merged.images] } }),
     totals: { ...state.totals },
@@ -295,6 +323,7 @@ export function restoreState(snapshot: Snapshot, options: RestoreOptions): JobSt
   restoreCompare(state, snapshot, snapshot.driveKind === driveKind);
   state.mediaRate = snapshot.mediaRate;
   state.formerDrives = snapshot.formerDrives;
+  state.fills = snapshot.fills;
   if (snapshot.merged) state.merged = snapshot.merged;
   return state;
 }

@@ -37,6 +37,8 @@ export interface JobState {
   mediaRate: number;
   /** Other identities that this drive had, by the user's word (`--same-drive`), oldest first. */
   formerDrives: readonly DriveIdentity[];
+  /** What was written into gaps of the image, oldest first; no sector is finished by that. */
+  fills: readonly FillRecord[];
   given: Given;
   /** Whether somebody wants the drive left alone. A new run starts running. */
   paused: boolean;
@@ -60,6 +62,12 @@ export interface MergeNote {
   /** Sectors of which the images held different contents, and those of them that were left unread. */
   readonly conflicts: number;
   readonly unresolved: number;
+}
+
+/** What `fill` wrote, as it was asked for: into what was not read, and into what could not be. */
+export interface FillRecord {
+  readonly unread?: string;
+  readonly unreadable?: string;
 }
 
 /** What a row is limited by. */
@@ -105,6 +113,7 @@ export function createJobState(
     paused: false,
     row: { readingMs: 0, faults: 0, powerCycles: 0 },
     formerDrives: [],
+    fills: [],
     doubt: undefined,
     mediaRate: 0,
   };

@@ -11,8 +11,8 @@ export interface Target {
   /** What is missing where; undefined while there is room. */
   full(): FullTarget | undefined;
   /** From now on operations wait for room rather than fail, until the returned function is called; `onChange` is
-   * told when the disk is full and when there is room again. */
-  attend(onChange: () => void): () => void;
+   * told when the disk is full, when there is room again, and when nobody waits for any (then neither). */
+  attend(onChange: (what: 'full' | 'again' | 'given-up') => void): () => void;
   /** What waits fails at once, and so does whatever finds no room from now on. */
   giveUp(): void;
 }
@@ -31,7 +31,7 @@ const lookIntervalMs = 3000;
 /** The files of a disk that may be full. */
 export function createTarget(files: FileLayer, clock: Clock): Target {
   const end = new AbortController();
-  let onChange: (() => void) | undefined;
+  let onChange: ((what: 'full' | 'again' | 'given-up') => void) | undefined;
   let full: FullTarget | undefined;
   let waiting = 0;
 
@@ -41,17 +41,17 @@ export function createTarget(files: FileLayer, clock: Clock): Target {
       waiting += 1;
       if (waiting === 1) {
         full = await lookAt(files, path, needed);
-        onChange?.();
+        onChange?.('full');
       }
     }
     await clock.sleep(lookIntervalMs, end.signal);
   }
 
-  function roomFound(): void {
+  function waitNoMore(why: 'again' | 'given-up'): void {
     waiting -= 1;
     if (waiting > 0) return;
     full = undefined;
-    onChange?.();
+    onChange?.(why);
   }
 
   async function patiently<T>(path: string, act: () => Promise<T>, needed: Needed): Promise<T> {
@@ -59,14 +59,14 @@ export function createTarget(files: FileLayer, clock: Clock): Target {
     for (;;) {
       try {
         const done = await act();
-        if (isWaiting) roomFound();
+        if (isWaiting) waitNoMore('again');
         return done;
       } catch (error) {
         const isHopeless = !onChange || end.signal.aborted || !isCuredByRoom(error);
         if (!isHopeless) await waitForRoom(!isWaiting, path, needed).catch(() => {});
         isWaiting ||= !isHopeless;
         if (!isHopeless && !end.signal.aborted) continue;
-        if (isWaiting) roomFound();
+        if (isWaiting) waitNoMore('given-up');
         throw error;
       }
     }

@@ -17,15 +17,15 @@ import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
 import type { CasePaths } from './case.js';
-import type { JobEvent } from './events.js';
+import { foldRecorded, type RecordedEvent } from './recorded.js';
+import { checkEventLog, type LogCheck } from './replay.js';
 import { parseSnapshot, restoreState, type Snapshot } from './snapshot.js';
-import { foldJob } from './state.js';
 
 export type Verdict = 'unchanged' | 'changed' | 'cannot-tell';
 
 /** What one check found. `told` is for people and weighs nothing. */
 export interface Finding {
-  readonly check: 'image' | 'map' | 'journal' | 'hashes' | WholeAlgorithm | 'drive';
+  readonly check: 'image' | 'map' | 'journal' | 'log' | 'hashes' | WholeAlgorithm | 'drive';
   readonly result: Verdict | 'told';
   readonly text: string;
 }
@@ -55,8 +55,10 @@ export interface VerifyOptions {
   readonly files: FileLayer;
   readonly paths: CasePaths;
   readonly hashing: Hashing;
-  /** Looks at a sample of the stretches, and at no hash of the whole. */
+  /** Looks at a sample of the stretches, at no hash of the whole, and does not fold the event log again. */
   readonly isQuick: boolean;
+  /** A hash of the event log as somebody noted it, or how it begins. */
+  readonly notedHash?: string;
   readonly signal: AbortSignal;
   /** Told now and then how far it is. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
@@ -83,6 +85,7 @@ interface Facts {
   /** By sector, with what the journal adds; only of a map that we wrote. */
   readonly map: RunMap | undefined;
   readonly journal: LoadedJournal | undefined;
+  readonly log: LogCheck;
   readonly list: ListFacts | undefined;
   readonly sums: readonly SumFacts[];
 }
@@ -112,6 +115,7 @@ const checks: readonly ((facts: Facts) => Finding[])[] = [
   checkImageFile,
   checkMap,
   checkJournal,
+  checkLog,
   checkList,
   checkSums,
   tellDrive,
@@ -155,7 +159,7 @@ function verdictOf(
 // ---- What there is to check
 
 async function gather(options: VerifyOptions): Promise<Facts> {
-  const { files, paths, isQuick } = options;
+  const { files, paths, isQuick, signal, notedHash } = options;
   const file = await statFile(files, paths.image);
   const read = await readMap(files, paths.map);
   if (!file && !read.saved && read.mapProblem === undefined)
@@ -164,7 +168,11 @@ async function gather(options: VerifyOptions): Promise<Facts> {
   const journal = saved && (await loadJournal(files, paths.journal));
   const snapshot = saved && !saved.foreign ? parseSnapshot(saved.state) : undefined;
   const map = saved && snapshot && mapWith(saved, snapshot, journal, paths.map);
-  const known = { ...read, paths, isQuick, snapshot, map, journal };
+  const log = await checkEventLog(files, paths, {
+    ...{ isQuick, signal },
+    ...(notedHash !== undefined && { notedHash }),
+  });
+  const known = { ...read, paths, isQuick, snapshot, map, journal, log };
   const imageBytes = file?.sizeBytes;
   if (imageBytes === undefined)
     return { ...known, imageBytes, stamp: undefined, list: undefined, sums: [] };
@@ -206,7 +214,7 @@ function mapWith(
   const { drive, driveKind } = snapshot;
   const state = restoreState(snapshot, { map: sectorMapOf(saved.map, drive, path), driveKind });
   if (journal && journal.base === saved.number)
-    for (const event of journal.records as JobEvent[]) foldJob(state, event);
+    for (const event of journal.records as RecordedEvent[]) foldRecorded(state, event);
   return state.plan.map;
 }
 
@@ -509,6 +517,22 @@ function checkJournal({ paths, saved, snapshot, journal }: Facts): Finding[] {
       `has ${journal.records.length} events that the map has not: the last run did not end in order`,
     );
   return finding('unchanged', 'is as it was written: the last run ended in order');
+}
+
+function checkLog({ paths, log }: Facts): Finding[] {
+  const found = log.findings.map(({ kind, isBad, line, text }): Finding => {
+    const place = line === undefined ? `${paths.events}: ` : `${paths.events}:${line}: `;
+    return {
+      check: 'log',
+      result: isBad ? 'changed' : 'told',
+      text: kind === 'missing' ? text : place + text,
+    };
+  });
+  if (!log.last || found.some(({ result }) => result === 'changed')) return found;
+  const { n, hash } = log.last;
+  const lines = n === 0 ? 'its line is' : `its ${n + 1} lines are`;
+  const text = `${paths.events}: ${lines} as written, the last one's hash is ${hash}`;
+  return [{ check: 'log', result: 'unchanged', text }, ...found];
 }
 
 function checkList({ paths, list, isQuick, map }: Facts): Finding[] {

@@ -26,6 +26,8 @@ export interface DfxmlContent extends CaseWords {
   readonly version: string;
   readonly platform: string;
   readonly startedAt: Date;
+  /** When the drive was last read. */
+  readonly acquiredAt: Date;
   /** SHA-256 of areas that were read, in ascending order; those that do not fit the map are left out. */
   readonly hashes?: AsyncIterable<AreaHash>;
 }
@@ -72,6 +74,7 @@ function headOf(content: DfxmlContent): string {
     ['examiner_name', content.examiner],
     ['description', content.description],
     ['notes', content.notes],
+    ['acquired', content.acquiredAt.toISOString()],
     ['model', drive?.model],
     ['serial_number', drive?.serial],
     ['firmware', drive?.firmware],

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { DriveIdentity } from '../drive/drive.js';
+import type { LogPosition } from '../image/event-log.js';
 import type { WholeSum } from '../image/whole-hashes.js';
 import type { CasePaths } from '../job/case.js';
 import { driveIdentitySchema } from '../job/identity.js';
@@ -54,6 +55,9 @@ export const imageResultSchema = z.object({
   wholeHashes: z.array(
     z.object({ algorithm: z.enum(wholeAlgorithms), digest: z.string(), file: z.string() }),
   ),
+  /** The event log as this run left it: note the hash elsewhere, and `verify --log-hash` tells whether anything up
+   * to that line was changed since. */
+  eventLog: z.object({ file: z.string(), lines: count, lastHash: z.string() }),
   sectors: z.object({
     total: count,
     finished: count,
@@ -110,8 +114,9 @@ export function imageResult(
   kind: DriveKind,
   paths: CasePaths,
   elapsedMs: number,
-  hostAttached: HostAttached | null = null,
-  wholeHashes: readonly WholeSum[] = [],
+  hostAttached: HostAttached | null,
+  wholeHashes: readonly WholeSum[],
+  logEnd: LogPosition,
 ): ImageResult {
   const { map, scope } = state.plan;
   const unstable = unstableOf(state);
@@ -129,6 +134,7 @@ export function imageResult(
     image: paths.image,
     map: paths.map,
     wholeHashes: [...wholeHashes],
+    eventLog: { file: paths.events, lines: logEnd.n + 1, lastHash: logEnd.hash },
     sectors: {
       total: map.size,
       finished: map.countOf(statuses.finished),
@@ -197,6 +203,7 @@ export function formatResult(result: ImageResult): string {
     `image        ${result.image}${result.merged ? `, which began as a merge of ${result.merged.images.length}` : ''}`,
     `map          ${result.map}`,
     ...result.wholeHashes.map(({ algorithm, digest }) => `${algorithm.padEnd(12)} ${digest}`),
+    `log          ${result.eventLog.lines} lines, to be noted: ${result.eventLog.lastHash}`,
     ...(result.powerLeftOff ? [describeLeftOff(result.powerLeftOff)] : []),
     ...result.actions.map((each) => `then         ${each.action}: ${formatOutcome(each)}`),
   ];

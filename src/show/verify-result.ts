@@ -16,7 +16,7 @@ export const verifyResultSchema = z.object({
   /** What each check found, in the order in which they are made; `told` weighs nothing. */
   findings: z.array(
     z.object({
-      check: z.enum(['image', 'map', 'journal', 'hashes', 'sha256', 'sha1', 'md5', 'drive']),
+      check: z.enum(['image', 'map', 'journal', 'log', 'hashes', 'sha256', 'sha1', 'md5', 'drive']),
       result: z.enum(['unchanged', 'changed', 'cannot-tell', 'told']),
       text: z.string(),
     }),

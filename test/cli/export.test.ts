@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { createHash, randomFillSync } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inflateSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { notesOf } from '../../src/cli/export.js';
 import { createRunMap } from '../../src/map/run-map.js';
@@ -198,6 +199,65 @@ describe.concurrent('to DFXML', () => {
     expect(again).toMatchObject({ status: 2 });
     expect((await run(['export', at('case.img'), at('x.dfxml'), '--force'])).status).toBe(0);
   });
+});
+
+describe.concurrent('what the job was told of the case', () => {
+  /** A case of somebody, whose image was touched long ago by the look of it. */
+  async function told(note: string) {
+    const folder = temporaryFolder();
+    const at = (name: string) => join(folder, name);
+    writeFileSync(at('source.bin'), randomFillSync(Buffer.alloc(512 * 100)));
+    const who = ['--case', 'K 7', '--evidence', 'E/3', '--examiner', 'Ada'];
+    const imaged = await run(['image', at('source.bin'), at('case.img'), ...who, '--note', note]);
+    expect(imaged, imaged.stderr).toMatchObject({ status: 0 });
+    utimesSync(at('case.img'), 1e9, 1e9);
+    const lines = readFileSync(at('case.events.ndjson'), 'utf8').trimEnd().split('\n');
+    const reads = lines.map((line) => JSON.parse(line)).filter(({ kind }) => kind === 'read');
+    return { at, readAt: reads.at(-1).at as string };
+  }
+  const element = (text: string, name: string) =>
+    new RegExp(`<lastspin:${name}>([^]*?)</lastspin:${name}>`).exec(text)?.[1];
+
+  test('stands in a DFXML with the time of the last read; what is typed goes first', async () => {
+    const { at, readAt } = await told('fell\nfrom a table');
+    expect(await run(['export', at('case.img'), at('x.dfxml'), '--examiner', 'Zoë'])).toMatchObject(
+      {
+        status: 0,
+      },
+    );
+    const text = readFileSync(at('x.dfxml'), 'utf8');
+    const names = ['case_number', 'evidence_number', 'examiner_name', 'notes', 'acquired'];
+    expect(names.map((name) => element(text, name))).toEqual([
+      ...['K 7', 'E/3', 'Zoë', 'fell\nfrom a table', readAt],
+    ]);
+    // A log that was cut does not say when the last read was.
+    const log = readFileSync(at('case.events.ndjson'), 'utf8');
+    writeFileSync(at('case.events.ndjson'), log.slice(0, log.lastIndexOf('"kind":"ended"') - 80));
+    expect((await run(['export', at('case.img'), at('y.dfxml')])).status).toBe(0);
+    const other = readFileSync(at('y.dfxml'), 'utf8');
+    expect(element(other, 'acquired')).toBe(new Date(1e12).toISOString());
+  });
+
+  test.skipIf(needsTool('ewfinfo'))(
+    'stands in an E01, a long note as far as it may be',
+    async () => {
+      const { at, readAt } = await told(`${'n'.repeat(1995)}mmmmmmmmmm`);
+      const exported = await run(['export', at('case.img'), at('x.E01'), '--evidence', 'E/4']);
+      expect(exported, exported.stderr).toMatchObject({ status: 0 });
+      const info = execFileSync('ewfinfo', ['-d', 'iso8601', at('x.E01')], {
+        encoding: 'utf8',
+        env: { ...process.env, TZ: 'UTC' },
+      });
+      for (const pattern of [
+        ...[/Case number:\s+K 7/, /Evidence number:\s+E\/4/, /Examiner name:\s+Ada/],
+        ...[RegExp(`Acquisition date:\\s+${readAt.slice(0, 19)}`)],
+      ])
+        expect(info).toMatch(pattern);
+      // ewfinfo shows no notes of more than some 400 characters: they stand in the first section, "header2".
+      const header2 = inflateSync(readFileSync(at('x.E01')).subarray(13 + 76)).toString('utf16le');
+      expect(header2).toMatch(/\tn{1994} \[\.\.\.\] \| Exported by lastspin /);
+    },
+  );
 });
 
 test('notes say which areas are which as far as they may be long, and that there are more', () => {

@@ -40,12 +40,28 @@ test('a failing drive: two runs, one chain, checked by other tools as the page o
     const byHand = execFileSync('sh', ['-c', byHandScript(log, line)], { encoding: 'utf8' });
     expect(`${byHand.slice(0, 64)}`).toBe(JSON.parse(lines[line - 1]!).hash);
   }
+  const [noted] = /(?<=^log +\d+ lines, to be noted: )[0-9a-f]{64}$/m.exec(first.stdout)!;
+  const verified = await run(['verify', image, '--log-hash', `${noted.slice(0, 20)} `]);
+  expect(verified, verified.stderr).toMatchObject({ status: 0 });
+  expect(verified.stdout).toMatch(
+    /^log .*events\.ndjson:\d+: this line has the hash .* came after/m,
+  );
   const failed = lines.findIndex((line) => line.includes('"outcome":"fault"'));
   const forged = lines.with(failed, lines[failed]!.replace('"fault"', '"good"'));
   writeFileSync(log, `${forged.join('\n')}\n`);
   expect((await check(image)).findings).toMatchObject([
     { kind: 'chain', isBad: true, line: failed + 1 },
   ]);
+  const changed = await run(['verify', image]);
+  expect(changed).toMatchObject({ status: 4, stdout: expect.stringMatching(/^changed: log\n/) });
+  expect(changed.stdout).toContain(`changed: ${log}:${failed + 1}: it is not as it was written`);
+});
+
+test('a noted hash that can be none is refused', async () => {
+  for (const hash of ['9c1f22aa01b34d5', 'g'.repeat(16), '0'.repeat(65)]) {
+    const refused = await run(['verify', 'case.img', '--log-hash', hash]);
+    expect(refused).toMatchObject({ status: 2, stderr: expect.stringContaining('16 to 64') });
+  }
 });
 
 /** As docs/record.md has it, with `sed` for what a computer without `jq` lacks. */

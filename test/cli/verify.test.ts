@@ -38,7 +38,7 @@ beforeAll(async () => {
 }, 60_000);
 
 /** A case of its own, as `cp` would make it. */
-function copyOf(extensions = ['img', 'map', 'journal', 'hashes.csv']): string {
+function copyOf(extensions = ['img', 'map', 'journal', 'events.ndjson', 'hashes.csv']): string {
   const own = temporaryFolder();
   for (const extension of extensions)
     copyFileSync(join(folder, `master.${extension}`), join(own, `case.${extension}`));

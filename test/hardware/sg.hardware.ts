@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { patternSector } from '../../hardware-sim/media.js';
 import { parseMapFile, sectorMapOf } from '../../src/map/mapfile.js';
 import { statuses, statusLetters } from '../../src/map/status.js';
+import { cloneResultSchema } from '../../src/show/copy-result.js';
 import type { ImageResult } from '../../src/show/result.js';
 import { needsTool } from '../tools.js';
 import { bootVm, needsVm, type Vm } from './vm.js';
@@ -22,6 +23,8 @@ const mediumErrors = 2;
 const ignored = 4;
 /** What QEMU's disk fails at: an ABORTED COMMAND, never a medium error. */
 const abortedLba = 2500;
+/** What the disk that is cloned onto has more. */
+const excessBytes = 1 << 20;
 
 let vm: Vm;
 let folder: string;
@@ -46,6 +49,8 @@ async function setUp(): Promise<void> {
   writeFileSync(join(folder, 'sata.conf'), fault);
   const faulty = `blkdebug:${join(folder, 'sata.conf')}:${join(folder, 'sata.img')}`;
   const sataFile = `if=none,id=sata,format=raw,file=${faulty},rerror=report`;
+  writeFileSync(join(folder, 'target.img'), Buffer.alloc(sizeBytes + excessBytes, 'old'));
+  const targetFile = `if=none,id=target,format=raw,file=${join(folder, 'target.img')}`;
   const uasFile = 'driver=null-co,node-name=uas,size=1048576,read-zeroes=on';
   vm = await bootVm(
     [],
@@ -56,6 +61,8 @@ async function setUp(): Promise<void> {
         '-device',
         'ide-hd,bus=ide.0,drive=sata,serial=SATA-1,model=SATADISK',
       ],
+      ...['-drive', targetFile],
+      ...['-device', 'ide-hd,bus=ide.1,drive=target,serial=TARGET-1,model=TARGETDISK'],
       ...['-blockdev', uasFile, '-device', 'usb-uas,id=uas,bus=xhci.0'],
       ...['-device', 'scsi-hd,bus=uas.0,scsi-id=0,lun=0,drive=uas,product=UASDISK'],
     ],
@@ -189,6 +196,31 @@ describe.skipIf(needsVm())('drives of a real SCSI stack', () => {
     expect(logOf('hang')).toContain('no answer at LBA');
     expect(logOf('hang')).toContain('offline; it is asked to take the drive back');
     expect(outcome('hang')).toEqual(wholeButBad);
+  });
+
+  test('a clone straight onto a SATA disk holds what was read, and says where nothing was', async () => {
+    const target = await diskOf('TARGETDISK');
+    const options = `--case-files /vm/clone.map --overwrite TARGET-1 --fill marker --retries 0`;
+    const job = vm.start(
+      `${lastspin} clone sg:/dev/${debug.block} /dev/${target.block} --json ${options} 2>/vm/clone.log`,
+    );
+    expect(await job.ended, logOf('clone')).toBe(0);
+    const result = cloneResultSchema.parse(JSON.parse(job.output()));
+    expect(result).toMatchObject({ ended: 'finished', sectors: { bad: bad.count } });
+    expect(result.target).toMatchObject({
+      serial: 'TARGET-1',
+      excess: { bytes: excessBytes, content: 'untouched' },
+      gaps: { content: 'marker' },
+    });
+    const all = readFileSync(join(folder, 'target.img'));
+    const held = all.subarray(0, sizeBytes);
+    const before = Buffer.alloc(all.length, 'old').subarray(sizeBytes);
+    expect(all.subarray(sizeBytes).equals(before)).toBe(true);
+    const from = bad.lba * sectorBytes;
+    const to = from + bad.count * sectorBytes;
+    expect(held.toString('latin1', from, to)).toContain(`sector ${bad.lba} could not be read`);
+    content.copy(held, from, from, to);
+    expect(held.equals(content)).toBe(true);
   });
 
   test('file: a drive that answers no read (its motor is stopped) gets nothing marked', async () => {

@@ -1,20 +1,21 @@
 import { describe, expect, test } from 'vitest';
 import type { ScenarioInput } from '../../hardware-sim/schema.js';
 import { realClock } from '../../src/clock.js';
-import { loadCheckpoint } from '../../src/image/checkpoint.js';
+import { loadCheckpoint, saveCheckpoint } from '../../src/image/checkpoint.js';
 import type { FileLayer } from '../../src/image/file-layer.js';
-import { loadJournal } from '../../src/image/journal.js';
+import { createJournal, loadJournal } from '../../src/image/journal.js';
 import { type Case, casePaths } from '../../src/job/case.js';
 import { createControl } from '../../src/job/control.js';
 import type { JobEvent } from '../../src/job/events.js';
 import { mergeCases } from '../../src/job/merge-cases.js';
-import { bodyOf, type RecordedEvent } from '../../src/job/recorded.js';
+import { bodyOf, eventsOf, type RecordedEvent } from '../../src/job/recorded.js';
 import { checkEventLog, replayEventLog } from '../../src/job/replay.js';
 import { snapshotOf } from '../../src/job/snapshot.js';
+import { sectorMapOf } from '../../src/map/mapfile.js';
 import type { Pass } from '../../src/plan/pass.js';
 import { type CrashingFiles, crashingFiles, randomOf } from '../image/crashing-files.js';
 import { type MemoryFiles, memoryFiles } from '../image/memory-files.js';
-import { imageInWorld, type Outcome, type WorldOptions } from './world.js';
+import { falsehoods, imageInWorld, type Outcome, type WorldOptions } from './world.js';
 
 const paths = casePaths('case.img');
 const scenario: ScenarioInput = {
@@ -120,7 +121,7 @@ describe('a crash', () => {
 });
 
 describe('what somebody changes while the job runs', () => {
-  test('is folded in its place: rows, jumps, exclusions, pauses, a power cycle, and runs between', async () => {
+  test('is folded in its place: rows, jumps, exclusions, a power cycle, and runs between', async () => {
     const files = memoryFiles();
     const control = createControl();
     const asks: [number, () => Promise<unknown>][] = [
@@ -155,6 +156,103 @@ describe('what somebody changes while the job runs', () => {
     expect((await linesOf(files)).map(({ kind }) => kind).filter((k) => k === 'run').length).toBe(
       3,
     );
+  });
+
+  test('a pause is folded in its place, hours of it, and one in which the run ended', async () => {
+    const files = memoryFiles();
+    const control = createControl();
+    let later: ((delayMs: number, act: () => void) => void) | undefined;
+    let interrupt = () => {};
+    let pauses = 0;
+    const asked = [6, 60];
+    const options: WorldOptions = {
+      ...{ files, edit, control },
+      clocked: (clock) => {
+        later = (delayMs, act) => void clock.after(delayMs, act);
+      },
+      interruptible: (act) => {
+        interrupt = act;
+      },
+      onEvent(event, { totals }) {
+        if (totals.reads >= (asked[0] ?? Number.POSITIVE_INFINITY)) {
+          asked.shift();
+          void control.request({ kind: 'pause' });
+        }
+        if (event.kind !== 'paused') return;
+        pauses += 1;
+        const then = pauses === 1 ? () => void control.request({ kind: 'resume' }) : interrupt;
+        later?.(3 * 3_600_000, then);
+      },
+    };
+    const first = await imageInWorld(scenario, options);
+    expect(first.end.how).toBe('interrupted');
+    expect(first.state.paused).toBe(true);
+    await expectSound(first);
+    const { replay } = (await replayEventLog(files, paths.events))!;
+    expect(replay.state!.paused).toBe(true);
+    const { drive, elapsedMs: startMs } = first;
+    const second = await imageInWorld(scenario, { files, edit, drive, startMs });
+    await expectSound(second);
+    expect(second.end.how).toBe('finished');
+    const told = (await linesOf(files)).filter(({ kind }) => /^(paused|resumed)$/.test(kind));
+    expect(told.map(({ kind }) => kind)).toEqual(['paused', 'resumed', 'paused']);
+    const [paused, resumed] = told as [Line, Line];
+    expect(Number(resumed.ms) - Number(paused.ms)).toBeGreaterThanOrEqual(3 * 3_600_000);
+    expect(Date.parse(String(resumed.at)) - Date.parse(String(paused.at))).toBeGreaterThanOrEqual(
+      3 * 3_600_000,
+    );
+  });
+});
+
+describe('a case of a version without a log', () => {
+  /** Map and journal as they were before events had numbers and a log: one read a record, nothing beside it. */
+  async function makeOlder(files: FileLayer): Promise<number> {
+    const saved = (await loadCheckpoint(files, paths.map))!;
+    const { records } = (await loadJournal(files, paths.journal))!;
+    const { log, caseData, image, ...older } = saved.state as Record<string, unknown>;
+    const drive = older.drive as { sectorBytes: number; sectorCount: number };
+    await saveCheckpoint(files, paths.map, {
+      ...{ number: saved.number!, sectorBytes: drive.sectorBytes, version: '0.0.9' },
+      map: sectorMapOf(saved.map, drive, paths.map),
+      ...({ currentPosition: 0, currentStatus: '?', currentPass: 1 } as const),
+      state: older,
+    });
+    const events = (records as RecordedEvent[]).flatMap(eventsOf);
+    const journal = await createJournal(files, paths.journal, saved.number!);
+    await journal.append(events);
+    await journal.sync();
+    await journal.close();
+    await files.remove(paths.events);
+    return events.length;
+  }
+
+  test('is read and gone on with, as exactly as one that has it', async () => {
+    const whole = crashingFiles(randomOf(0));
+    await imageInWorld(scenario, { files: whole, edit });
+    const opened: unknown[] = [];
+    const ends: Outcome[] = [];
+    for (const isOlder of [false, true]) {
+      const crashing = crashingFiles(randomOf(1));
+      crashing.crashAt(Math.floor(whole.operations * 0.6));
+      await expect(imageInWorld(scenario, { files: crashing, edit })).rejects.toThrow();
+      const files = crashing.reboot();
+      if (isOlder) expect(await makeOlder(files)).toBeGreaterThan(5);
+      const look = (rescue: Case) => {
+        const drive = { ...(rescue.state.formerDrives[0] ?? ({} as never)) };
+        opened.push(plain(snapshotOf(rescue.state, drive, 'hdd')));
+        opened.push([...rescue.state.plan.map.runs()]);
+      };
+      const end = await imageInWorld(scenario, { files, edit, opened: look });
+      await expectSound(end, isOlder ? 'older' : 'as it is');
+      ends.push(end);
+      const [header] = await linesOf(files);
+      if (isOlder) expect(header).toMatchObject({ why: 'the case had no event log' });
+    }
+    expect(opened[2]).toEqual(opened[0]);
+    expect(opened[3]).toEqual(opened[1]);
+    expect(ends[1]!.events.length).toBe(ends[0]!.events.length);
+    const lost = (lba: number) => lba === 1500 || (lba >= 700 && lba < 703);
+    expect(await falsehoods(ends[1]!, lost)).toEqual([]);
   });
 });
 
@@ -227,6 +325,43 @@ describe('what a line says', () => {
       kind: 'ended',
       counts: { 'non-tried': 0, 'bad-sector': 4, finished: 2396 },
     });
+  });
+
+  test('of every read: row, attempt, both clocks, latency; of one that failed the sense; in both runs', async () => {
+    const files = memoryFiles();
+    const first = await imageInWorld(scenario, { files, edit, retries: 1, interruptAfter: 30 });
+    const { drive, elapsedMs: startMs } = first;
+    const second = await imageInWorld(scenario, { files, edit, retries: 1, drive, startMs });
+    const lines = await linesOf(files);
+    for (const line of lines) {
+      expect(line.ms, line.kind).toEqual(expect.any(Number));
+      // The world's wall clock and the job's own go together.
+      expect(Date.parse(String(line.at)) - Date.UTC(2026, 0, 1), line.kind).toBe(
+        Math.trunc(Number(line.ms)),
+      );
+    }
+    const reads = lines.filter(({ kind }) => kind === 'read') as unknown as (RecordedEvent &
+      Extract<JobEvent, { kind: 'read' }>)[];
+    const made = [...first.events, ...second.events].filter(({ kind }) => kind === 'read');
+    expect(reads.flatMap(eventsOf)).toHaveLength(made.length);
+    const failures = new Map<number, number>();
+    for (const read of reads) {
+      const { lba, count, goodCount, outcome, role, each } = read;
+      if (outcome === 'not-attempted') continue;
+      // A read that an interrupt cut short has no time of its own.
+      if (outcome !== 'timeout') expect(read.elapsedMs, `LBA ${lba}`).toBeGreaterThan(0);
+      if (each) expect(each.ms).toHaveLength(eventsOf(read).length);
+      if (outcome === 'fault') expect(read.sense).toMatchObject({ key: 3, asc: 17, ascq: 0 });
+      if (role !== 'pass') continue;
+      expect(read.row).toBeGreaterThan(0);
+      const sectors = Array.from({ length: count }, (_, n) => lba + n);
+      const before = Math.max(...sectors.map((sector) => failures.get(sector) ?? 0));
+      expect(read.attempt, `LBA ${lba}+${count}`).toBe(1 + before);
+      if (outcome !== 'fault' && outcome !== 'timeout') continue;
+      for (const sector of sectors.slice(goodCount))
+        failures.set(sector, (failures.get(sector) ?? 0) + 1);
+    }
+    expect(Math.max(...failures.values())).toBeGreaterThan(1);
   });
 
   test('case data is kept over runs, and what changes is on record', async () => {

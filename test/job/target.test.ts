@@ -139,12 +139,14 @@ describe('a full disk', () => {
     const { drive, options, later } = watchedWorld();
     const { files, opened } = fillingDisk(imageBytes / 3);
     const control = createControl();
+    const kinds: string[] = [];
     const ending = imageInWorld(scenario, {
       ...options,
       files,
       opened,
       control,
       onEvent: ({ kind }) => {
+        kinds.push(kind);
         if (kind === 'target-full') later(5000, () => void control.request({ kind: 'stop' }));
       },
     });
@@ -154,6 +156,8 @@ describe('a full disk', () => {
         /no room for case\.img: .* bytes more.*the map is as it was last saved.*keep both/,
       ),
     });
+    // Nobody made room.
+    expect(kinds).not.toContain('target-again');
     const readsBefore = drive.counters.reads;
     expect(readsBefore).toBeGreaterThan(10);
     files.setCapacity(everythingBytes);

@@ -9,6 +9,7 @@ import { createVirtualClock, type VirtualClock } from '../../hardware-sim/virtua
 import type { Drive } from '../../src/drive/drive.js';
 import { openImager } from '../../src/drive/imager.js';
 import type { FileLayer } from '../../src/image/file-layer.js';
+import type { ImageForm } from '../../src/image/image-form.js';
 import { bringUp } from '../../src/job/bring-up.js';
 import { type Case, casePaths, findCase, openCase } from '../../src/job/case.js';
 import type { CaseData } from '../../src/job/case-data.js';
@@ -65,6 +66,8 @@ export interface WorldOptions {
   }[];
   /** Hands out what interrupts the job. */
   readonly interruptible?: (interrupt: () => void) => void;
+  /** What the image is made of. */
+  readonly form?: ImageForm;
   /** Hands out the world's clock. */
   readonly clocked?: (clock: VirtualClock) => void;
   /** What the command line would say of the case. */
@@ -139,7 +142,13 @@ export async function imageInWorld(
       interrupt.signal,
     );
     const rescue = await openCase({
-      found: await findCase(files, casePaths('case.img'), false),
+      found: await findCase(
+        files,
+        casePaths('case.img'),
+        false,
+        {},
+        options.form?.kind === 'target' ? 'target' : 'image',
+      ),
       drive: identity,
       driveKind: 'hdd',
       passes: (options.edit ?? ((rows) => rows))(
@@ -150,6 +159,7 @@ export async function imageInWorld(
         }),
       ),
       ...(options.scope && { scope: options.scope }),
+      ...(options.form && { form: options.form }),
       ...(options.heads !== undefined && { heads: options.heads }),
       ...(options.caseData && { caseData: options.caseData }),
       ...(options.comparePercent !== undefined && { comparePercent: options.comparePercent }),

@@ -5,6 +5,11 @@ import { z } from 'zod';
 import { scenarioJsonSchema } from '../../hardware-sim/schema.js';
 import { headMapJsonSchema } from '../../src/plan/head-map-schema.js';
 import { presetJsonSchema } from '../../src/plan/preset-schema.js';
+import {
+  cloneResultSchema,
+  fillResultSchema,
+  restoreResultSchema,
+} from '../../src/show/copy-result.js';
 import { devicesResultSchema, doctorResultSchema } from '../../src/show/devices.js';
 import { exportResultSchema, importResultSchema } from '../../src/show/exchange.js';
 import { identifyResultSchema } from '../../src/show/identify.js';
@@ -53,6 +58,9 @@ test.each([
   ['devices', devicesResultSchema],
   ['doctor', doctorResultSchema],
   ['verify', verifyResultSchema],
+  ['clone', cloneResultSchema],
+  ['restore', restoreResultSchema],
+  ['fill', fillResultSchema],
 ])('the published schema of `%s --json` is the one that results are made by', (name, schema) => {
   expect(published(`${name}-result.schema.json`)).toEqual(z.toJSONSchema(schema));
 });
