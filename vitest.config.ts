@@ -10,5 +10,6 @@ export default defineConfig({
     // A busy two-core machine runs real-port tests slowly; no test asserts on time.
     testTimeout: 240_000,
     hookTimeout: 60_000,
+    expect: { poll: { timeout: 60_000 } },
   },
 });

@@ -317,8 +317,6 @@ async function parkQuietly(drive: Drive): Promise<void> {
 /** All that `lastspin verify` does. Its time is no drive's: that rests. */
 async function verifyMade({ job, signal, image }: ActionContext): Promise<Partial<ActionOutcome>> {
   if (!image) throw new Error('there is no image');
-  if (image.rescue.form.kind !== 'file')
-    throw new Error('only an image that is one file can be verified');
   const result = await verifyCase(job.paths, { signal });
   const { verdict } = result;
   const text = formatVerdict(result);

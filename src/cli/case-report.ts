@@ -1,18 +1,19 @@
 /** The report of a job that has ended, beside its image. */
 
-import { basename, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { wallMs } from '../clock.js';
 import { isLastspinError } from '../errors.js';
 import { readHashList } from '../image/hash-list.js';
+import type { ImageForm } from '../image/image-form.js';
 import { nodeFiles } from '../image/node-files.js';
 import { replaceFile } from '../image/replace-file.js';
-import { parseSum, sumPath, type WholeSum } from '../image/whole-hashes.js';
+import { storedPaths } from '../image/split-file.js';
+import { parseSum, sumName, sumPath, type WholeSum } from '../image/whole-hashes.js';
 import type { CasePaths } from '../job/case.js';
 import { parseLogLine } from '../job/recorded.js';
 import { wholeAlgorithms } from '../segment-hasher.js';
 import { formatReport } from '../show/report.js';
 import type { ActionOutcome, EndedImage, EndedJob } from './actions.js';
-import { partsOf } from './source-guard.js';
 import { version } from './version.js';
 
 /** Writes the report of a job, in the place of an older one. `before`: what was done since the job ended.
@@ -31,7 +32,7 @@ export async function writeReport(
     onRecordSince: await beginOf(paths.events),
     lastLine: rescue.logEnd(),
     hashed: await hashedIn(paths.hashes),
-    sums: await sumsOf(paths.image),
+    sums: await sumsOf(paths, rescue.form),
     files: await filesOf(paths),
   });
   const bytes = Buffer.from(text);
@@ -72,11 +73,11 @@ async function hashedIn(path: string) {
 }
 
 /** Hashes of the whole image, by whatever run. */
-async function sumsOf(image: string): Promise<WholeSum[]> {
+async function sumsOf({ image, sums: beside }: CasePaths, form: ImageForm): Promise<WholeSum[]> {
   const sums: WholeSum[] = [];
   for (const algorithm of wholeAlgorithms) {
-    const file = sumPath(image, algorithm);
-    const digest = parseSum((await startOf(file)) ?? '', algorithm, basename(image));
+    const file = sumPath(beside, algorithm);
+    const digest = parseSum((await startOf(file)) ?? '', algorithm, sumName(image, form));
     if (digest !== undefined) sums.push({ algorithm, digest, file });
   }
   return sums;
@@ -84,8 +85,7 @@ async function sumsOf(image: string): Promise<WholeSum[]> {
 
 async function filesOf(paths: CasePaths): Promise<string[]> {
   const { image, map, journal, events, hashes, versions, conflicts } = paths;
-  const parts = partsOf(image).sort();
-  const found = [...(parts.length > 0 ? parts : [image]), map];
+  const found = [...(await storedPaths(nodeFiles(), image)), map];
   for (const path of [journal, events, hashes, versions, conflicts])
     if (await nodeFiles().exists(path)) found.push(path);
   return found.map((path) => resolve(path));

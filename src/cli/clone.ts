@@ -7,6 +7,7 @@ import { fillExcess } from '../image/copy-back.js';
 import { fillGaps } from '../image/fill.js';
 import { nodeFiles } from '../image/node-files.js';
 import { type CasePaths, casePaths } from '../job/case.js';
+import type { FillRecord } from '../job/events.js';
 import { parseSnapshot } from '../job/snapshot.js';
 import type { JobState } from '../job/state.js';
 import { byteMapOf } from '../map/mapfile.js';
@@ -114,7 +115,7 @@ function ontoTarget(cloning: Cloning): Onto {
       await requireSameTarget(target);
       return { kind: 'target', target: target.identity };
     },
-    finish: (state, drive, signal) => finish(cloning, state, drive, signal),
+    finish: (state, drive, signal, note) => finish(cloning, state, drive, { signal, note }),
   };
 }
 
@@ -123,7 +124,7 @@ async function finish(
   { target, wanted, done }: Cloning,
   { plan }: JobState,
   drive: DriveIdentity,
-  signal: AbortSignal,
+  { signal, note }: { signal: AbortSignal; note: (fill: FillRecord) => Promise<void> },
 ): Promise<void> {
   const { sectorBytes } = drive;
   const endBytes = heldBytes(target, drive);
@@ -134,6 +135,7 @@ async function finish(
   const file = await nodeFiles().open(target.path);
   try {
     if (fill && done.gapBytes > 0) {
+      await note({ unread: fill.text, unreadable: fill.text });
       const fills = { unread: fill.fill, unreadable: fill.fill };
       await fillGaps(file, map, { fills, sectorBytes, signal });
       done.gaps = fill.text;

@@ -10,12 +10,15 @@ import { type LoadedCheckpoint, loadCheckpoint } from '../image/checkpoint.js';
 import { type EwfCase, type EwfCompression, writeEwf } from '../image/ewf.js';
 import { fieldCharsMax } from '../image/ewf-sections.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
+import { openImageToRead } from '../image/image-file.js';
 import { type ImageLock, takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { replaceFile } from '../image/replace-file.js';
-import { type CasePaths, casePaths, recallState } from '../job/case.js';
+import { openStored, storedPaths } from '../image/split-file.js';
+import { type CasePaths, casePaths, imageNamed, recallState } from '../job/case.js';
 import type { CaseData } from '../job/case-data.js';
 import { lastReadAt } from '../job/case-log.js';
+import { parseSnapshot } from '../job/snapshot.js';
 import { endOf } from '../map/extent.js';
 import { sectorMapOf } from '../map/mapfile.js';
 import type { RunMap } from '../map/run-map.js';
@@ -101,16 +104,23 @@ interface HeldCase {
 /** @throws LastspinError IMAGE_LOCKED while a job runs, IMAGE_MISMATCH where the image holds less than its map claims,
  *   MAP_INVALID, MAP_MISMATCH, USAGE, FILE_FAILED */
 async function holdCase(files: FileLayer, path: string, options: ExportOptions): Promise<HeldCase> {
-  const beside = casePaths(path);
-  const paths = { ...beside, map: options.map ?? beside.map };
-  if (!(await files.exists(path))) throw usage(`${path} does not exist; name an image`);
+  const named = await imageNamed(files, path);
+  const map = options.map ?? casePaths(named).map;
+  const clone = await cloneOf(files, map);
+  // A clone's files stand beside its map.
+  const paths = { ...casePaths(named, clone && map), map };
+  const [first = named] = clone ? [named] : await storedPaths(files, named);
+  if (!(await files.exists(first))) throw usage(`${path} does not exist; name an image`);
   const lock = await lockWherePossible(files, paths.lock);
   try {
-    const image = await files.open(path, { readOnly: true });
+    const image = clone
+      ? await openImageToRead(files, named, clone)
+      : await openStored(files, named, { readOnly: true });
     try {
       const imageBytes = await image.size();
-      const known = await readMap(files, paths, imageBytes, options);
-      requireHeld(path, imageBytes, known);
+      const lastWritten = clone ? map : first;
+      const known = await readMap(files, paths, { imageBytes, lastWritten }, options);
+      requireHeld(named, imageBytes, known);
       const release = async () => {
         await image.close();
         await lock?.release();
@@ -124,6 +134,14 @@ async function holdCase(files: FileLayer, path: string, options: ExportOptions):
     await lock?.release();
     throw error;
   }
+}
+
+/** Of a map that is a clone's: what its target holds. */
+async function cloneOf(files: FileLayer, map: string) {
+  const saved = await loadCheckpoint(files, map);
+  const snapshot = saved?.foreign === false ? parseSnapshot(saved.state) : undefined;
+  if (snapshot?.form.kind !== 'target') return undefined;
+  return { ...snapshot.drive, form: snapshot.form };
 }
 
 /** Evidence may lie where nothing can be written: then no job of ours writes there either. */
@@ -141,7 +159,8 @@ type KnownMap = Pick<HeldCase, 'map' | 'sectorBytes' | 'drive' | 'words' | 'acqu
 async function readMap(
   files: FileLayer,
   { image, map: path, events }: CasePaths,
-  imageBytes: number,
+  /** `lastWritten`: the file whose last change is the nearest to when the drive was read. */
+  { imageBytes, lastWritten }: { imageBytes: number; lastWritten: string },
   options: ExportOptions,
 ): Promise<KnownMap> {
   const saved = await loadCheckpoint(files, path);
@@ -151,8 +170,7 @@ async function readMap(
     throw new LastspinError('MAP_INVALID', `${path} is not as lastspin wrote it; ${advice}`);
   }
   const known = await recallState(files, path);
-  // Without a log the image's last change is the nearest to when the drive was read.
-  const changedAt = statSync(image).mtime;
+  const changedAt = statSync(lastWritten).mtime;
   if (known) {
     const { drive, state, caseData, logEnd } = known;
     const acquiredAt = (await lastReadAt(files, events, logEnd)) ?? changedAt;

@@ -1,13 +1,15 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
-import { realClock } from '../clock.js';
+import { realClock, wallMs } from '../clock.js';
 import { LastspinError } from '../errors.js';
 import { statusByByte } from '../image/byte-map.js';
-import { type Fills, fillGaps, parseFill } from '../image/fill.js';
+import type { FileLayer } from '../image/file-layer.js';
+import { type Fills, fillGaps, gapKindOf, parseFill } from '../image/fill.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { openStored, partPath, wholeName } from '../image/split-file.js';
 import { type CasePaths, casePaths, noteFill } from '../job/case.js';
+import { wholeAlgorithms } from '../segment-hasher.js';
 import { createCopyProgress } from '../show/copy-progress.js';
 import { type FillResult, formatFill } from '../show/copy-result.js';
 import { loadCaseMap } from './case-map.js';
@@ -27,7 +29,11 @@ export interface FillOptions {
 export async function fill(path: string, options: FillOptions): Promise<number> {
   const fills = fillsOf(options);
   const whole = wholeName(path);
-  const paths = { ...casePaths(whole), ...(options.map && { map: options.map }) };
+  const beside = casePaths(whole);
+  // The lock is the image's, all else the map's.
+  const paths = options.map
+    ? { ...casePaths(whole, options.map), lock: beside.lock, map: options.map }
+    : beside;
   requireImage(path, whole);
   const lock = await takeLock(paths.lock);
   try {
@@ -76,11 +82,15 @@ async function fillImage(
       throw new LastspinError('USAGE', `there is no ${paths.map}, so nothing tells what was read`);
     // Said before it is so: a crash in between leaves a record of too much, not of too little.
     const asked = { ...(unread && { unread }), ...(unreadable && { unreadable }) };
-    const isRecorded = await noteFill(files, paths, asked, version);
-    for (const hash of wholeHashesOf(paths.image))
-      progress.say(`${hash} is of the image as it was before; it no longer fits`);
-    progress.begin('filling', sizeBytes);
+    const now = { version, nowMs: realClock().now(), wallMs: wallMs() };
+    const isRecorded = await noteFill(files, paths, asked, now);
     const map = statusByByte(found.parsed, sizeBytes);
+    const isToChange = [...map.runs()].some(({ value }) => {
+      const gap = gapKindOf(value);
+      return gap !== undefined && fills[gap] !== undefined;
+    });
+    if (isToChange) await setSumsAside(files, paths.sums, (line) => progress.say(line));
+    progress.begin('filling', sizeBytes);
     const { sectorBytes } = found;
     const onProgress = (position: number) => progress.at(position);
     const bytes = await fillGaps(image, map, { fills, sectorBytes, signal, onProgress });
@@ -103,8 +113,23 @@ async function fillImage(
   }
 }
 
-/** Hashes of the whole image that stand beside it. */
-function wholeHashesOf(image: string): string[] {
-  const names = ['md5', 'sha1', 'sha256', 'sha512'].map((algorithm) => `${image}.${algorithm}`);
-  return names.filter((name) => existsSync(name)).map((name) => basename(name));
+/** Hashes of the whole image are of what it held before: they stay, under names that claim nothing of what it holds
+ * now. */
+async function setSumsAside(
+  files: FileLayer,
+  sums: string,
+  say: (line: string) => void,
+): Promise<void> {
+  for (const algorithm of [...wholeAlgorithms, 'sha512']) {
+    const path = `${sums}.${algorithm}`;
+    if (!(await files.exists(path))) continue;
+    let aside = `${path}.before-fill`;
+    for (let number = 2; await files.exists(aside); number++)
+      aside = `${path}.before-fill.${number}`;
+    await files.rename(path, aside);
+    await files.syncDirectory(path);
+    say(
+      `${basename(path)} is the hash of the image without its fill: it is now ${basename(aside)}`,
+    );
+  }
 }

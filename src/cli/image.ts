@@ -2,14 +2,15 @@ import { existsSync, type Stats, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { realClock, wallMs } from '../clock.js';
 import type { Drive, DriveIdentity } from '../drive/drive.js';
+import { askHidden } from '../drive/scsi/examine.js';
 import { LastspinError } from '../errors.js';
 import { loadHeadMap } from '../head-map-files.js';
 import { thisHost } from '../host/host.js';
-import { hashWholeFile } from '../image/hash-threads.js';
-import type { ImageForm } from '../image/image-form.js';
+import { hashWholeImage } from '../image/hash-threads.js';
+import { heldCount, type ImageForm } from '../image/image-form.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
-import { splitSize } from '../image/split-file.js';
+import { splitSize, storedPaths } from '../image/split-file.js';
 import type { WholeSum } from '../image/whole-hashes.js';
 import { bringUp } from '../job/bring-up.js';
 import {
@@ -23,11 +24,11 @@ import {
 } from '../job/case.js';
 import { type CaseData, caseDataFrom } from '../job/case-data.js';
 import { createControl, type JobControl } from '../job/control.js';
-import type { JobEvent } from '../job/events.js';
+import type { FillRecord, JobEvent } from '../job/events.js';
 import { type JobEnd, runJob } from '../job/job.js';
 import { chooseKind, detectorFor, guardSilence } from '../job/kind.js';
 import { parseSnapshot } from '../job/snapshot.js';
-import type { JobState } from '../job/state.js';
+import { foldJob, type JobState } from '../job/state.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { HeadMapData } from '../plan/head-map-schema.js';
 import type { Pass, PerHead } from '../plan/pass.js';
@@ -111,8 +112,13 @@ export interface Onto {
   readonly paths: CasePaths;
   /** Told who the drive is, before anything is written. Throws USAGE when that must not be. */
   form(drive: DriveIdentity, found: FoundCase, interrupt: Interrupt): Promise<ImageForm>;
-  /** Once every pass is done. */
-  finish(state: JobState, drive: DriveIdentity, signal: AbortSignal): Promise<void>;
+  /** Once every pass is done. `note` puts on record, durably, what is about to be written into gaps. */
+  finish(
+    state: JobState,
+    drive: DriveIdentity,
+    signal: AbortSignal,
+    note: (fill: FillRecord) => Promise<void>,
+  ): Promise<void>;
 }
 
 export const exitUnread = 4;
@@ -272,6 +278,7 @@ async function imageOpened(
     opened.onLineNotice?.((notice) => (hasBegun ? undefined : say(notice)));
     const atFirst = troublePolicies[options.kind ?? opened.kind ?? 'hdd'];
     const identity = await bringUp(drive, powers, atFirst, clock, interrupt.signal, say);
+    const hiddenSectors = await countHidden(opened, identity);
     const kind = chooseKind({
       asked: options.kind,
       saved: parseSnapshot(found.saved?.state)?.driveKind,
@@ -305,6 +312,7 @@ async function imageOpened(
         source: spec,
         image: resolve(path),
         preset: preset.title,
+        ...(hiddenSectors !== null && { hiddenSectors }),
         options: optionsTyped(options),
       },
       version,
@@ -318,11 +326,13 @@ async function imageOpened(
     const startedAtMs = clock.now();
     const begunAtMs = wallMs();
     let elapsedMs = 0;
-    const resultOf = (end: JobEnd, sums: readonly WholeSum[] = []) => {
-      const attached = guard?.attached() ?? null;
-      const logEnd = rescue.logEnd();
-      return imageResult(end, state, identity, kind, paths, elapsedMs, attached, sums, logEnd);
-    };
+    const resultOf = (end: JobEnd, sums: readonly WholeSum[] = []) =>
+      imageResult(end, state, {
+        ...{ drive: identity, kind, paths, elapsedMs, hiddenSectors },
+        hostAttached: guard?.attached() ?? null,
+        wholeHashes: sums,
+        logEnd: rescue.logEnd(),
+      });
     const isOneFile = rescue.form.kind !== 'split';
     if (isOneFile && (!detector || options.trustData))
       await storeDirectly(drive, rescue, paths.image, options.sparse ?? false);
@@ -365,12 +375,13 @@ async function imageOpened(
       sayLost(path, rescue.lostBytes());
       const sums = await waitingForRoom(rescue, interrupt.signal, async () => {
         sayChanged(path, await rescue.listHashes(isFinished));
-        if (isFinished) await onto?.finish(state, identity, interrupt.signal);
+        const note = (fill: FillRecord) => recordFill(rescue, fill, clock.now());
+        if (isFinished) await onto?.finish(state, identity, interrupt.signal, note);
         return isFinished ? await hashWhole(rescue, path, identity, interrupt.signal) : [];
       });
       const known = { ...end, ...(leftOff && { leftOff }) };
       await after.atImage(resultOf(known, sums), rescue, begunAtMs);
-      // What was done is in the log as well.
+      // The log has grown by what was done.
       return resultOf(known, sums);
     } catch (error) {
       elapsedMs ||= clock.now() - startedAtMs;
@@ -385,6 +396,13 @@ async function imageOpened(
     await guard?.close();
     await lock.release();
   }
+}
+
+async function recordFill({ state, recorder }: Case, fill: FillRecord, atMs: number) {
+  const event = { kind: 'filled' as const, ...fill, atMs };
+  foldJob(state, event);
+  recorder.record(event, state);
+  await recorder.checkpoint(state);
 }
 
 /** The options as they were typed, for the record: what others were made of them is left out, and for `then`, which
@@ -406,6 +424,20 @@ function optionsTyped(options: ImageOptions): object {
   return Object.fromEntries(
     Object.entries(options).filter(([name, value]) => !made.has(name) && isTyped(value)),
   );
+}
+
+/** Sectors that the drive has and does not show, which no image will hold; null where it cannot be asked. */
+async function countHidden(
+  { questions }: PoweredDrive,
+  { sectorCount }: DriveIdentity,
+): Promise<number | null> {
+  const { ata, commander } = questions?.() ?? {};
+  if (!ata || !commander) return null;
+  const { nativeSectorCount = 0, configurationSectorCount = 0 } = await askHidden(commander, ata);
+  const hidden = Math.max(nativeSectorCount, configurationSectorCount) - sectorCount;
+  if (hidden <= 0) return 0;
+  say(`the drive hides ${hidden} sectors, which are not imaged and left as they are`);
+  return hidden;
 }
 
 /** What `--then` wants, at the moments when it can be done. */
@@ -541,13 +573,19 @@ async function storeDirectly(
 async function hashWhole(
   rescue: Case,
   path: string,
-  { sectorCount, sectorBytes }: DriveIdentity,
+  drive: DriveIdentity,
   signal: AbortSignal,
 ): Promise<WholeSum[]> {
+  const parts = await storedPaths(nodeFiles(), path);
   try {
     return await rescue.hashWhole((algorithms) => {
       say(`reading ${path} once more for its ${algorithms.join(' and ')}`);
-      return hashWholeFile(path, sectorCount * sectorBytes, algorithms, signal);
+      return hashWholeImage(
+        parts,
+        heldCount(rescue.form, drive) * drive.sectorBytes,
+        algorithms,
+        signal,
+      );
     });
   } catch (error) {
     if (error !== signal.reason) throw error;

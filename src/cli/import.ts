@@ -7,6 +7,7 @@ import type { FileLayer } from '../image/file-layer.js';
 import { takeLock } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
 import { replaceFile } from '../image/replace-file.js';
+import { openStored, storedPaths, wholeName } from '../image/split-file.js';
 import { casePaths } from '../job/case.js';
 import { formatByteMap } from '../map/algebra-writer.js';
 import { byteStatistics, type ParsedMap } from '../map/mapfile.js';
@@ -29,14 +30,15 @@ export async function importProject(
   options: ImportOptions,
 ): Promise<number> {
   const files = nodeFiles();
-  const paths = casePaths(image);
-  requireImage(image);
+  const paths = casePaths(wholeName(image));
+  const [first = image] = await storedPaths(files, image);
+  requireImage(first);
   requireElsewhere(project, paths.map, image);
   const lock = await takeLock(paths.lock);
   try {
     await requireNoMap(files, paths.map, options);
     const found = await readProject(files, project);
-    const imageBytes = statSync(image).size;
+    const imageBytes = await storedBytes(files, image);
     requireHeld({ project, image, imageBytes }, found.map, options);
     await writeImported(files, paths.map, project, found.map);
     const result = resultOf({ project, image, imageBytes, map: paths.map }, found);
@@ -44,6 +46,15 @@ export async function importProject(
     return 0;
   } finally {
     await lock.release();
+  }
+}
+
+async function storedBytes(files: FileLayer, image: string): Promise<number> {
+  const stored = await openStored(files, image, { readOnly: true });
+  try {
+    return await stored.size();
+  } finally {
+    await stored.close();
   }
 }
 

@@ -129,6 +129,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .command('verify')
     .description('is IMAGE still what was read, and are its records as they were written')
     .argument('<IMAGE>', 'the image; its map, hashes and journal lie beside it')
+    .option('--map <MAP>', "the map, where it does not stand beside IMAGE: a clone's")
     .option('--full', 'all that has a hash, and the hashes of the whole; so unless told otherwise')
     .option('--quick', 'a sample of what has a hash')
     .option('--log-hash <HEX>', 'the hash of the event log that was noted when a job ended')

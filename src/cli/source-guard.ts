@@ -45,7 +45,7 @@ export function refuseToTouchSource(source: string, paths: CasePaths, host = thi
 }
 
 /** Parts of an image that are there, whether it is one in parts or not. */
-export function partsOf(image: string): string[] {
+function partsOf(image: string): string[] {
   const stem = `${basename(image)}.`;
   const names = statOrNothing(dirname(image))[0]?.isDirectory() ? readdirSync(dirname(image)) : [];
   const isPart = (name: string) => name.startsWith(stem) && /^\d{3}$/.test(name.slice(stem.length));

@@ -3,13 +3,16 @@ import { LastspinError } from '../errors.js';
 import { createHashThreads } from '../image/hash-threads.js';
 import { refuseLocked } from '../image/lock.js';
 import { nodeFiles } from '../image/node-files.js';
-import { type CasePaths, casePaths } from '../job/case.js';
+import { storedPaths } from '../image/split-file.js';
+import { type CasePaths, casePaths, imageNamed } from '../job/case.js';
 import { type Verdict, type VerifyOptions, verifyImage } from '../job/verify.js';
 import { formatBytes, formatShare } from '../show/format.js';
 import { formatVerification, type VerifyResult, verifyResult } from '../show/verify-result.js';
 import { onInterrupt } from './interrupt.js';
 
 export interface VerifyCliOptions {
+  /** By default the one beside the image; of a clone it stands elsewhere. */
+  readonly map?: string;
   readonly full?: boolean;
   readonly quick?: boolean;
   /** What a job printed of its event log when it ended, or how that begins. */
@@ -28,14 +31,17 @@ export async function verify(path: string, options: VerifyCliOptions): Promise<n
   const isQuick = options.quick ?? false;
   if (isQuick && options.full) throw new LastspinError('USAGE', 'either --full or --quick');
   const notedHash = notedHashIn(options.logHash);
-  const paths = casePaths(path);
+  const files = nodeFiles();
+  const image = await imageNamed(files, path);
+  const { map } = options;
+  const paths = { ...casePaths(image, map), ...(map !== undefined && { map }) };
   await refuseLocked(paths.lock);
+  await refuseLocked(casePaths(image).lock);
   const interrupt = onInterrupt('lastspin: stopping; nothing is changed');
   const progress = createMeter(realClock().now);
   try {
-    const { signal } = interrupt;
     const result = await verifyCase(paths, {
-      ...{ isQuick, signal, onProgress: progress.show },
+      ...{ isQuick, signal: interrupt.signal, onProgress: progress.show },
       ...(notedHash !== undefined && { notedHash }),
     });
     progress.end();
@@ -47,26 +53,6 @@ export async function verify(path: string, options: VerifyCliOptions): Promise<n
     throw new LastspinError('INTERRUPTED', `interrupted; ${path} was not read to its end`);
   } finally {
     interrupt.dispose();
-  }
-}
-
-/** What `verify` finds; whoever calls it has the image to himself, or has made sure that nobody writes to it.
- * Throws as `verifyImage` does. */
-export async function verifyCase(
-  paths: CasePaths,
-  options: Pick<VerifyOptions, 'signal' | 'onProgress' | 'notedHash'> & {
-    readonly isQuick?: boolean;
-  },
-): Promise<VerifyResult> {
-  const { isQuick = false } = options;
-  const { now } = realClock();
-  const startedAtMs = now();
-  const hashing = createHashThreads(paths.image);
-  try {
-    const found = await verifyImage({ ...options, files: nodeFiles(), paths, hashing, isQuick });
-    return verifyResult(paths.image, found, isQuick, now() - startedAtMs);
-  } finally {
-    await hashing.close();
   }
 }
 
@@ -83,6 +69,27 @@ function notedHashIn(text: string | undefined): string | undefined {
     'USAGE',
     `--log-hash '${text}' is no hash of a line: ${notedDigitsMin} to 64 of its digits from the first on, 0-9 and a-f`,
   );
+}
+
+/** What `verify` finds; whoever calls it has the image to himself, or has made sure that nobody writes to it.
+ * Throws as `verifyImage` does. */
+export async function verifyCase(
+  paths: CasePaths,
+  options: Pick<VerifyOptions, 'signal' | 'onProgress' | 'notedHash'> & {
+    readonly isQuick?: boolean;
+  },
+): Promise<VerifyResult> {
+  const { isQuick = false } = options;
+  const { now } = realClock();
+  const startedAtMs = now();
+  const files = nodeFiles();
+  const hashing = createHashThreads(await storedPaths(files, paths.image));
+  try {
+    const found = await verifyImage({ ...options, files, paths, hashing, isQuick });
+    return verifyResult(paths.image, found, isQuick, now() - startedAtMs);
+  } finally {
+    await hashing.close();
+  }
 }
 
 const meterMs = 200;

@@ -1,4 +1,5 @@
-/** Hashes ranges of a file at the speed of its disk, in threads that read by themselves. */
+/** Hashes ranges of an image at the speed of its disk, in threads that read by themselves. An image is a file, or the
+ * files that it is one after the other (`storedPaths`). */
 
 import { Worker } from 'node:worker_threads';
 import { LastspinError } from '../errors.js';
@@ -46,16 +47,16 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-/** Hashes the file at `path` in two threads, and one more for each stream. */
-export function createHashThreads(path: string): Hashing {
-  const readers = [createThread(path), createThread(path)];
+/** Hashes the image in these files in two threads, and one more for each stream. */
+export function createHashThreads(paths: readonly string[]): Hashing {
+  const readers = [createThread(paths), createThread(paths)];
   const streaming: HashThread[] = [];
   let turn = 0;
   return {
     width: 2 * readers.length,
     ranges: (ranges) => readers[turn++ % readers.length]!.ask({ algorithm: 'sha256', ranges }),
     stream(algorithm) {
-      const thread = createThread(path);
+      const thread = createThread(paths);
       streaming.push(thread);
       let isShort = false;
       return {
@@ -81,23 +82,23 @@ interface HashThread {
 }
 
 /** A thread that starts with its first task. */
-function createThread(path: string): HashThread {
+function createThread(paths: readonly string[]): HashThread {
   const waiting = new Map<number, Waiting>();
   let worker: Worker | undefined;
   let lastId = 0;
 
   function failAll(why: string): void {
-    for (const { reject } of waiting.values()) reject(failure(path, why));
+    for (const { reject } of waiting.values()) reject(failure(paths, why));
     waiting.clear();
   }
 
   function start(): Worker {
-    const started = new Worker(new URL('./hash-thread.js', import.meta.url), { workerData: path });
+    const started = new Worker(new URL('./hash-thread.js', import.meta.url), { workerData: paths });
     started.on('message', ({ id, digests, failure: why }: HashAnswer) => {
       const asker = waiting.get(id);
       waiting.delete(id);
       if (why === undefined) asker?.resolve(digests);
-      else asker?.reject(failure(path, why));
+      else asker?.reject(failure(paths, why));
     });
     started.on('error', (error) => failAll(error.message));
     started.on('exit', () => failAll('its reading was ended'));
@@ -120,21 +121,22 @@ function createThread(path: string): HashThread {
   };
 }
 
-function failure(path: string, why: string): LastspinError {
-  return new LastspinError('FILE_FAILED', `cannot read ${path}: ${why}`);
+function failure([path, ...others]: readonly string[], why: string): LastspinError {
+  const what = others.length > 0 ? `${path} and its other parts` : path;
+  return new LastspinError('FILE_FAILED', `cannot read ${what}: ${why}`);
 }
 
 /** Bytes of a file that a stream takes at once. */
 export const streamStepBytes = 64 << 20;
 
-/** Hashes all of a file of so many bytes. Throws FILE_FAILED where it holds less, and the signal's reason. */
-export async function hashWholeFile(
-  path: string,
+/** Hashes the first so many bytes of an image. Throws FILE_FAILED where it holds less, and the signal's reason. */
+export async function hashWholeImage(
+  paths: readonly string[],
   sizeBytes: number,
   algorithms: readonly WholeAlgorithm[],
   signal: AbortSignal,
 ): Promise<Map<WholeAlgorithm, string>> {
-  const threads = createHashThreads(path);
+  const threads = createHashThreads(paths);
   try {
     const streams = algorithms.map((algorithm) => threads.stream(algorithm));
     for (let at = 0; at < sizeBytes; at += streamStepBytes) {
@@ -144,7 +146,7 @@ export async function hashWholeFile(
       await Promise.all(streams.map((stream) => stream.add(range)));
     }
     const digests = await Promise.all(streams.map((stream) => stream.digest()));
-    if (digests.includes(undefined)) throw failure(path, 'it became shorter just now');
+    if (digests.includes(undefined)) throw failure(paths, 'it became shorter just now');
     return new Map(algorithms.map((algorithm, index) => [algorithm, digests[index] as string]));
   } finally {
     await threads.close();

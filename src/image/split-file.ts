@@ -348,13 +348,11 @@ export async function openStored(
   options: { readonly readOnly: boolean },
 ): Promise<OpenFile> {
   const whole = wholeName(path);
-  const isWhole = whole === path && (await files.exists(path));
-  if (isWhole || !(await files.exists(partPath(whole, 1)))) return files.open(path, options);
+  const paths = await storedPaths(files, path);
+  if (paths[0] === path && whole === path) return files.open(path, options);
   const parts: OpenFile[] = [];
   try {
-    for (let number = 1; await files.exists(partPath(whole, number)); number++) {
-      parts.push(await files.open(partPath(whole, number), options));
-    }
+    for (const part of paths) parts.push(await files.open(part, options));
     await refuseGap(files, whole, parts.length);
     const sizes = await Promise.all(parts.map((part) => part.size()));
     const layout = { partBytes: sizes[0]!, sizeBytes: sizes.reduce((sum, size) => sum + size, 0) };
@@ -371,6 +369,17 @@ export async function openStored(
     for (const part of parts) await part.close().catch(() => undefined);
     throw error;
   }
+}
+
+/** The files that an image is, one after the other: itself, or its parts. */
+export async function storedPaths(files: FileLayer, path: string): Promise<readonly string[]> {
+  const whole = wholeName(path);
+  const isWhole = whole === path && (await files.exists(path));
+  if (isWhole || !(await files.exists(partPath(whole, 1)))) return [path];
+  const parts: string[] = [];
+  while (await files.exists(partPath(whole, parts.length + 1)))
+    parts.push(partPath(whole, parts.length + 1));
+  return parts;
 }
 
 /** The image's own name where that of its first part is given. */

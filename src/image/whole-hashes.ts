@@ -8,11 +8,34 @@ import {
   wholeAlgorithms,
 } from '../segment-hasher.js';
 import type { FileLayer } from './file-layer.js';
+import type { ImageForm } from './image-form.js';
 import { replaceFile } from './replace-file.js';
 
-/** Where the hash of an image stands. */
-export function sumPath(imagePath: string, algorithm: WholeAlgorithm): string {
-  return `${imagePath}.${algorithm}`;
+/** Where the hash of an image stands; `sums` is `CasePaths.sums`. */
+export function sumPath(sums: string, algorithm: WholeAlgorithm): string {
+  return `${sums}.${algorithm}`;
+}
+
+/** What a hash is of, by the name that `sha256sum -c` goes by: an image that is no file of its own comes by stdin. */
+export function sumName(imagePath: string, form: ImageForm): string {
+  return form.kind === 'file' ? basename(imagePath) : '-';
+}
+
+/** The command that gives the bytes of an image that is no file of its own, for people; undefined of a file. */
+export function streamCommand(
+  imagePath: string,
+  sizeBytes: number,
+  form: ImageForm,
+): string | undefined {
+  if (form.kind === 'file') return undefined;
+  if (form.kind === 'split') return `cat ${quoted(basename(imagePath))}.[0-9][0-9][0-9]`;
+  return `head -c ${sizeBytes} ${quoted(imagePath)}`;
+}
+
+/** One word for a shell, on one line. */
+function quoted(path: string): string {
+  const line = path.replaceAll(/[\r\n]/g, '?');
+  return /^[\w./-]+$/.test(line) ? line : `'${line.replaceAll("'", "'\\''")}'`;
 }
 
 /** The file's text: one line as `sha256sum` makes it, and before it, as comments, what should be known of it. */
@@ -81,6 +104,9 @@ export interface WholeKeeper {
 export interface WholeOptions {
   readonly files: FileLayer;
   readonly imagePath: string;
+  /** `CasePaths.sums`. */
+  readonly sums: string;
+  readonly form: ImageForm;
   readonly sizeBytes: number;
   readonly asked: readonly WholeAlgorithm[];
   /** Whether hashes that are there are of what the image held when the last run ended. */
@@ -91,10 +117,10 @@ export interface WholeOptions {
 
 /** Takes over what is there. Throws FILE_FAILED. */
 export async function keepWholeHashes(options: WholeOptions): Promise<WholeKeeper> {
-  const { files, imagePath, sizeBytes, asked, areOurs, areKept } = options;
+  const { files, imagePath, sums, form, sizeBytes, asked, areOurs, areKept } = options;
   const present = new Set<WholeAlgorithm>();
   for (const algorithm of wholeAlgorithms)
-    if (await files.exists(sumPath(imagePath, algorithm))) present.add(algorithm);
+    if (await files.exists(sumPath(sums, algorithm))) present.add(algorithm);
   const wanted = wholeAlgorithms.filter(
     (algorithm) => asked.includes(algorithm) || (areKept && areOurs && present.has(algorithm)),
   );
@@ -105,8 +131,8 @@ export async function keepWholeHashes(options: WholeOptions): Promise<WholeKeepe
 
   async function touch(): Promise<void> {
     if (present.size === 0) return;
-    for (const algorithm of present) await files.remove(sumPath(imagePath, algorithm));
-    await files.syncDirectory(imagePath);
+    for (const algorithm of present) await files.remove(sumPath(sums, algorithm));
+    await files.syncDirectory(sums);
     present.clear();
   }
 
@@ -128,16 +154,19 @@ export async function keepWholeHashes(options: WholeOptions): Promise<WholeKeepe
       if (missing.length === 0) return [];
       const isTold = !isMixed && missing.every((algorithm) => told.has(algorithm));
       const digests = running.finish() ?? (isTold ? told : await readBack(missing));
-      const sums = missing.map((algorithm) => ({
+      const made = missing.map((algorithm) => ({
         algorithm,
         digest: digests.get(algorithm) ?? '',
-        file: sumPath(imagePath, algorithm),
+        file: sumPath(sums, algorithm),
       }));
-      for (const { digest, file } of sums) {
-        const text = Buffer.from(formatSum(digest, basename(imagePath), comments));
+      const stream = streamCommand(imagePath, sizeBytes, form);
+      for (const { algorithm, digest, file } of made) {
+        const check = stream && `${stream} | ${algorithm}sum -c ${quoted(basename(file))}`;
+        const told = check ? [...comments, `check: ${check}`] : comments;
+        const text = Buffer.from(formatSum(digest, sumName(imagePath, form), told));
         await replaceFile(files, file, (opened) => opened.write(text, 0));
       }
-      return sums;
+      return made;
     },
   };
 }

@@ -18,6 +18,7 @@ import {
   type WholeHashes,
   wholeIn,
 } from '../segment-hasher.js';
+import type { CasePaths } from './case.js';
 import { recordOf } from './image-check.js';
 import type { JobState } from './state.js';
 
@@ -61,7 +62,7 @@ export interface CaseHashes {
 
 export interface CaseHashesOptions {
   readonly files: FileLayer;
-  readonly paths: { readonly image: string; readonly map: string; readonly hashes: string };
+  readonly paths: Pick<CasePaths, 'image' | 'map' | 'hashes' | 'sums'>;
   readonly drive: DriveIdentity;
   readonly state: JobState;
   readonly image: ImageFile;
@@ -83,6 +84,8 @@ export async function openCaseHashes(options: CaseHashesOptions): Promise<CaseHa
   const whole = await keepWholeHashes({
     files,
     imagePath: paths.image,
+    sums: paths.sums,
+    form: image.form,
     sizeBytes: image.sizeBytes,
     asked: options.whole ?? [],
     areOurs: options.areOurs,

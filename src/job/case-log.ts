@@ -122,15 +122,52 @@ export async function openCaseLog(options: CaseLogOptions): Promise<OpenedLog> {
   const why = found ? whyAside(options, found) : undefined;
   if (!found || why !== undefined) return beginLog(options, why);
   const notices = tornNotices(path, found.report);
+  return { ...(await goOn(files, path, found, anchor, journal)), notices };
+}
+
+/** Adds an event that came between two runs, and before it what only the journal has, durably. Returns what the
+ * checkpoint that has all of it shall know as the log's last line; undefined where the log, if there is one, does not
+ * give that checkpoint's state: the next run sees to that, and begins with the whole state.
+ * Throws IMAGE_SPACE, IMAGE_WRITE_FAILED, FILE_FAILED. */
+export async function appendBetweenRuns(
+  files: FileLayer,
+  path: string,
+  anchor: LogPosition | undefined,
+  journal: readonly RecordedEvent[],
+  event: RecordedEvent,
+): Promise<LogPosition | undefined> {
+  const found = await findLog(files, path, anchor);
+  if (!found || !anchor || whyAside({ anchor, isCase: true, path }, found)) return undefined;
+  const { log, isCurrent } = await goOn(files, path, found, anchor, journal);
+  try {
+    await log.append([{ n: log.last.n + 1, body: bodyOf(event) }]);
+    await log.sync();
+    return isCurrent ? log.last : undefined;
+  } finally {
+    await log.close();
+  }
+}
+
+/** Opens a log that is in order, cuts off what a crash tore, and brings in what only the journal has. */
+async function goOn(
+  files: FileLayer,
+  path: string,
+  found: FoundLog,
+  anchor: LogPosition | undefined,
+  journal: readonly RecordedEvent[],
+): Promise<Pick<OpenedLog, 'log' | 'isCurrent'>> {
   const log = await openEventLog(files, path, found.report);
   const missing = missingOf(log.last.n, journal);
   await log.append(missing.map((event) => ({ n: event.n as number, body: bodyOf(event) })));
   const lastKnown = journal.at(-1)?.n ?? (journal.length === 0 ? anchor?.n : undefined);
-  return { log, isCurrent: lastKnown === log.last.n, notices };
+  return { log, isCurrent: lastKnown === log.last.n };
 }
 
 /** Why a log cannot be gone on with; undefined where it can. */
-function whyAside({ anchor, isCase, path }: CaseLogOptions, found: FoundLog): string | undefined {
+function whyAside(
+  { anchor, isCase, path }: Pick<CaseLogOptions, 'anchor' | 'isCase' | 'path'>,
+  found: FoundLog,
+): string | undefined {
   const { report, hasEvents } = found;
   const { problem, last } = report;
   if (!isCase && hasEvents) return `${path} is there, but no map: it is of another case`;

@@ -9,7 +9,7 @@ import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import { heldCount, type ImageForm, plainFile, type TargetIdentity } from '../image/image-form.js';
 import type { ImageLook } from '../image/image-look.js';
 import { createJournal, type LoadedJournal, loadJournal } from '../image/journal.js';
-import { hasParts, partPath, removeEmptyParts } from '../image/split-file.js';
+import { hasParts, partPath, removeEmptyParts, wholeName } from '../image/split-file.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
 import { endOf } from '../map/extent.js';
 import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
@@ -33,8 +33,9 @@ import { type DriveKind, troublePolicies } from '../power/policy.js';
 import type { WholeAlgorithm } from '../segment-hasher.js';
 import { type CaseData, mergeCaseData } from './case-data.js';
 import { type CaseHashes, type HashParts, openCaseHashes } from './case-hashes.js';
-import { type FoundLog, findLog, logRunStart, openCaseLog } from './case-log.js';
+import { appendBetweenRuns, type FoundLog, findLog, logRunStart, openCaseLog } from './case-log.js';
 import { askToCompare } from './compare.js';
+import type { FillRecord } from './events.js';
 import {
   isOtherIdentity,
   physicalCountMax,
@@ -47,7 +48,7 @@ import type { JobParts } from './parts.js';
 import { bodyOf, foldRecorded, type RecordedEvent } from './recorded.js';
 import { createRecorder, type Recorder } from './recorder.js';
 import { parseSnapshot, restoreState, type Snapshot, settle, snapshotOf } from './snapshot.js';
-import { createJobState, type FillRecord, foldJob, type JobState } from './state.js';
+import { createJobState, foldJob, type JobState } from './state.js';
 import { createTarget, type Target } from './target.js';
 
 /** The files of a case: `case.img`, and beside it `case.map` and `case.journal`. */
@@ -61,6 +62,8 @@ export interface CasePaths {
   readonly versions: string;
   /** The hashes of the image's segments. */
   readonly hashes: string;
+  /** The hashes of the whole image stand in files of this name and `.sha256` and so on. */
+  readonly sums: string;
   /** Every decision, one line each. */
   readonly events: string;
   /** Where the images that this one was merged from differed. */
@@ -87,10 +90,18 @@ export function casePaths(image: string, map?: string): CasePaths {
     lock: beside('.lock'),
     versions: beside('.versions'),
     hashes: beside('.hashes.csv'),
+    sums: map === undefined ? image : beside(''),
     events: beside('.events.ndjson'),
     conflicts: beside('.conflicts.csv'),
     report: beside('.report.txt'),
   };
+}
+
+/** The image's own name, where it may be named by the first of its parts. */
+export async function imageNamed(files: FileLayer, path: string): Promise<string> {
+  const whole = wholeName(path);
+  if (whole === path || (await files.exists(casePaths(path).map))) return path;
+  return whole;
 }
 
 /** What lies at a case's paths before the job begins. */
@@ -187,30 +198,36 @@ export async function recallState(
   return { state, drive, driveKind, journal, caseData, logEnd };
 }
 
-/** Puts on record, in the map of a case that nobody works on, what goes into the gaps of its image; statuses stay. What
- * the journal holds is taken into the map with it. False where another program wrote the map, which is left alone.
- * Throws MAP_INVALID, FILE_FAILED, IMAGE_SPACE. */
+/** Puts on record, in map and event log of a case that nobody works on, what goes into the gaps of its image; statuses
+ * stay. What the journal holds is taken into both with it. False where another program wrote the map, which is left
+ * alone. `nowMs` is of this process, `wallMs` since 1970.
+ * Throws MAP_INVALID, FILE_FAILED, IMAGE_SPACE, IMAGE_WRITE_FAILED. */
 export async function noteFill(
   files: FileLayer,
   paths: CasePaths,
   fill: FillRecord,
-  version: string,
+  now: { readonly version: string; readonly nowMs: number; readonly wallMs: number },
 ): Promise<boolean> {
   const saved = await loadCheckpoint(files, paths.map);
   const snapshot = parseSnapshot(saved?.state);
   const recalled = await recallState(files, paths.map);
   if (!snapshot || !recalled || saved?.number === undefined) return false;
-  const { state, drive } = recalled;
-  state.fills = [...state.fills, fill];
+  const { state, drive, journal } = recalled;
+  const event: RecordedEvent = { kind: 'filled', ...fill, atMs: now.nowMs, wallMs: now.wallMs };
+  foldJob(state, event);
+  const beside = besideOf(snapshot);
+  const log = await appendBetweenRuns(files, paths.events, beside.log, journal, event);
+  const number = saved.number + 1;
   await saveCheckpoint(files, paths.map, {
-    number: saved.number + 1,
+    number,
     map: state.plan.map,
     sectorBytes: drive.sectorBytes,
     ...mapStatusLine(state),
-    state: snapshotOf(state, drive, snapshot.driveKind, besideOf(snapshot)),
-    version,
+    state: snapshotOf(state, drive, snapshot.driveKind, { ...beside, ...(log && { log }) }),
+    version: now.version,
     comments: fillComments(state),
   });
+  await (await createJournal(files, paths.journal, number)).close();
   return true;
 }
 
@@ -223,7 +240,8 @@ function fillComments({ fills }: JobState): string[] {
   return fills.map((fill) => `filled, not read: ${fillText(fill)}`);
 }
 
-function fillText({ unread, unreadable }: FillRecord): string {
+/** A fill in words. */
+export function fillText({ unread, unreadable }: FillRecord): string {
   const words = [unread && `unread with ${unread}`, unreadable && `unreadable with ${unreadable}`];
   return words.filter(Boolean).join(', ');
 }
@@ -280,12 +298,12 @@ export interface Case extends HashParts {
   readonly target: Target;
   /** What the user should know about how the case was opened, one line each. */
   readonly notices: readonly string[];
-  /** Whose case it is, as all runs together were told. */
-  readonly caseData: CaseData;
   /** Bytes that something took out of the image during this run, and that nobody looked for yet. */
   lostBytes(): number;
   /** The last line of the event log so far. */
   logEnd(): LogPosition;
+  /** Whose case it is, as all runs together were told. */
+  readonly caseData: CaseData;
   close(): Promise<void>;
 }
 

@@ -8,6 +8,12 @@ import type { TemperatureEvent } from './heat.js';
 /** Why a verdict was passed that nobody reached: what was suspected gets its former status back. */
 export const endedBeforeVerdict = 'the job ended before the verdict';
 
+/** What `fill` writes, as it was asked for: into what was not read, and into what could not be. */
+export interface FillRecord {
+  readonly unread?: string;
+  readonly unreadable?: string;
+}
+
 /** Everything that happens in a job, in order. State is folded from these, the journal holds them, and
  * terminal, page and report are made of them. Times are milliseconds of the job's clock. */
 export type JobEvent = { readonly atMs: number } & (
@@ -36,6 +42,8 @@ export type JobEvent = { readonly atMs: number } & (
       readonly versions: number;
       readonly agreeing: number;
     }
+  /** What was not read, or could not be, is about to be filled in the image. No sector is finished by that. */
+  | ({ readonly kind: 'filled' } & FillRecord)
   /** The job ends and leaves the drive without power. */
   | ({ readonly kind: 'powered-off' } & LeftOff)
   /** The drive's own count of power cycles told what a switch does: `resets` unproven ones before were power

@@ -15,7 +15,7 @@ import {
   foldCompared,
   foldCompareRead,
 } from './compare.js';
-import type { JobEvent } from './events.js';
+import type { FillRecord, JobEvent } from './events.js';
 import { createHeat, foldRest, foldTemperature, type Heat } from './heat.js';
 
 /** The whole state of a job: what the planner knows, and how the drive is. */
@@ -62,12 +62,6 @@ export interface MergeNote {
   /** Sectors of which the images held different contents, and those of them that were left unread. */
   readonly conflicts: number;
   readonly unresolved: number;
-}
-
-/** What `fill` wrote, as it was asked for: into what was not read, and into what could not be. */
-export interface FillRecord {
-  readonly unread?: string;
-  readonly unreadable?: string;
 }
 
 /** What a row is limited by. */
@@ -138,6 +132,9 @@ export function foldJob(state: JobState, event: JobEvent): void {
       return;
     case 'compared':
       foldCompared(state.compare, event);
+      return;
+    case 'filled':
+      state.fills = [...state.fills, fillOf(event)];
       return;
     case 'varied':
       state.compare.unstable.set(event, 1);
@@ -216,6 +213,13 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'ended':
       return;
   }
+}
+
+function fillOf({ unread, unreadable }: FillRecord): FillRecord {
+  return {
+    ...(unread !== undefined && { unread }),
+    ...(unreadable !== undefined && { unreadable }),
+  };
 }
 
 function countInRow(row: RowCounts, event: ReadEvent): void {

@@ -1,22 +1,24 @@
 /** Is an image still what was read, and are its records as they were written? Nothing is changed for it. */
 
-import { basename } from 'node:path';
 import type { DriveIdentity } from '../drive/drive.js';
 import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint } from '../image/checkpoint.js';
 import type { FileLayer, FileStamp } from '../image/file-layer.js';
 import { type HashLine, readHashList } from '../image/hash-list.js';
 import type { Hashing, HashRange, HashStream } from '../image/hash-threads.js';
+import { openImageToRead } from '../image/image-file.js';
+import { heldCount, type ImageForm, plainFile } from '../image/image-form.js';
 import { isSameTime } from '../image/image-look.js';
 import { type LoadedJournal, loadJournal } from '../image/journal.js';
 import { isFinished } from '../image/segment-hashes.js';
-import { parseSum, sumPath } from '../image/whole-hashes.js';
+import { hasParts, openStored } from '../image/split-file.js';
+import { parseSum, sumName, sumPath } from '../image/whole-hashes.js';
 import { type Extent, endOf } from '../map/extent.js';
 import { sectorMapOf } from '../map/mapfile.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
-import type { CasePaths } from './case.js';
+import { type CasePaths, fillText } from './case.js';
 import { foldRecorded, type RecordedEvent } from './recorded.js';
 import { checkEventLog, type LogCheck } from './replay.js';
 import { parseSnapshot, restoreState, type Snapshot } from './snapshot.js';
@@ -76,7 +78,10 @@ const sectorBytesMax = 65_536;
 interface Facts {
   readonly paths: CasePaths;
   readonly isQuick: boolean;
+  readonly form: ImageForm;
   readonly imageBytes: number | undefined;
+  /** Why its parts are not one image. */
+  readonly imageProblem: string | undefined;
   readonly stamp: FileStamp | undefined;
   readonly saved: LoadedCheckpoint | undefined;
   /** Why the map is none. */
@@ -113,6 +118,7 @@ interface SumFacts {
 /** The checks, in the order in which they are told. */
 const checks: readonly ((facts: Facts) => Finding[])[] = [
   checkImageFile,
+  tellFills,
   checkMap,
   checkJournal,
   checkLog,
@@ -160,9 +166,10 @@ function verdictOf(
 
 async function gather(options: VerifyOptions): Promise<Facts> {
   const { files, paths, isQuick, signal, notedHash } = options;
-  const file = await statFile(files, paths.image);
   const read = await readMap(files, paths.map);
-  if (!file && !read.saved && read.mapProblem === undefined)
+  const form = await formOf(files, paths.image, read.saved);
+  const { file, imageProblem } = await statImage(files, paths.image, read.saved, form);
+  if (!file && imageProblem === undefined && !read.saved && read.mapProblem === undefined)
     throw new LastspinError('IMAGE_MISMATCH', `there is no image ${paths.image}; check the name`);
   const { saved } = read;
   const journal = saved && (await loadJournal(files, paths.journal));
@@ -172,24 +179,60 @@ async function gather(options: VerifyOptions): Promise<Facts> {
     ...{ isQuick, signal },
     ...(notedHash !== undefined && { notedHash }),
   });
-  const known = { ...read, paths, isQuick, snapshot, map, journal, log };
+  const known = { ...read, form, imageProblem, paths, isQuick, snapshot, map, journal, log };
   const imageBytes = file?.sizeBytes;
   if (imageBytes === undefined)
     return { ...known, imageBytes, stamp: undefined, list: undefined, sums: [] };
-  const content = await readContent(options, { imageBytes, saved, snapshot, map });
+  const content = await readContent(options, { imageBytes, saved, snapshot, map, form });
   return { ...known, imageBytes, stamp: file?.stamp, ...content };
 }
 
-async function statFile(
+/** What a map of ours says that the image is made of; else what lies there. */
+async function formOf(
   files: FileLayer,
   path: string,
-): Promise<{ readonly sizeBytes: number; readonly stamp: FileStamp | undefined } | undefined> {
-  if (!(await files.exists(path))) return undefined;
-  const file = await files.open(path, { readOnly: true });
+  saved: LoadedCheckpoint | undefined,
+): Promise<ImageForm> {
+  const snapshot = saved && !saved.foreign ? parseSnapshot(saved.state) : undefined;
+  if (snapshot) return snapshot.form;
+  if ((await files.exists(path)) || !(await hasParts(files, path))) return plainFile;
+  return { kind: 'split', partBytes: 0 };
+}
+
+interface Stat {
+  readonly file?: { readonly sizeBytes: number; readonly stamp: FileStamp | undefined };
+  readonly imageProblem: string | undefined;
+}
+
+/** How large the image is, whatever it is made of, and what the system says of it. */
+async function statImage(
+  files: FileLayer,
+  path: string,
+  saved: LoadedCheckpoint | undefined,
+  form: ImageForm,
+): Promise<Stat> {
+  const isThere = form.kind === 'split' ? hasParts(files, path) : files.exists(path);
+  if (!(await isThere)) return { imageProblem: undefined };
+  const snapshot = saved && !saved.foreign ? parseSnapshot(saved.state) : undefined;
   try {
-    return { sizeBytes: await file.size(), stamp: await file.stamp?.() };
-  } finally {
-    await file.close();
+    // Before anything is claimed, a crash may have left parts that are not there yet.
+    const isBegun = saved?.map.codes.includes(statuses.finished) ?? false;
+    const claimed = isBegun ? {} : { claimedCount: 0 };
+    const file =
+      snapshot && form.kind !== 'file'
+        ? await openImageToRead(files, path, { ...snapshot.drive, ...claimed, form })
+        : await openStored(files, path, { readOnly: true });
+    try {
+      return {
+        file: { sizeBytes: await file.size(), stamp: await file.stamp?.() },
+        imageProblem: undefined,
+      };
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (!isLastspinError(error, 'IMAGE_MISMATCH')) throw error;
+    return { imageProblem: reasonOf(error) };
   }
 }
 
@@ -225,6 +268,7 @@ interface Known {
   readonly saved: LoadedCheckpoint | undefined;
   readonly snapshot: Snapshot | undefined;
   readonly map: RunMap | undefined;
+  readonly form: ImageForm;
 }
 
 /** Reads the image once, for the stretches of the list and for the whole at the same time. */
@@ -237,7 +281,7 @@ async function readContent(
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     signal.throwIfAborted();
-    const whole = await beginSums(options, known.imageBytes);
+    const whole = await beginSums(options, known);
     const list = await compareList(options, known, whole.advance);
     await whole.advance(known.imageBytes);
     return { list, sums: await whole.finish() };
@@ -251,15 +295,15 @@ async function readContent(
 /** Hashes of the whole that go along with what else is read. */
 async function beginSums(
   { files, paths, hashing, isQuick, onProgress }: VerifyOptions,
-  imageBytes: number,
+  { imageBytes, form }: Known,
 ) {
   const sums: { algorithm: WholeAlgorithm; expected: string | undefined; stream: HashStream }[] =
     [];
   for (const algorithm of isQuick ? [] : wholeAlgorithms) {
-    const path = sumPath(paths.image, algorithm);
+    const path = sumPath(paths.sums, algorithm);
     if (!(await files.exists(path))) continue;
     const text = await readStart(files, path);
-    const expected = parseSum(text, algorithm, basename(paths.image));
+    const expected = parseSum(text, algorithm, sumName(paths.image, form));
     sums.push({ algorithm, expected, stream: hashing.stream(algorithm) });
   }
   let atBytes = 0;
@@ -445,8 +489,9 @@ function addPlace(places: ChangedPlace[], place: ChangedPlace): void {
 // ---- The checks
 
 /** Finished sectors behind the end of an image that was cut, where no list of hashes tells of them. */
-function cutPlaces({ map, imageBytes = 0, snapshot, list }: Facts): ChangedPlace[] {
-  if (!map || !snapshot || list?.changed.some(({ what }) => what === 'missing')) return [];
+function cutPlaces({ map, imageBytes = 0, imageProblem, snapshot, list }: Facts): ChangedPlace[] {
+  if (!map || !snapshot || imageProblem !== undefined) return [];
+  if (list?.changed.some(({ what }) => what === 'missing')) return [];
   const { sectorBytes } = snapshot.drive;
   const places: ChangedPlace[] = [];
   for (const run of map.runs(Math.min(Math.floor(imageBytes / sectorBytes), map.size))) {
@@ -456,15 +501,23 @@ function cutPlaces({ map, imageBytes = 0, snapshot, list }: Facts): ChangedPlace
 }
 
 function checkImageFile(facts: Facts): Finding[] {
-  const { paths, imageBytes, saved, snapshot, journal, stamp } = facts;
+  const { paths, form, imageBytes, imageProblem, saved, snapshot, journal, stamp } = facts;
   const finding = (result: Finding['result'], text: string): Finding => ({
     check: 'image',
     result,
     text: `${paths.image} ${text}`,
   });
-  if (imageBytes === undefined) return [finding('changed', 'is not there')];
+  if (imageProblem !== undefined)
+    return [{ check: 'image', result: 'changed', text: imageProblem }];
+  if (imageBytes === undefined)
+    return [
+      finding(
+        'changed',
+        form.kind === 'split' ? 'is not there, or not its first part' : 'is not there',
+      ),
+    ];
   const expected = snapshot
-    ? snapshot.drive.sectorCount * snapshot.drive.sectorBytes
+    ? heldCount(form, snapshot.drive) * snapshot.drive.sectorBytes
     : saved?.map.end;
   const differs =
     expected !== undefined &&
@@ -488,6 +541,14 @@ function checkImageFile(facts: Facts): Finding[] {
   else if (endedInOrder && !isSameTime(record, stamp))
     found.push(finding('told', 'was touched since the last run'));
   return found;
+}
+
+function tellFills({ paths, snapshot }: Facts): Finding[] {
+  return (snapshot?.fills ?? []).map((fill) => ({
+    check: 'image',
+    result: 'told',
+    text: `${paths.image} was filled where it was not read (${fillText(fill)}): nothing is finished by that, and no stretch with a hash has any of it`,
+  }));
 }
 
 function checkMap({ paths, saved, mapProblem, snapshot }: Facts): Finding[] {
@@ -535,12 +596,13 @@ function checkLog({ paths, log }: Facts): Finding[] {
   return [{ check: 'log', result: 'unchanged', text }, ...found];
 }
 
-function checkList({ paths, list, isQuick, map }: Facts): Finding[] {
+function checkList({ paths, list, imageProblem, isQuick, map }: Facts): Finding[] {
   const finding = (result: Finding['result'], text: string): Finding => ({
     check: 'hashes',
     result,
     text: `${paths.hashes} ${text}`,
   });
+  if (imageProblem !== undefined) return [finding('cannot-tell', 'was compared with nothing')];
   if (!list) return [finding('cannot-tell', 'is not there')];
   const found: Finding[] = [];
   if (list.problem !== undefined)
@@ -565,7 +627,7 @@ function checkList({ paths, list, isQuick, map }: Facts): Finding[] {
 
 function checkSums({ paths, sums }: Facts): Finding[] {
   return sums.map(({ algorithm, expected, found }) => {
-    const file = sumPath(paths.image, algorithm);
+    const file = sumPath(paths.sums, algorithm);
     if (expected === undefined)
       return { check: algorithm, result: 'changed', text: `${file} has no hash of this image` };
     return expected === found

@@ -109,7 +109,8 @@ function caseRows({ caseData: { number, evidence, examiner, note } }: ReportFact
   ];
 }
 
-function driveRows({ drive, kind, formerDrives, hostAttached, merged }: ImageResult): string[] {
+function driveRows(result: ImageResult): string[] {
+  const { drive, kind, formerDrives, hiddenSectors, hostAttached, merged } = result;
   const { model, serial, firmware, sectorCount, sectorBytes, physicalSectorBytes } = drive;
   const size = formatBytes(sectorCount * sectorBytes);
   return [
@@ -118,6 +119,7 @@ function driveRows({ drive, kind, formerDrives, hostAttached, merged }: ImageRes
     row('firmware', firmware),
     row('size', `${size}: ${sectorCount} sectors of ${sectorBytes} bytes`),
     row('physical sector', `${physicalSectorBytes} bytes`),
+    row('hidden', hiddenSectors === null ? 'could not be asked' : `${hiddenSectors} sectors`),
     row('kind', kind),
     ...formerDrives.map((former) => row('before as', `${former.model} ${former.serial}`)),
     ...(merged?.images.map(({ image }) => row('merged from', image)) ?? []),

@@ -45,6 +45,9 @@ export const imageResultSchema = z.object({
   powerLeftOff: z
     .object({ by: z.string(), isCertain: z.boolean(), onBy: z.string().exactOptional() })
     .nullable(),
+  /** Sectors that the drive has and does not show (a protected area, a configuration overlay), which are not imaged;
+   * null where it could not be asked. */
+  hiddenSectors: count.nullable(),
   /** Other identities of the drive, by the user's word (`--same-drive`). */
   formerDrives: z.array(driveIdentitySchema),
   /** Where the image began as one of several, merged; else null. */
@@ -106,18 +109,19 @@ export type ImageResult = z.infer<typeof imageResultSchema>;
 
 const extentsMax = 1000;
 
+/** What is known of a job beside its state. */
+export interface ImageFacts extends Pick<ImageResult, 'kind' | 'hiddenSectors' | 'hostAttached'> {
+  readonly drive: DriveIdentity;
+  readonly paths: CasePaths;
+  readonly elapsedMs: number;
+  readonly wholeHashes: readonly WholeSum[];
+  /** The last line of the event log. */
+  readonly logEnd: LogPosition;
+}
+
 /** The end of a job as plain data. */
-export function imageResult(
-  end: JobEnd,
-  state: JobState,
-  drive: DriveIdentity,
-  kind: DriveKind,
-  paths: CasePaths,
-  elapsedMs: number,
-  hostAttached: HostAttached | null,
-  wholeHashes: readonly WholeSum[],
-  logEnd: LogPosition,
-): ImageResult {
+export function imageResult(end: JobEnd, state: JobState, facts: ImageFacts): ImageResult {
+  const { drive, paths, wholeHashes, logEnd } = facts;
   const { map, scope } = state.plan;
   const unstable = unstableOf(state);
   const [nonTried = 0, nonTrimmed = 0, nonScraped = 0, , finished = 0] = countsWithin(map, scope);
@@ -126,8 +130,9 @@ export function imageResult(
     ended: end.how,
     why: end.why,
     drive,
-    kind,
-    hostAttached,
+    kind: facts.kind,
+    hostAttached: facts.hostAttached,
+    hiddenSectors: facts.hiddenSectors,
     powerLeftOff: end.leftOff ?? null,
     formerDrives: [...state.formerDrives],
     merged: state.merged ? { ...state.merged, images: [...state.merged.images] } : null,
@@ -156,7 +161,7 @@ export function imageResult(
       extents: unstable.slice(0, extentsMax),
     },
     ...state.totals,
-    elapsedMs: Math.round(elapsedMs),
+    elapsedMs: Math.round(facts.elapsedMs),
     actions: [],
   };
 }
@@ -181,6 +186,11 @@ export function formatResult(result: ImageResult): string {
   const lines = [
     `${headlines[result.ended]}${result.ended === 'gave-up' ? `: ${result.why}` : ''}`,
     `drive        ${drive.model} ${drive.serial}, ${result.kind}, ${bytes(drive.sectorCount)}`,
+    ...(result.hiddenSectors
+      ? [
+          `hidden       ${bytes(result.hiddenSectors)} (${result.hiddenSectors} sectors), not imaged`,
+        ]
+      : []),
     ...(result.hostAttached ? [`source       ${formatAttached(result.hostAttached)}`] : []),
     `finished     ${formatShare(sectors.finished, sectors.total)} (${bytes(sectors.finished)})`,
     ...(outside > 0

@@ -308,6 +308,7 @@ function describeEvent(
     case 'physical-learned':
       return { style: 'cyan', text: physicalText(event.count) };
     case 'compared':
+    case 'filled':
     case 'read':
     case 'pass-ended':
     case 'priced':

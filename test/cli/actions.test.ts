@@ -360,21 +360,6 @@ describe('image --then', () => {
     expect(finished.stderr).toMatch(/then verify: failed: changed: 2048 sectors/);
   });
 
-  test('an image in parts is not verified, which is said; the report names its parts', async () => {
-    const folder = temporaryFolder();
-    const at = (name: string) => join(folder, name);
-    writeFileSync(at('source.bin'), Buffer.alloc(512 * 64, 7));
-    const args = ['--split', '20kB', '--then', 'verify', '--then', 'report', '--json'];
-    const finished = await run(['image', at('source.bin'), at('case.img'), ...args]);
-    expect(finished.status, finished.stderr).toBe(0);
-    expect(imageResultSchema.parse(JSON.parse(finished.stdout)).actions).toEqual([
-      { action: 'verify', ok: false, why: 'only an image that is one file can be verified' },
-      { action: 'report', ok: true, told: at('case.report.txt') },
-    ]);
-    const report = readFileSync(at('case.report.txt'), 'utf8');
-    expect(report).toContain(`  ${at('case.img.001')}\n  ${at('case.img.002')}\n`);
-  });
-
   test('what cannot be told is said, and is no change', async () => {
     const folder = temporaryFolder();
     const source = join(folder, 'source.bin');

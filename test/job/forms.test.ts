@@ -4,8 +4,10 @@ import type { ScenarioInput } from '../../hardware-sim/schema.js';
 import { loadCheckpoint } from '../../src/image/checkpoint.js';
 import type { FileLayer } from '../../src/image/file-layer.js';
 import type { ImageForm, TargetIdentity } from '../../src/image/image-form.js';
+import { loadJournal } from '../../src/image/journal.js';
 import { openStored } from '../../src/image/split-file.js';
 import { casePaths, findCase, noteFill, recallState } from '../../src/job/case.js';
+import { checkEventLog, replayEventLog } from '../../src/job/replay.js';
 import type { RunMap } from '../../src/map/run-map.js';
 import { statuses } from '../../src/map/status.js';
 import type { Pass } from '../../src/plan/pass.js';
@@ -212,13 +214,90 @@ describe('a target that is too small', () => {
 });
 
 describe('the record of a fill', () => {
+  const now = { version: 'test', nowMs: 5, wallMs: Date.UTC(2026, 10, 22) };
+  const paths = casePaths('case.img');
+
+  async function logLines(files: FileLayer): Promise<Record<string, unknown>[]> {
+    const text = Buffer.from(await files.readAll(paths.events)).toString();
+    return text
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+  }
+
+  test('stands in the event log, with what only the journal had after a power cut', async () => {
+    let taken = 0;
+    for (const crashAt of [40, 55, 70, 85, 100]) {
+      const crashing = crashingFiles(randomOf(crashAt));
+      crashing.crashAt(crashAt);
+      await imageInWorld(scenario, { files: crashing, edit }).catch(() => undefined);
+      const files = crashing.reboot();
+      const before = await recallState(files, paths.map);
+      if (!before) continue;
+      const linesBefore = (await replayEventLog(files, paths.events))!.report.last!.n + 1;
+      expect(await noteFill(files, paths, { unread: 'zero' }, now)).toBe(true);
+      const lines = await logLines(files);
+      taken += lines.length - linesBefore - 1;
+      expect(lines.at(-1)).toMatchObject({ kind: 'filled', unread: 'zero', ms: 5 });
+      expect((await loadJournal(files, paths.journal))?.records).toEqual([]);
+      expect(await badFindings(files)).toEqual([]);
+      const replayed = (await replayEventLog(files, paths.events))!.replay.state!;
+      expect(replayed.fills).toEqual([{ unread: 'zero' }]);
+      expect([...replayed.plan.map.runs()]).toEqual([...before.state.plan.map.runs()]);
+      // The next run goes on with what the lines give, and says nothing twice.
+      const next = await imageInWorld(scenario, { files, edit });
+      expect(next.end.how).toBe('finished');
+      const run = (await logLines(files)).filter(({ kind }) => kind === 'run').at(-1);
+      expect(run).toMatchObject({ state: 'as the lines before leave it' });
+      expect(await badFindings(files)).toEqual([]);
+    }
+    expect(taken).toBeGreaterThan(0);
+  });
+
+  test('claims nothing false in the log when the power fails while it is written', async () => {
+    const begun = async (seed: number) => {
+      const files = crashingFiles(randomOf(seed));
+      await imageInWorld(scenario, { files, edit, interruptAfter: 12 });
+      return files;
+    };
+    const whole = await begun(1);
+    const first = whole.operations;
+    await noteFill(whole, paths, { unread: 'zero' }, now);
+    const operations = whole.operations - first;
+    for (let n = 1; n <= operations; n++) {
+      const files = await begun(n);
+      files.crashAt(files.operations + n);
+      await noteFill(files, paths, { unread: 'zero' }, now).catch(() => undefined);
+      const after = files.reboot();
+      const next = await imageInWorld(scenario, { files: after, edit });
+      expect(next.end.how, `crash at ${n}`).toBe('finished');
+      expect(await badFindings(after), `crash at ${n}`).toEqual([]);
+    }
+  });
+
+  test('leaves a log that is not of the case to the next run', async () => {
+    const files = memoryFiles();
+    await imageInWorld(scenario, { files, edit, interruptAfter: 12 });
+    const text = Buffer.from(await files.readAll(paths.events)).toString();
+    const edited = text.replace('"kind":"read"', '"kind":"reed"');
+    files.put(paths.events, edited);
+    expect(await noteFill(files, paths, { unread: 'zero' }, now)).toBe(true);
+    expect(Buffer.from(files.content(paths.events)).toString()).toBe(edited);
+    const { state } = await imageInWorld(scenario, { files, edit });
+    expect(state.fills).toEqual([{ unread: 'zero' }]);
+    expect(files.paths()).toContain('case.events.1.ndjson');
+    expect(await badFindings(files)).toEqual([]);
+  });
+
+  async function badFindings(files: FileLayer) {
+    const { findings } = await checkEventLog(files, paths);
+    return findings.filter(({ isBad, kind }) => isBad || kind === 'departed');
+  }
+
   test('changes no status, takes in the journal, and outlives the next run', async () => {
     const files = memoryFiles();
     const before = await imageInWorld(scenario, { files, edit, interruptAfter: 12 });
-    const paths = casePaths('case.img');
-    expect(await noteFill(files, paths, { unread: 'zero', unreadable: 'marker' }, 'test')).toBe(
-      true,
-    );
+    expect(await noteFill(files, paths, { unread: 'zero', unreadable: 'marker' }, now)).toBe(true);
     const recalled = await recallState(files, 'case.map');
     expect([...recalled!.state.plan.map.runs()]).toEqual([...before.state.plan.map.runs()]);
     const comment = ' filled, not read: unread with zero, unreadable with marker';
@@ -239,7 +318,7 @@ describe('the record of a fill', () => {
     const files = memoryFiles();
     files.put('case.map', '0x0 ? 1\n0x0 0x8000 +\n');
     const before = Buffer.from(files.content('case.map'));
-    expect(await noteFill(files, casePaths('case.img'), { unread: 'zero' }, 'test')).toBe(false);
+    expect(await noteFill(files, casePaths('case.img'), { unread: 'zero' }, now)).toBe(false);
     expect(Buffer.from(files.content('case.map'))).toEqual(before);
   });
 });

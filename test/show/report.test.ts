@@ -9,8 +9,6 @@ import { troublePolicies } from '../../src/power/policy.js';
 import { formatReport, noticeOf, type ReportFacts } from '../../src/show/report.js';
 import { imageResult } from '../../src/show/result.js';
 
-const paths = casePaths('case.img');
-const lastLine = { n: 41, hash: 'ab'.repeat(32) };
 const drive: DriveIdentity = {
   ...{ model: 'ST1000', serial: 'Z1\u001b[2J', firmware: 'CC1' },
   ...{ sectorCount: 10_000, sectorBytes: 512, physicalSectorBytes: 4096 },
@@ -30,11 +28,15 @@ function facts(more: Partial<ReportFacts> = {}): ReportFacts {
   const end = { how: 'gave-up', why: 'it hangs' } as const;
   return {
     ...{ version: '1.2.3', ending: 'gave-up', why: 'it hangs', map },
-    result: imageResult(end, state, drive, 'hdd', paths, 61_000, null, [], lastLine),
+    result: imageResult(end, state, {
+      ...{ drive, kind: 'hdd', paths: casePaths('case.img'), elapsedMs: 61_000 },
+      ...{ hostAttached: null, wholeHashes: [], hiddenSectors: null },
+      logEnd: { n: 41, hash: 'ab'.repeat(32) },
+    }),
     caseData: { number: '17', note: 'fell\nfrom\ta table' },
     ...{ begunAtMs: Date.UTC(2026, 0, 2, 3), endedAtMs: Date.UTC(2026, 0, 2, 4) },
     onRecordSince: '2026-01-01T00:00:00.000Z',
-    lastLine,
+    lastLine: { n: 41, hash: 'ab'.repeat(32) },
     hashed: { stretches: 3, sectors: 5200 },
     sums: [{ algorithm: 'sha1', digest: 'cd'.repeat(20), file: 'case.img.sha1' }],
     files: ['/cases/case.img', '/cases/case.map'],
