@@ -19,7 +19,7 @@ import {
   untouched,
 } from '../show/copy-result.js';
 import { formatBytes } from '../show/format.js';
-import { exitStatusOf, exitUnread, type ImageOptions, imageDrive, type Onto } from './image.js';
+import { exitStatusWith, type ImageOptions, imageDrive, type Onto } from './image.js';
 import { askOnTerminal, disksOf } from './source-guard.js';
 import {
   caseNameOf,
@@ -57,8 +57,7 @@ export async function clone(spec: string, path: string, options: CloneOptions): 
   const whole = { schema: 'lastspin/clone-result/1' as const, ...result };
   const cloned: CloneResult = { ...whole, target: targetResult(cloning, result.drive) };
   process.stdout.write(options.json ? `${JSON.stringify(cloned)}\n` : formatClone(cloned));
-  const isWhole = result.domain.finished === result.domain.total;
-  return exitStatusOf(result.ended) || (options.strict && !isWhole ? exitUnread : 0);
+  return exitStatusWith(result, options.strict ?? false);
 }
 
 /** A clone, from the look at its target to its end. */

@@ -107,8 +107,8 @@ export interface Onto {
   ): Promise<void>;
 }
 
-export const exitUnread = 4;
-const exitChanged = 4;
+/** Sectors remain unread, with `--strict`; or the image was changed. */
+const exitNotAsItShould = 4;
 const exitHung = 32;
 const exitInterrupted = 130;
 
@@ -116,11 +116,21 @@ const exitInterrupted = 130;
 export async function image(spec: string, path: string, options: ImageOptions): Promise<number> {
   const result = await imageDrive(spec, path, options);
   process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : formatResult(result));
-  const isWhole = result.domain.finished === result.domain.total;
-  // What `--then verify` found is no failure of an action: the image is not what was read.
-  if (result.actions.some(({ verdict }) => verdict === 'changed'))
-    return exitStatusOf(result.ended) || exitChanged;
-  return exitStatusOf(result.ended) || (options.strict && !isWhole ? exitUnread : 0);
+  return exitStatusWith(result, options.strict ?? false);
+}
+
+/** How the process ends with such a result: the job's own end, then what `--then verify` found, which is no failure
+ * of an action, for the image is not what was read; then, where it is asked for, whether all of the domain was read. */
+export function exitStatusWith(
+  result: Pick<ImageResult, 'ended' | 'domain'> & {
+    readonly actions: readonly Pick<ImageResult['actions'][number], 'verdict'>[];
+  },
+  isStrict: boolean,
+): number {
+  const { ended, domain, actions } = result;
+  const isChanged = actions.some(({ verdict }) => verdict === 'changed');
+  const isWhole = domain.finished === domain.total;
+  return exitStatusOf(ended) || (isChanged || (isStrict && !isWhole) ? exitNotAsItShould : 0);
 }
 
 /** How the process ends when the job ended so. */

@@ -11,6 +11,7 @@ import {
   type Ending,
   parseAction,
 } from '../../src/cli/actions.js';
+import { exitStatusWith } from '../../src/cli/image.js';
 import { realClock } from '../../src/clock.js';
 import { nodeFiles } from '../../src/image/node-files.js';
 import { casePaths } from '../../src/job/case-files.js';
@@ -358,6 +359,34 @@ describe('image --then', () => {
     ]);
     expect(readFileSync(at('case.report.txt'), 'utf8')).toMatch(/verify +failed: changed: 2048/);
     expect(finished.stderr).toMatch(/then verify: failed: changed: 2048 sectors/);
+  });
+
+  test('an image in parts is verified too, and the report names its parts', async () => {
+    const folder = temporaryFolder();
+    const at = (name: string) => join(folder, name);
+    writeFileSync(at('source.bin'), Buffer.alloc(512 * 64, 7));
+    const args = ['--split', '20kB', '--then', 'verify', '--then', 'report', '--json'];
+    const finished = await run(['image', at('source.bin'), at('case.img'), ...args]);
+    expect(finished.status, finished.stderr).toBe(0);
+    expect(imageResultSchema.parse(JSON.parse(finished.stdout)).actions).toEqual([
+      { action: 'verify', ok: true, told: 'unchanged', verdict: 'unchanged' },
+      { action: 'report', ok: true, told: at('case.report.txt') },
+    ]);
+    const report = readFileSync(at('case.report.txt'), 'utf8');
+    expect(report).toContain(`  ${at('case.img.001')}\n  ${at('case.img.002')}\n`);
+  });
+
+  test.each([
+    ['finished', 'unchanged', 10, true, 0],
+    ['finished', 'cannot-tell', 10, true, 0],
+    ['finished', 'changed', 10, false, 4],
+    ['finished', 'unchanged', 9, false, 0],
+    ['finished', 'unchanged', 9, true, 4],
+    ['interrupted', 'changed', 9, true, 130],
+    ['gave-up', 'changed', 9, true, 32],
+  ] as const)('%s and %s, %i of 10 read, --strict %s: exit status %i, of a clone as well', (ended, verdict, finished, isStrict, status) => {
+    const domain = { total: 10, finished, unread: 10 - finished };
+    expect(exitStatusWith({ ended, domain, actions: [{}, { verdict }] }, isStrict)).toBe(status);
   });
 
   test('what cannot be told is said, and is no change', async () => {
