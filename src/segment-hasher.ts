@@ -1,12 +1,14 @@
-/** Hashes of a source that is read piece by piece: one for each segment, so that they are of use in whatever order
- * it is read, and tell where two images differ; and of the whole, where it is read in order. */
+/** Hashes of a source that is read piece by piece: of each stretch that was read in order, within segments, so that
+ * they are of what was read in whatever order, and tell where two images differ; and of the whole, where it is read
+ * in order. */
 
 import { createHash, type Hash } from 'node:crypto';
 
-/** SHA-256 of one segment of the source, from its first byte to its last. */
-export interface SegmentHash {
-  /** Counts segments from the start of the source. */
-  readonly index: number;
+/** SHA-256 of a stretch of the source that was read in order, within one segment. */
+export interface StretchHash {
+  /** From the start of the source. */
+  readonly offsetBytes: number;
+  readonly byteCount: number;
   readonly sha256: Uint8Array;
 }
 
@@ -16,32 +18,51 @@ export function segmentCountOf(sectorBytes: number): number {
 }
 
 export interface SegmentHasher {
-  /** Takes what was read at an offset of the source, in bytes. Segments that were not read in order, from their
-   * first byte on, have no hash. */
+  /** Takes what was read at an offset of the source, in bytes. What does not follow what was taken last begins a
+   * stretch; where it comes a second time, the stretch that has it is dropped. */
   take(offsetBytes: number, data: Uint8Array): void;
+  /** Nobody knows any more what these bytes are. */
+  drop(offsetBytes: number, byteCount: number): void;
+  /** Tells of the stretch that has begun, as far as it goes; it is told of again, with more, when it has ended. */
+  tellBegun(): void;
 }
 
-/** Hashes segments of `segmentBytes`, of which the last one may be shorter; `tell` gets each that is whole. */
+/** Hashes stretches, which end with a segment of `segmentBytes`; `tell` gets each that has ended. */
 export function createSegmentHasher(
   { segmentBytes, sizeBytes }: { readonly segmentBytes: number; readonly sizeBytes: number },
-  tell: (hash: SegmentHash) => void,
+  tell: (hash: StretchHash) => void,
 ): SegmentHasher {
-  let hash: Hash | undefined;
+  let begun: Hash | undefined;
+  let fromBytes = 0;
   let nextBytes = 0;
 
+  function tellOf(hash: Hash): void {
+    const sha256 = new Uint8Array(hash.digest());
+    tell({ offsetBytes: fromBytes, byteCount: nextBytes - fromBytes, sha256 });
+  }
+
+  function end(): void {
+    if (begun) tellOf(begun);
+    begun = undefined;
+  }
+
   function takeWithin(offsetBytes: number, data: Uint8Array): void {
-    const index = Math.floor(offsetBytes / segmentBytes);
-    if (offsetBytes === index * segmentBytes) hash = createHash('sha256');
-    else if (offsetBytes !== nextBytes) hash = undefined;
+    if (offsetBytes !== nextBytes) end();
+    if (!begun) fromBytes = offsetBytes;
+    begun ??= createHash('sha256');
+    begun.update(data);
     nextBytes = offsetBytes + data.length;
-    hash?.update(data);
-    if (!hash || nextBytes < Math.min(sizeBytes, (index + 1) * segmentBytes)) return;
-    tell({ index, sha256: new Uint8Array(hash.digest()) });
-    hash = undefined;
+    const segmentEnd = (Math.floor(offsetBytes / segmentBytes) + 1) * segmentBytes;
+    if (nextBytes >= Math.min(sizeBytes, segmentEnd)) end();
+  }
+
+  function drop(offsetBytes: number, byteCount: number): void {
+    if (offsetBytes < nextBytes && offsetBytes + byteCount > fromBytes) begun = undefined;
   }
 
   return {
     take(offsetBytes, data) {
+      drop(offsetBytes, data.length);
       for (let at = 0; at < data.length; ) {
         const from = offsetBytes + at;
         const left = segmentBytes - (from % segmentBytes);
@@ -49,6 +70,10 @@ export function createSegmentHasher(
         takeWithin(from, piece);
         at += piece.length;
       }
+    },
+    drop,
+    tellBegun() {
+      if (begun) tellOf(begun.copy());
     },
   };
 }
@@ -96,23 +121,24 @@ export function createRunningHashes(
   };
 }
 
-/** A hash of the whole goes the way of a segment's, under a number that no segment has; -1 is none. */
-const wholeIndexMax = -2;
+/** A hash of the whole goes the way of a stretch's, at an offset that no stretch has; -1 is none. */
+const wholeOffsetMax = -2;
 const digestBytes: Readonly<Record<WholeAlgorithm, number>> = { sha256: 32, sha1: 20, md5: 16 };
 
-/** The whole's hash as a letter of a segment's size. */
-export function asSegmentHash(algorithm: WholeAlgorithm, digest: string): SegmentHash {
+/** The whole's hash as a letter of a stretch's size. */
+export function asStretchHash(algorithm: WholeAlgorithm, digest: string): StretchHash {
   const sha256 = new Uint8Array(digestBytes.sha256);
   sha256.set(Buffer.from(digest, 'hex'));
-  return { index: wholeIndexMax - wholeAlgorithms.indexOf(algorithm), sha256 };
+  const offsetBytes = wholeOffsetMax - wholeAlgorithms.indexOf(algorithm);
+  return { offsetBytes, byteCount: 0, sha256 };
 }
 
-/** The whole's hash that such a letter has; undefined where it is a segment's. */
+/** The whole's hash that such a letter has; undefined where it is a stretch's. */
 export function wholeIn({
-  index,
+  offsetBytes,
   sha256,
-}: SegmentHash): { readonly algorithm: WholeAlgorithm; readonly digest: string } | undefined {
-  const algorithm = wholeAlgorithms[wholeIndexMax - index];
+}: StretchHash): { readonly algorithm: WholeAlgorithm; readonly digest: string } | undefined {
+  const algorithm = wholeAlgorithms[wholeOffsetMax - offsetBytes];
   if (!algorithm) return undefined;
   return {
     algorithm,

@@ -109,6 +109,8 @@ export interface Onto {
 
 /** Sectors remain unread, with `--strict`; or the image was changed. */
 const exitNotAsItShould = 4;
+/** What hashes may take that came with the last reads before an interruption. */
+const flushWaitMs = 1000;
 const exitHung = 32;
 const exitInterrupted = 130;
 
@@ -364,8 +366,9 @@ async function imageOpened(
       const leftOff = await after.atDrive(end, { drive, powers }, rescue);
       elapsedMs = clock.now() - startedAtMs;
       const isFinished = end.how === 'finished';
-      // Whoever interrupts does not wait for a drive that may hang; what is not told is hashed next time.
-      if (isFinished) await drive.flushSegments?.();
+      // Whoever interrupts does not wait for a drive that may hang.
+      const flushing = drive.flushHashes?.();
+      await (isFinished ? flushing : Promise.race([flushing, clock.sleep(flushWaitMs)]));
       sayLost(path, rescue.lostBytes());
       const sums = await waitingForRoom(rescue, interrupt.signal, async () => {
         sayChanged(path, await rescue.listHashes(isFinished));
@@ -480,7 +483,7 @@ async function storeDirectly(
     segmentBytes: rescue.hashes?.segmentBytes ?? 0,
     isSparse,
     whole: rescue.whole,
-    onSegment: rescue.takeHash,
+    onHash: rescue.takeHash,
   });
 }
 

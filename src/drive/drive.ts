@@ -1,5 +1,5 @@
 import type { Extent } from '../map/extent.js';
-import type { SegmentHash, WholeAlgorithm } from '../segment-hasher.js';
+import type { StretchHash, WholeAlgorithm } from '../segment-hasher.js';
 import type { KindHint } from './kind.js';
 
 /** What a drive says of itself. Checked again after every reset and power cycle. */
@@ -86,8 +86,8 @@ export interface StoreTarget {
   readonly isSparse?: boolean;
   /** What the whole drive is hashed with besides, where it is read in order from end to end. */
   readonly whole?: readonly WholeAlgorithm[];
-  /** Told of each segment that was read in order from end to end, and of the whole (`wholeIn`). */
-  readonly onSegment: (hash: SegmentHash) => void;
+  /** Told of each stretch that was read in order, and of the whole (`wholeIn`). */
+  readonly onHash: (hash: StretchHash) => void;
 }
 
 /** What a drive does by itself: read on into its buffer, and try again what failed. */
@@ -137,8 +137,8 @@ export interface Drive {
   /** Where the path to the drive can write a file by itself: reads that ask for it go there without passing
    * through this program. Says whether they will. Nothing is durable until the image is synced. */
   storeInto?(target: StoreTarget): Promise<boolean>;
-  /** Resolves when every segment that was read in order is told of. */
-  flushSegments?(): Promise<void>;
+  /** Resolves when everything that was read is told of, as far as it was hashed. */
+  flushHashes?(): Promise<void>;
   /** The drive's own count of power cycles (SMART attribute 12), where the path can ask for it; undefined where
    * the drive does not tell. Asking may take a second: not for a drive in trouble. Throws on a broken link. */
   powerCycleCount?(): Promise<number | undefined>;

@@ -5,6 +5,7 @@ import { strict as assert } from 'node:assert';
 import type { ChildProcess } from 'node:child_process';
 import type { Clock } from '../clock.js';
 import { LastspinError } from '../errors.js';
+import type { StretchHash } from '../segment-hasher.js';
 import {
   decodeReplyHeader,
   encodeRequest,
@@ -50,8 +51,8 @@ const format: ReplyFormat<ReplyHeader> = {
   doing: 'reading',
   headerBytes: replyHeaderBytes,
   decode: decodeReplyHeader,
-  // The read is over, and what it brought is being put into the image.
-  isNotice: ({ kind }) => kind === 'begun',
+  // The read is over, and what it brought is being put into the image; or something has been hashed.
+  isNotice: ({ kind }) => kind === 'begun' || kind === 'hashed',
 };
 
 /** What was killed ends within milliseconds, unless it hangs in the kernel. */
@@ -83,11 +84,15 @@ interface Line {
   storing: { readonly request: RequestRecord; readonly payload: Uint8Array } | undefined;
 }
 
-/** A line whose processes `spawn` starts. Time for deadlines is `clock`'s. */
-export function createOperationLine(spawn: () => ChildProcess, clock: Clock): OperationLine {
+/** A line whose processes `spawn` starts. Time for deadlines is `clock`'s. `onHash` is told what they hashed. */
+export function createOperationLine(
+  spawn: () => ChildProcess,
+  clock: Clock,
+  onHash: (hash: StretchHash) => void = () => {},
+): OperationLine {
   const line: Line = {
     entries: [],
-    readers: createReaders(spawn),
+    readers: createReaders(spawn, onHash),
     deadline: createDeadline(clock),
     stoppedBatch: undefined,
     storing: undefined,
@@ -246,7 +251,7 @@ function answerReads(entries: readonly Entry[], answer: Answer, batch?: number):
 }
 
 /** The running process, and how many were left behind. */
-function createReaders(spawn: () => ChildProcess) {
+function createReaders(spawn: () => ChildProcess, onHash: (hash: StretchHash) => void) {
   let running: IoProcess | undefined;
   /** It has opened the path: what it does from here on is what it was asked. */
   let hasOpened = false;
@@ -275,6 +280,7 @@ function createReaders(spawn: () => ChildProcess) {
       try {
         running = connectIoProcess(spawn(), format, {
           header: events.header,
+          notice: ({ hash }) => hash && onHash(hash),
           reply(reply) {
             hasOpened = true;
             events.reply(reply);

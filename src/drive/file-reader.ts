@@ -8,7 +8,12 @@
 
 import { readSync, writeSync } from 'node:fs';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
-import { asSegmentHash, createRunningHashes, createSegmentHasher } from '../segment-hasher.js';
+import {
+  asStretchHash,
+  createRunningHashes,
+  createSegmentHasher,
+  type StretchHash,
+} from '../segment-hasher.js';
 import { closeImage, openImage, writeImage } from './file-image.js';
 import {
   decodeReplyHeader,
@@ -73,13 +78,10 @@ function runWriter(names: readonly string[]): void {
     const header = decodeReplyHeader(bytes);
     const image = header.isStored ? slots.image : undefined;
     const isStored = image !== undefined && store(image, header, bytes, slots.placeOf(slot));
-    const segmentHash = slots.collect();
-    if (isStored || header.isStored || segmentHash) {
+    for (let hash = slots.collect(); hash; hash = slots.collect()) sendHash(hash);
+    if (isStored || header.isStored) {
       const dataBytes = isStored ? 0 : header.dataBytes;
-      encodeReplyHeader(
-        { ...header, dataBytes, isStored, ...(segmentHash && { segmentHash }) },
-        bytes,
-      );
+      encodeReplyHeader({ ...header, dataBytes, isStored }, bytes);
     }
     send(bytes.subarray(0, isStored ? replyHeaderBytes : length));
     slots.wasSent(slot);
@@ -104,6 +106,13 @@ function store(
   );
 }
 
+function sendHash(hash: StretchHash): void {
+  const notice = new Uint8Array(replyHeaderBytes);
+  const nothing = { id: 0, dataBytes: 0, errno: 0, direct: false, elapsedMs: 0, isStored: false };
+  encodeReplyHeader({ kind: 'hashed', ...nothing, hash }, notice);
+  send(notice);
+}
+
 function send(bytes: Uint8Array): void {
   try {
     for (let sent = 0; sent < bytes.length; ) {
@@ -123,9 +132,11 @@ function runReader(memory: SharedArrayBuffer, names: readonly string[]): void {
   let hasHasher = false;
   const answer = (
     fill: (data: Uint8Array) => ReplyHeader,
-    { offsetBytes = 0, isStored = false }: Partial<RequestRecord> = {},
+    { operation, offsetBytes = 0, isStored = false }: Partial<RequestRecord> = {},
   ) => {
     slots.takeFree(slot);
+    const isFlushed = operation === 'flush' && hasHasher;
+    if (isFlushed) slots.flushHasher(slot);
     const bytes = slots.at(slot);
     const filled = fill(bytes.subarray(replyHeaderBytes));
     const isWhole = filled.kind === 'good' || filled.kind === 'slow';
@@ -133,7 +144,9 @@ function runReader(memory: SharedArrayBuffer, names: readonly string[]): void {
     encodeReplyHeader(header, bytes);
     const hashBytes = header.isStored ? header.dataBytes : 0;
     const sendBytes = replyHeaderBytes + header.dataBytes;
-    slots.fill(slot, sendBytes, offsetBytes, hasHasher ? hashBytes : undefined);
+    // The hasher's turn with a flushed slot is over.
+    const toHash = hasHasher && !isFlushed ? hashBytes : undefined;
+    slots.fill(slot, sendBytes, offsetBytes, toHash);
     slot = (slot + 1) % slotCount;
   };
   answer((data) => source.hello(data));
@@ -150,8 +163,7 @@ function runReader(memory: SharedArrayBuffer, names: readonly string[]): void {
       }
       answer(() => source.done(request.id, errno));
     } else if (request.operation === 'flush') {
-      slots.awaitHashed();
-      answer(() => source.done(request.id, 0));
+      answer(() => source.done(request.id, 0), request);
     } else if (request.operation === 'read') {
       answer((data) => source.read(request, data), request);
     } else {
@@ -214,11 +226,12 @@ function runHasher({ memory, firstSlot, order }: Extract<Role, { kind: 'hasher' 
   const running = createRunningHashes(order.whole ?? [], order.sizeBytes);
   for (let slot = firstSlot; ; slot = (slot + 1) % slotCount) {
     const unhashed = slots.awaitUnhashed(slot);
-    if (unhashed) {
+    if (unhashed === 'tell-begun') hasher.tellBegun();
+    else if (unhashed) {
       hasher.take(unhashed.offsetBytes, unhashed.data);
       running.take(unhashed.offsetBytes, unhashed.data);
       for (const [algorithm, digest] of running.finish() ?? [])
-        slots.post(asSegmentHash(algorithm, digest));
+        slots.post(asStretchHash(algorithm, digest));
     }
     slots.wasHashed(slot);
   }

@@ -2,7 +2,7 @@
  * replies of a header and raw bytes on the other. All numbers are little-endian. Both ends are
  * of one build, so there is no version. */
 
-import type { SegmentHash, WholeAlgorithm } from '../segment-hasher.js';
+import type { StretchHash, WholeAlgorithm } from '../segment-hasher.js';
 import type { StopOn } from './drive.js';
 
 /** Most bytes of one read: what a kernel takes as one command on most paths (a page each of
@@ -21,7 +21,7 @@ export const helloId = 0;
 
 /** `identify` opens the path again and inspects it, `probe` only looks whether it opens. `store` names the file
  * that reads go to from now on; `countBytes` of a `StoreOrder` as JSON follow its record. `flush` is answered
- * once all that was read has been hashed. */
+ * behind the hashes of all that was read. */
 const operations = ['read', 'identify', 'probe', 'store', 'flush'] as const;
 export type Operation = (typeof operations)[number];
 
@@ -89,11 +89,12 @@ export function decodeRequest(bytes: Uint8Array): RequestRecord {
 }
 
 /** `inspection`: the data is an `Inspection` as JSON. `begun`: the read is over, and what it brought is being put
- * into the image, which is no matter of the drive's; its reply follows. `done` answers `store` and `flush`, with
+ * into the image, which is no matter of the drive's; its reply follows. `hashed`: a hash that has become known, of
+ * whatever read; a reply follows. `done` answers `store` and `flush`, with
  * the error number of what failed. The others are a read's ends (`drive.ts`). */
 const replyKinds = [
   ...(['inspection', 'good', 'slow', 'fault', 'gone', 'not-attempted'] as const),
-  ...(['begun', 'done'] as const),
+  ...(['begun', 'hashed', 'done'] as const),
 ] as const;
 export type ReplyKind = (typeof replyKinds)[number];
 
@@ -109,13 +110,12 @@ export interface ReplyHeader {
   readonly elapsedMs: number;
   /** The whole read was put into the image instead of being sent. */
   readonly isStored: boolean;
-  /** The hash of a segment that was read from end to end, where one has just become known; it need not be the
-   * segment of this read. */
-  readonly segmentHash?: SegmentHash;
+  /** Of `hashed`. */
+  readonly hash?: StretchHash;
 }
 
 const sha256Bytes = 32;
-const noSegment = -1;
+const noHash = -1;
 
 /** Writes the header into the first `replyHeaderBytes` of `into`. */
 export function encodeReplyHeader(header: ReplyHeader, into: Uint8Array): void {
@@ -127,14 +127,16 @@ export function encodeReplyHeader(header: ReplyHeader, into: Uint8Array): void {
   view.setFloat64(16, header.elapsedMs, true);
   view.setUint32(24, header.direct ? 1 : 0, true);
   view.setUint32(28, header.isStored ? 1 : 0, true);
-  view.setFloat64(32, header.segmentHash?.index ?? noSegment, true);
-  if (header.segmentHash) into.set(header.segmentHash.sha256, 40);
+  view.setFloat64(32, header.hash?.offsetBytes ?? noHash, true);
+  view.setFloat64(72, header.hash?.byteCount ?? 0, true);
+  if (header.hash) into.set(header.hash.sha256, 40);
 }
 
 /** Reads the header in the first `replyHeaderBytes` of `bytes`. */
 export function decodeReplyHeader(bytes: Uint8Array): ReplyHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, replyHeaderBytes);
-  const index = view.getFloat64(32, true);
+  const offsetBytes = view.getFloat64(32, true);
+  const byteCount = view.getFloat64(72, true);
   return {
     kind: replyKinds[view.getUint32(0, true)]!,
     id: view.getUint32(4, true),
@@ -143,8 +145,11 @@ export function decodeReplyHeader(bytes: Uint8Array): ReplyHeader {
     elapsedMs: view.getFloat64(16, true),
     direct: view.getUint32(24, true) !== 0,
     isStored: view.getUint32(28, true) !== 0,
-    ...(index !== noSegment && {
-      segmentHash: { index, sha256: Uint8Array.from(bytes.subarray(40, 40 + sha256Bytes)) },
+    ...(offsetBytes !== noHash && {
+      hash: {
+        ...{ offsetBytes, byteCount },
+        sha256: Uint8Array.from(bytes.subarray(40, 40 + sha256Bytes)),
+      },
     }),
   };
 }

@@ -2,7 +2,7 @@
  * hasher and back, and the little that they tell each other besides. A slot is a reply's header with its data
  * behind it, so that one write sends both. */
 
-import type { SegmentHash } from '../segment-hasher.js';
+import type { StretchHash } from '../segment-hasher.js';
 import { readBytesMax, replyHeaderBytes } from './file-records.js';
 
 /** The part of the WebAssembly interface that is used here, and that Node's types leave out. */
@@ -21,9 +21,10 @@ export const slotCount = 8;
 const memoryPageBytes = 65536;
 /** A slot's data begins on a page of its own; its header stands right before. */
 const slotBytes = memoryPageBytes + readBytesMax;
-/** Hashes that wait for a reply to travel with. A segment is far more than all slots hold, so that there is
- * never more than one and the next, and in the end those of the whole. */
-const mailCount = 8;
+/** Hashes that wait for a reply to travel with. A segment is far more than a slot holds, so that a slot ends at most
+ * the stretch before it and, twice, its own; in the end there are those of the whole. With room for less, the hasher
+ * would wait for a reply that the reader cannot make before the hasher goes on. */
+const mailCount = 3 * slotCount + 8;
 const mailBytes = 64;
 const wordBytes = Int32Array.BYTES_PER_ELEMENT;
 const placesAt = 2048;
@@ -35,6 +36,8 @@ const free = 0;
 export const slotEnd = -1;
 /** The hasher has nothing to do with this one. */
 const notHashed = -2;
+/** The hasher is to tell of the stretch that has begun. */
+const tellBegun = -3;
 const noImage = -1;
 
 /** Sends one thing through a word of shared memory: blocks until the word is `free`, or is not. */
@@ -57,11 +60,8 @@ export function allocateSlots(): SharedArrayBuffer {
   return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer;
 }
 
-/** What waits for the hasher in a slot. */
-export interface Unhashed {
-  readonly offsetBytes: number;
-  readonly data: Uint8Array;
-}
+/** What waits for the hasher in a slot: data, or that somebody wants to know of the stretch that has begun. */
+export type Unhashed = { readonly offsetBytes: number; readonly data: Uint8Array } | 'tell-begun';
 
 /** An image that is open for writing. */
 export interface ImageDescriptors {
@@ -120,35 +120,41 @@ export function createSlots(memory: SharedArrayBuffer) {
     awaitUnhashed(slot: number): Unhashed | undefined {
       const hashBytes = waitWhile(toHash, slot, true);
       if (hashBytes === notHashed) return undefined;
+      if (hashBytes === tellBegun) return 'tell-begun';
       return {
         offsetBytes: places[slot]!,
         data: new Uint8Array(memory, dataAt(slot), hashBytes),
       };
     },
     wasHashed: (slot: number) => put(toHash, slot, free),
-    /** Waits until the hasher has nothing left. */
-    awaitHashed(): void {
-      for (let slot = 0; slot < slotCount; slot++) waitWhile(toHash, slot, false);
+    /** Has the hasher tell of what it was given, this slot being the next; waits until it has. */
+    flushHasher(slot: number): void {
+      put(toHash, slot, tellBegun);
+      waitWhile(toHash, slot, false);
     },
 
     /** Leaves a hash for the next reply. */
-    post({ index, sha256 }: SegmentHash): void {
+    post({ offsetBytes, byteCount, sha256 }: StretchHash): void {
       waitWhile(mail, nextLetter, false);
       const letter = letterAt(nextLetter);
-      new Float64Array(letter.buffer, letter.byteOffset, 1)[0] = index;
-      letter.set(sha256, 8);
+      new Float64Array(letter.buffer, letter.byteOffset, 2).set([offsetBytes, byteCount]);
+      letter.set(sha256, 16);
       put(mail, nextLetter, 1);
       nextLetter = (nextLetter + 1) % mailCount;
     },
     /** The oldest hash that waits. */
-    collect(): SegmentHash | undefined {
+    collect(): StretchHash | undefined {
       if (Atomics.load(mail, nextLetter) === free) return undefined;
       const letter = letterAt(nextLetter);
-      const index = new Float64Array(letter.buffer, letter.byteOffset, 1)[0]!;
-      const sha256 = letter.slice(8, 40);
+      const [offsetBytes = 0, byteCount = 0] = new Float64Array(
+        letter.buffer,
+        letter.byteOffset,
+        2,
+      );
+      const sha256 = letter.slice(16, 48);
       put(mail, nextLetter, free);
       nextLetter = (nextLetter + 1) % mailCount;
-      return { index, sha256 };
+      return { offsetBytes, byteCount, sha256 };
     },
 
     /** The image's descriptors, which are a process's and so every thread's. */

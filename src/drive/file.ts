@@ -68,12 +68,20 @@ export async function openFileDrive(
   options: FileDriveOptions = {},
 ): Promise<FileDrive> {
   const { spawnReader: start = readerFor(path) } = options;
-  const line = createOperationLine(() => start(path), clock);
+  let onHash: StoreTarget['onHash'] | undefined;
+  const line = createOperationLine(
+    () => start(path),
+    clock,
+    (hash) => onHash?.(hash),
+  );
+  const storing = (target: StoreTarget | undefined) => {
+    onHash = target?.onHash;
+  };
   try {
     const found = requireUsable(path, await inspectPath(line, 'identify'));
     const sectorBytes = chooseSectorBytes(path, found, options);
     requireWholeSectors(path, found, sectorBytes);
-    return createFileDrive(line, found, sectorBytes, options);
+    return createFileDrive(line, found, sectorBytes, options, storing);
   } catch (error) {
     await line.close();
     throw error;
@@ -85,17 +93,12 @@ function createFileDrive(
   found: PathIdentity,
   sectorBytes: number,
   options: FileDriveOptions,
+  storing: (target: StoreTarget | undefined) => void,
 ): FileDrive {
   const readBytesMax = Math.max(sectorBytes, found.readBytesMax);
   const readCountMax = Math.floor(readBytesMax / sectorBytes);
   let isDirect = found.isDirect;
   let isClosed = false;
-  let target: StoreTarget | undefined;
-  const tellSegment = (answer: Answer) => {
-    const hash = answer.kind === 'reply' ? answer.reply.segmentHash : undefined;
-    if (hash) target?.onSegment(hash);
-    return hash;
-  };
 
   return {
     capabilities: {
@@ -131,7 +134,6 @@ function createFileDrive(
         timeoutMs,
       );
       if (answer.kind === 'reply' && answer.reply.kind !== 'gone') isDirect = answer.reply.direct;
-      tellSegment(answer);
       return toResult(answer, request, sectorBytes);
     },
     async reset(kind) {
@@ -148,15 +150,12 @@ function createFileDrive(
       const order = { ...file, segmentBytes, isSparse, whole };
       const answer = await line.store({ ...order, sizeBytes: found.sizeBytes });
       const isTaken = answer.kind === 'reply' && answer.reply.errno === 0;
-      target = isTaken ? wanted : undefined;
+      storing(isTaken ? wanted : undefined);
       return isTaken;
     },
-    async flushSegments() {
-      // Each answer has room for one. A process that ended told of none: those segments are hashed from the image.
-      const flush = () => line.ask(plainRequest('flush'), openTimeoutMs).catch(() => undefined);
-      for (let answer = await flush(); target && answer; answer = await flush()) {
-        if (!tellSegment(answer)) return;
-      }
+    async flushHashes() {
+      // A process that ended told of none: what it read is hashed from the image.
+      await line.ask(plainRequest('flush'), openTimeoutMs).catch(() => undefined);
     },
     async close() {
       isClosed = true;
@@ -188,7 +187,7 @@ function toResult(answer: Answer, request: ReadRequest, sectorBytes: number): Re
   if (answer.kind !== 'reply') return { kind: answer.kind, ...nothing, elapsedMs: 0 };
   const { kind, data, elapsedMs, errno, isStored } = answer.reply;
   assert(
-    kind !== 'inspection' && kind !== 'done' && kind !== 'begun',
+    kind !== 'inspection' && kind !== 'done' && kind !== 'begun' && kind !== 'hashed',
     'a read is answered as a read',
   );
   if (kind === 'gone' || kind === 'not-attempted') return { kind, ...nothing, elapsedMs };

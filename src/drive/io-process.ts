@@ -27,13 +27,14 @@ export interface ReplyFormat<Header extends { readonly dataBytes: number }> {
   readonly headerBytes: number;
   /** Reads the header at the start of `bytes`, of which it keeps no part. */
   readonly decode: (bytes: Uint8Array) => Header;
-  /** A header that only tells of the reply to come. */
+  /** A header that comes before a reply, without data, and tells of it or of something else. */
   readonly isNotice?: (header: Header) => boolean;
 }
 
 export interface IoProcessEvents<Header> {
   /** A reply has begun to arrive, or a notice: what was asked is over, whatever its data still takes. */
   header(): void;
+  notice?(header: Header): void;
   reply(reply: Header & { readonly data: Uint8Array }): void;
   /** The process ended without having been abandoned. `reason` is a phrase for people. */
   ended(reason: string): void;
@@ -135,7 +136,7 @@ export function connectIoProcess<Header extends { readonly dataBytes: number }>(
  * reply's own array, which is never used again. */
 function createReplyParser<Header extends { readonly dataBytes: number }>(
   { headerBytes, decode, isNotice = () => false }: ReplyFormat<Header>,
-  events: Pick<IoProcessEvents<Header>, 'header' | 'reply'>,
+  events: Pick<IoProcessEvents<Header>, 'header' | 'notice' | 'reply'>,
 ) {
   const headerBuffer = Buffer.alloc(headerBytes);
   let headerFilled = 0;
@@ -149,7 +150,9 @@ function createReplyParser<Header extends { readonly dataBytes: number }>(
     data = Buffer.allocUnsafeSlow(header.dataBytes);
     dataFilled = 0;
     events.header();
-    if (isNotice(header)) header = undefined;
+    if (!isNotice(header)) return;
+    events.notice?.(header);
+    header = undefined;
   }
 
   return (piece: Buffer) => {

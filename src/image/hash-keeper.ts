@@ -7,7 +7,7 @@ import { type Extent, endOf } from '../map/extent.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
 import type { FileLayer } from './file-layer.js';
 import { type HashLine, readHashList, writeHashList } from './hash-list.js';
-import { isFinished, type ReadBack, type SegmentHashes } from './segment-hashes.js';
+import { isFinished, isHashed, type ListWish, type SegmentHashes } from './segment-hashes.js';
 
 export interface HashKeeper {
   /** Whether the list on disk has a hash of one of these sectors. */
@@ -15,9 +15,11 @@ export interface HashKeeper {
   /** Takes every line out of the list that has one of these sectors; durable when it resolves. Cheap where there is
    * none. */
   withdraw(...extents: readonly Extent[]): Promise<void>;
+  /** Sectors of the list whose hash is of the image, not of what was read. */
+  readonly ofImageCount: number;
   /** Writes what is known of what this map calls finished, and with `back` all of it. All that must be in the
    * image already, and synced. */
-  save(finished: RunMap, back?: ReadBack): Promise<void>;
+  save(finished: RunMap, wish?: ListWish): Promise<void>;
 }
 
 /** Takes over the list at `path`, as far as it is about what the map calls finished, and tells what is wrong with
@@ -31,6 +33,7 @@ export async function keepHashes(
 ): Promise<HashKeeper> {
   /** Sectors that the list on disk has a hash of. */
   let vouched = createRunMap(map.size);
+  let ofImageCount = 0;
   let underWay: Promise<void> = Promise.resolve();
 
   const isVouched = (extent: Extent) => {
@@ -50,8 +53,10 @@ export async function keepHashes(
   }
 
   async function* noted(lines: AsyncIterable<HashLine>, into: RunMap): AsyncGenerator<HashLine> {
+    ofImageCount = 0;
     for await (const line of lines) {
       if (line.sha256 !== undefined) into.set(line, 1);
+      if (line.isOfImage) ofImageCount += line.count;
       yield line;
     }
   }
@@ -72,7 +77,7 @@ export async function keepHashes(
   async function load(): Promise<void> {
     let isStale = false;
     for await (const line of readHashList(files, path, map.size)) {
-      if (line.sha256 === undefined) continue;
+      if (!isHashed(line)) continue;
       isStale ||= !isFinished(map, line);
       if (!isFinished(map, line)) continue;
       vouched.set(line, 1);
@@ -109,6 +114,9 @@ export async function keepHashes(
         await write(stillTrue());
       });
     },
-    save: (finished, back) => inTurn(() => write(hashes.lines(finished, stillTrue(), back))),
+    get ofImageCount() {
+      return ofImageCount;
+    },
+    save: (finished, wish) => inTurn(() => write(hashes.lines(finished, stillTrue(), wish))),
   };
 }

@@ -1,10 +1,12 @@
 /** The file `case.hashes.csv`: a line for each stretch of sectors, in ascending order.
  *
- *     sha256,first_lba,last_lba,status
- *     <64 hex digits>,0,131071,finished
- *     ,131072,131079,bad-sector
+ *     sha256,first_lba,last_lba,status,hash_of
+ *     <64 hex digits>,0,131071,finished,drive
+ *     ,131072,131079,bad-sector,
+ *     <64 hex digits>,131080,131087,finished,image
  *
- * A finished stretch has the SHA-256 of what was read there, any other has none and says why. It comes back from a
+ * A finished stretch has the SHA-256 of what was read there (`drive`), or, where nobody has that, of what lay in the
+ * image when the list was made (`image`); any other has none and says why. Older lists have no last column. It comes back from a
  * disk, perhaps from another hand, so it is read as a stream, in bounded memory, and refused by line. */
 
 import { LastspinError } from '../errors.js';
@@ -18,10 +20,15 @@ export interface HashLine extends Extent {
   /** Hex digits; present where the status is `finished`. */
   readonly sha256?: string;
   readonly status: Status;
+  /** The hash is of what lay in the image later, not of what was read. */
+  readonly isOfImage?: boolean;
 }
 
-const headLine = 'sha256,first_lba,last_lba,status';
-const linePattern = /^([0-9a-f]{64})?,(\d{1,15}),(\d{1,15}),([a-z-]+)$/;
+export type HashedLine = HashLine & { readonly sha256: string };
+
+const headLine = 'sha256,first_lba,last_lba,status,hash_of';
+const olderHeadLine = 'sha256,first_lba,last_lba,status';
+const linePattern = /^([0-9a-f]{64})?,(\d{1,15}),(\d{1,15}),([a-z-]+)(?:,(drive|image)?)?$/;
 /** Longer than any line can be. */
 const lineBytesMax = 128;
 const readBytes = 1 << 18;
@@ -40,7 +47,8 @@ export async function* readHashList(
   for await (const text of textLines(files, path)) {
     number += 1;
     if (number === 1) {
-      if (text !== headLine) throw invalid(path, 1, `it does not begin with '${headLine}'`);
+      if (text !== headLine && text !== olderHeadLine)
+        throw invalid(path, 1, `it does not begin with '${headLine}'`);
       continue;
     }
     const line = parseLine(text);
@@ -69,8 +77,9 @@ export function writeHashList(
       position += bytes.length;
       text = '';
     };
-    for await (const { sha256 = '', lba, count, status } of lines) {
-      text += `${sha256},${lba},${lba + count - 1},${status}\n`;
+    for await (const { sha256 = '', lba, count, status, isOfImage } of lines) {
+      const hashOf = sha256 === '' ? '' : isOfImage ? 'image' : 'drive';
+      text += `${sha256},${lba},${lba + count - 1},${status},${hashOf}\n`;
       if (text.length >= writeBytes) await flush();
     }
     if (text !== '') await flush();
@@ -78,13 +87,18 @@ export function writeHashList(
 }
 
 function parseLine(text: string): HashLine | undefined {
-  const [, sha256, first, last, name] = linePattern.exec(text) ?? [];
+  const [, sha256, first, last, name, hashOf] = linePattern.exec(text) ?? [];
   const status = statusNames.find((each) => each === name);
   const lba = Number(first);
   const count = Number(last) - lba + 1;
   if (!status || !(count > 0) || (sha256 !== undefined) !== (status === 'finished'))
     return undefined;
-  return { lba, count, status, ...(sha256 !== undefined && { sha256 }) };
+  const isOfImage = hashOf === 'image';
+  return {
+    ...{ lba, count, status },
+    ...(sha256 !== undefined && { sha256 }),
+    ...(isOfImage && { isOfImage }),
+  };
 }
 
 function invalid(path: string, line: number, why: string): LastspinError {

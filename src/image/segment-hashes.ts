@@ -1,11 +1,11 @@
-/** The hashes of an image's segments, as `case.hashes.csv` lists them: of what was read, in whatever order. */
+/** The hashes of an image, as `case.hashes.csv` lists them: of what was read, in whatever order. */
 
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { type Extent, endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { type Status, statuses, statusNames } from '../map/status.js';
-import { createSegmentHasher, type SegmentHash, segmentCountOf } from '../segment-hasher.js';
-import type { HashLine } from './hash-list.js';
+import { createSegmentHasher, type StretchHash, segmentCountOf } from '../segment-hasher.js';
+import type { HashedLine, HashLine } from './hash-list.js';
 
 export interface SegmentHashes {
   readonly segmentBytes: number;
@@ -14,19 +14,27 @@ export interface SegmentHashes {
   /** Takes sectors as they were read. Sectors that come a second time take the hash of what they replace with
    * them. */
   take(lba: number, data: Uint8Array): void;
-  /** A segment that was hashed where it was read. */
-  takeHash(hash: SegmentHash): void;
+  /** A stretch that was hashed where it was read. */
+  takeHash(hash: StretchHash): void;
   /** Nobody knows any more what these sectors of the image are: they were being written when that was given up. */
   forget(extent: Extent): void;
-  /** Takes a line of an earlier list, of which only whole segments are kept. */
-  takeLine(line: HashLine): void;
-  /** Whole segments that are finished in the map and whose hash is known, up to so many, spread over the drive. */
-  samples(map: RunMap, most: number): HashLine[];
-  /** The list: a line for each run of the map within each segment, without a hash where it is not finished.
-   * What is known neither here nor from the `earlier` lines (ascending, and still true) is read back; without
-   * `read` only what is known is listed. `earlier` lines that the image does not bear out when it is read back
-   * stay as they are, and `tell` gets them. */
-  lines(map: RunMap, earlier: AsyncIterable<HashLine>, back?: ReadBack): AsyncGenerator<HashLine>;
+  /** Takes a line of an earlier list. */
+  takeLine(line: HashedLine): void;
+  /** Stretches that are finished in the map and whose hash is known: all, or up to so many of the longest, spread
+   * over the drive. */
+  samples(map: RunMap, most: number): HashedLine[];
+  /** The list: a line for each run of the map within each segment, or for its parts, without a hash where it is not
+   * finished. `earlier` lines (ascending, and still true) are known as well. With `back` what is finished is joined
+   * and what nobody has a hash of is read back, and said to be (`isOfImage`); what the image does not bear out then
+   * stays as it was read, and `tell` gets it. Otherwise only what is known is listed, with `hasGaps` also what is not
+   * finished. */
+  lines(map: RunMap, earlier: AsyncIterable<HashLine>, wish?: ListWish): AsyncGenerator<HashLine>;
+}
+
+/** How much of a list is wanted. */
+export interface ListWish {
+  readonly back?: ReadBack | undefined;
+  readonly hasGaps?: boolean;
 }
 
 /** How what is in the image is read again. */
@@ -36,6 +44,10 @@ export interface ReadBack {
 }
 
 const readBytesMax = 1 << 20;
+/** Stretches whose hashes are kept, of a segment and in all: some 60 MB. What comes beyond has none, and is read back in
+ * the end, which the list says. */
+const stretchesOfSegmentMax = 4096;
+const stretchesMax = 400_000;
 
 /** Hashes for an image of so many sectors of so many bytes; segments of 64 MiB unless told. */
 export function createSegmentHashes(
@@ -44,62 +56,39 @@ export function createSegmentHashes(
   segmentCount = segmentCountOf(sectorBytes),
 ): SegmentHashes {
   const segmentBytes = segmentCount * sectorBytes;
-  const known = new Map<number, string>();
+  const known = createStretches(segmentCount);
   let hasNews = false;
-  const takeHash = ({ index, sha256 }: SegmentHash) => {
-    known.set(index, Buffer.from(sha256).toString('hex'));
+  const takeHash = ({ offsetBytes, byteCount, sha256 }: StretchHash) => {
+    known.put({
+      ...{ lba: offsetBytes / sectorBytes, count: byteCount / sectorBytes, status: 'finished' },
+      sha256: Buffer.from(sha256).toString('hex'),
+    });
     hasNews = true;
   };
   const sizes = { segmentBytes, sizeBytes: sectorCount * sectorBytes };
   const hasher = createSegmentHasher(sizes, takeHash);
-  const indexOf = (lba: number) => Math.floor(lba / segmentCount);
-  const segment = (index: number): Extent => {
-    const lba = index * segmentCount;
-    return { lba, count: Math.min(segmentCount, sectorCount - lba) };
-  };
 
-  function forget(extent: Extent): void {
-    const last = indexOf(endOf(extent) - 1);
-    for (let index = indexOf(extent.lba); index <= last; index++) known.delete(index);
+  function forget({ lba, count }: Extent): void {
+    hasher.drop(lba * sectorBytes, count * sectorBytes);
+    known.drop({ lba, count });
   }
 
   async function* lines(
     map: RunMap,
     earlier: AsyncIterable<HashLine>,
-    back?: ReadBack,
+    { back, hasGaps = false }: ListWish = {},
   ): AsyncGenerator<HashLine> {
+    hasher.tellBegun();
     hasNews = false;
     const taker = createTaker(earlier);
-    for (let index = 0; index * segmentCount < sectorCount; index++) {
-      const extent = segment(index);
-      const before = await taker.within(extent);
-      const sha256 = known.get(index);
-      if (sha256 !== undefined && isFinished(map, extent)) {
-        yield { ...extent, sha256, status: 'finished' };
-      } else if (back) {
-        yield* linesWithin(map, extent, before, back);
-      } else {
-        yield* before.filter((line) => isFinished(map, line));
-      }
-    }
-  }
-
-  async function* linesWithin(
-    map: RunMap,
-    extent: Extent,
-    before: readonly HashLine[],
-    back: ReadBack,
-  ): AsyncGenerator<HashLine> {
-    for (const { lba, count, value } of map.runs(extent.lba, endOf(extent))) {
-      const run = { lba, count };
-      if (value !== statuses.finished) yield { ...run, status: statusNames[value] as Status };
-      else
-        yield* finishedLines(
-          run,
-          before.filter((line) => isWithin(line, run)),
-          back,
-          sectorBytes,
-        );
+    for (let lba = 0; lba < sectorCount; lba += segmentCount) {
+      const extent = { lba, count: Math.min(segmentCount, sectorCount - lba) };
+      const stretches = joined(
+        known.within(extent.lba).filter((line) => isFinished(map, line)),
+        (await taker.within(extent)).filter((line) => isFinished(map, line)),
+      );
+      for (const run of map.runs(lba, endOf(extent)))
+        yield* linesOf(run, stretches, { back, hasGaps }, sectorBytes);
     }
   }
 
@@ -109,29 +98,96 @@ export function createSegmentHashes(
       return hasNews;
     },
     take(lba, data) {
-      forget({ lba, count: data.length / sectorBytes });
+      known.drop({ lba, count: data.length / sectorBytes });
       hasher.take(lba * sectorBytes, data);
     },
     forget,
     takeHash,
-    takeLine({ lba, count, sha256 }) {
-      const whole = segment(indexOf(lba));
-      if (sha256 !== undefined && lba === whole.lba && count === whole.count)
-        known.set(indexOf(lba), sha256);
-    },
+    takeLine: known.put,
     samples(map, most) {
-      const indexes = [...known.keys()].filter((index) => isFinished(map, segment(index)));
-      return spread(
-        indexes.sort((one, other) => one - other),
-        most,
-      ).map((index) => ({
-        ...segment(index),
-        sha256: known.get(index)!,
-        status: 'finished',
-      }));
+      hasher.tellBegun();
+      const found = known.all().filter((line) => isFinished(map, line));
+      if (found.length <= most) return found;
+      const longest = found.reduce((max, { count }) => Math.max(max, count), 0);
+      const long = found.filter(({ count }) => count >= longest / 2);
+      return spread(long, most);
     },
     lines,
   };
+}
+
+/** Hashed stretches that do not overlap, by their segments. */
+function createStretches(segmentCount: number) {
+  const bySegment = new Map<number, HashedLine[]>();
+  let total = 0;
+  const indexOf = (lba: number) => Math.floor(lba / segmentCount);
+  const overlaps = (one: Extent, other: Extent) => one.lba < endOf(other) && other.lba < endOf(one);
+
+  function set(index: number, lines: HashedLine[]): void {
+    total += lines.length - (bySegment.get(index)?.length ?? 0);
+    if (lines.length > 0) bySegment.set(index, lines);
+    else bySegment.delete(index);
+  }
+
+  function dropWithin(index: number, extent: Extent): void {
+    const lines = bySegment.get(index);
+    if (lines?.some((line) => overlaps(line, extent)))
+      set(
+        index,
+        lines.filter((line) => !overlaps(line, extent)),
+      );
+  }
+
+  return {
+    /** In the place of those that it overlaps. */
+    put(line: HashedLine): void {
+      const index = indexOf(line.lba);
+      // A line of a list with longer segments would be found in its first only.
+      if (indexOf(endOf(line) - 1) !== index) return;
+      dropWithin(index, line);
+      const lines = bySegment.get(index) ?? [];
+      if (total >= stretchesMax || lines.length >= stretchesOfSegmentMax) return;
+      const at = lines.findLastIndex(({ lba }) => lba < line.lba) + 1;
+      set(index, [...lines.slice(0, at), line, ...lines.slice(at)]);
+    },
+    drop(extent: Extent): void {
+      const [first, last] = [indexOf(extent.lba), indexOf(endOf(extent) - 1)];
+      if (last - first < bySegment.size)
+        for (let index = first; index <= last; index++) dropWithin(index, extent);
+      else for (const index of [...bySegment.keys()]) dropWithin(index, extent);
+    },
+    within: (lba: number): readonly HashedLine[] => bySegment.get(indexOf(lba)) ?? [],
+    /** In ascending order. */
+    all: (): HashedLine[] =>
+      [...bySegment.keys()]
+        .sort((one, other) => one - other)
+        .flatMap((index) => bySegment.get(index)!),
+  };
+}
+
+/** Lines that are known, and earlier ones where there are none, in ascending order. */
+function joined(known: readonly HashedLine[], earlier: readonly HashedLine[]): HashedLine[] {
+  if (earlier.length === 0) return [...known];
+  const isNew = (line: Extent) =>
+    !known.some(({ lba, count }) => lba < endOf(line) && line.lba < lba + count);
+  return [...known, ...earlier.filter(isNew)].sort((one, other) => one.lba - other.lba);
+}
+
+/** The lines of a run of the map within a segment. */
+async function* linesOf(
+  { lba, count, value }: Extent & { readonly value: number },
+  stretches: readonly HashedLine[],
+  { back, hasGaps }: ListWish,
+  sectorBytes: number,
+): AsyncGenerator<HashLine> {
+  const run = { lba, count };
+  if (value !== statuses.finished) {
+    if (back || hasGaps) yield { ...run, status: statusNames[value] as Status };
+    return;
+  }
+  const own = stretches.filter((line) => isWithin(line, run));
+  if (back) yield* finishedLines(run, own, back, sectorBytes);
+  else yield* own;
 }
 
 /** Up to so many of these, the first and the last among them, at even distances. */
@@ -150,7 +206,7 @@ function isWithin(inner: Extent, outer: Extent): boolean {
   return inner.lba >= outer.lba && endOf(inner) <= endOf(outer);
 }
 
-/** The hashed lines of a stream, stretch by stretch; what lies in none as a whole is left out. */
+/** The hashed lines of a stream, extent by extent; what lies in none as a whole is left out. */
 function createTaker(lines: AsyncIterable<HashLine>) {
   const source = lines[Symbol.asyncIterator]();
   let next: HashLine | undefined;
@@ -160,58 +216,80 @@ function createTaker(lines: AsyncIterable<HashLine>) {
     next = done ? undefined : value;
   };
   return {
-    async within(extent: Extent): Promise<HashLine[]> {
-      const found: HashLine[] = [];
+    async within(extent: Extent): Promise<HashedLine[]> {
+      const found: HashedLine[] = [];
       if (!isStarted) await step();
       isStarted = true;
       for (; next && next.lba < endOf(extent); await step()) {
-        if (next.sha256 !== undefined && isWithin(next, extent)) found.push(next);
+        if (isHashed(next) && isWithin(next, extent)) found.push(next);
       }
       return found;
     },
   };
 }
 
-/** A run that is finished. What earlier lines vouch for in it is read with the rest, and must still be as they
- * say: else nobody would ever learn that the image was changed. */
+export function isHashed(line: HashLine): line is HashedLine {
+  return line.sha256 !== undefined;
+}
+
+/** A run that is finished, as few lines: stretches that were hashed as they were read are joined into one where the
+ * image still has them; what was not is hashed as it lies in the image now. */
 async function* finishedLines(
   run: Extent,
-  before: readonly HashLine[],
+  known: readonly HashedLine[],
   { read, tell }: ReadBack,
   sectorBytes: number,
 ): AsyncGenerator<HashLine> {
-  const first = before[0];
-  if (first?.lba === run.lba && first.count === run.count) {
-    yield first;
+  const [only] = known;
+  if (only && only.lba === run.lba && only.count === run.count) {
+    yield only;
     return;
   }
-  const whole = createHash('sha256');
-  const pieces: HashLine[] = [];
-  let isTrue = true;
-  for (const stretch of stretchesOf(run, before)) {
-    const hash = createHash('sha256');
+  let open: { lba: number; count: number; isOfImage: boolean; hash: Hash } | undefined;
+  const close = (): HashLine[] => {
+    if (!open) return [];
+    const { hash, isOfImage, lba, count } = open;
+    open = undefined;
+    return [lineOf({ lba, count }, hash.digest('hex'), isOfImage)];
+  };
+  for (const stretch of stretchesOf(run, known)) {
+    const isOfImage = stretch.sha256 === undefined || stretch.isOfImage === true;
+    if (open && open.isOfImage !== isOfImage) yield* close();
+    const before = open?.hash.copy();
+    open ??= { lba: stretch.lba, count: 0, isOfImage, hash: createHash('sha256') };
+    const own = createHash('sha256');
     for await (const data of dataOf(stretch, sectorBytes, read)) {
-      whole.update(data);
-      if (before.length > 0) hash.update(data);
+      open.hash.update(data);
+      if (stretch.sha256 !== undefined) own.update(data);
     }
-    const sha256 = before.length > 0 ? hash.digest('hex') : '';
-    const isChanged = stretch.sha256 !== undefined && stretch.sha256 !== sha256;
-    if (isChanged) tell({ lba: stretch.lba, count: stretch.count });
-    isTrue &&= !isChanged;
-    pieces.push({ ...stretch, sha256: stretch.sha256 ?? sha256 });
+    open.count += stretch.count;
+    if (stretch.sha256 === undefined || stretch.sha256 === own.digest('hex')) continue;
+    // What was read stays on the list, by itself: else nobody would ever learn that the image was changed.
+    tell({ lba: stretch.lba, count: stretch.count });
+    open.count -= stretch.count;
+    if (before) open.hash = before;
+    else open = undefined;
+    yield* close();
+    yield lineOf(stretch, stretch.sha256, isOfImage);
   }
-  if (isTrue) yield { ...run, sha256: whole.digest('hex'), status: 'finished' };
-  else yield* pieces;
+  yield* close();
 }
 
-/** A run as its earlier lines and what lies between them. */
-function stretchesOf(run: Extent, before: readonly HashLine[]): HashLine[] {
-  const stretches: HashLine[] = [];
+function lineOf({ lba, count }: Extent, sha256: string, isOfImage: boolean): HashLine {
+  return { lba, count, sha256, status: 'finished', ...(isOfImage && { isOfImage }) };
+}
+
+/** A run as what is known of it and what lies between. */
+function stretchesOf(
+  run: Extent,
+  known: readonly HashedLine[],
+): (Extent & Pick<HashLine, 'sha256' | 'isOfImage'>)[] {
+  const stretches: (Extent & Pick<HashLine, 'sha256' | 'isOfImage'>)[] = [];
   let at = run.lba;
   const upTo = (lba: number) => {
-    if (lba > at) stretches.push({ lba: at, count: lba - at, status: 'finished' });
+    if (lba > at) stretches.push({ lba: at, count: lba - at });
   };
-  for (const line of before) {
+  for (const line of known) {
     upTo(line.lba);
     stretches.push(line);
     at = endOf(line);

@@ -94,10 +94,10 @@ export interface WholeKeeper {
   /** What `finish` will make. */
   readonly algorithms: readonly WholeAlgorithm[];
   /** Writes the files that are wanted and not there: for free where the image was written in order, else by
-   * reading it back. `comments` go before each hash. */
+   * reading it back. `commentsOf`, told which of both, goes before each hash. */
   finish(
     readBack: (algorithms: readonly WholeAlgorithm[]) => Promise<WholeHashes>,
-    comments: readonly string[],
+    commentsOf: (isReadBack: boolean) => readonly string[],
   ): Promise<WholeSum[]>;
 }
 
@@ -149,11 +149,13 @@ export async function keepWholeHashes(options: WholeOptions): Promise<WholeKeepe
     },
     takeDigest: (algorithm, digest) => void told.set(algorithm, digest),
     algorithms: wanted,
-    async finish(readBack, comments) {
+    async finish(readBack, commentsOf) {
       const missing = wanted.filter((algorithm) => !present.has(algorithm));
       if (missing.length === 0) return [];
       const isTold = !isMixed && missing.every((algorithm) => told.has(algorithm));
-      const digests = running.finish() ?? (isTold ? told : await readBack(missing));
+      const onTheWay = running.finish() ?? (isTold ? told : undefined);
+      const digests = onTheWay ?? (await readBack(missing));
+      const comments = commentsOf(onTheWay === undefined);
       const made = missing.map((algorithm) => ({
         algorithm,
         digest: digests.get(algorithm) ?? '',

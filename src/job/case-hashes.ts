@@ -13,7 +13,7 @@ import type { Extent } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
 import {
-  type SegmentHash,
+  type StretchHash,
   type WholeAlgorithm,
   type WholeHashes,
   wholeIn,
@@ -34,7 +34,7 @@ export interface HashParts {
   /** The path to the drive is about to write into the image by itself. */
   beforeStoring(): Promise<void>;
   /** Takes a hash that was made where the drive is read. */
-  takeHash(hash: SegmentHash): void;
+  takeHash(hash: StretchHash): void;
   /** Writes the hashes of the whole image, as far as they are wanted and not there; `readBack` makes them where
    * they did not come by the way. */
   hashWhole(
@@ -99,7 +99,7 @@ export async function openCaseHashes(options: CaseHashesOptions): Promise<CaseHa
       async listHashes(isWhole) {
         const changed: Extent[] = [];
         const back = { read, tell: (extent: Extent) => void changed.push(extent) };
-        if (hashes) await keeper.save(state.plan.map, isWhole ? back : undefined);
+        if (hashes) await keeper.save(state.plan.map, { hasGaps: true, ...(isWhole && { back }) });
         return changed;
       },
       async beforeStoring() {
@@ -113,7 +113,10 @@ export async function openCaseHashes(options: CaseHashesOptions): Promise<CaseHa
       async hashWhole(readBack) {
         // Who had to read a place twice does not know what is in the image by the way.
         if (state.totals.failingReads > 0) whole.spoil();
-        return whole.finish(readBack, unreadComments(state, paths.map));
+        return whole.finish(readBack, (isReadBack) => [
+          ...unreadComments(state, paths.map),
+          ...(isReadBack ? ofImageComments(hashes ? keeper.ofImageCount : sectorCount) : []),
+        ]);
       },
     };
   }
@@ -146,9 +149,17 @@ export async function openCaseHashes(options: CaseHashesOptions): Promise<CaseHa
 
 /** What is said beside the hash of an image that is not whole. */
 function unreadComments({ plan: { map, sectorBytes } }: JobState, mapPath: string): string[] {
-  const count = map.size - map.countOf(statuses.finished);
+  const bad = map.countOf(statuses['bad-sector']);
+  const unread = map.size - map.countOf(statuses.finished) - bad;
+  if (bad + unread === 0) return [];
+  const what = `${bad} of ${map.size} sectors of ${sectorBytes} bytes could not be read, ${unread} were not read yet`;
+  const holds = 'this is the hash of the image with what it holds in their place';
+  return [`${what}: ${holds}; ${basename(mapPath)} says which`];
+}
+
+/** What is said beside a hash that was made of the image when the job had ended, where nobody has hashes of what was
+ * read of so many sectors. */
+function ofImageComments(count: number): string[] {
   if (count === 0) return [];
-  return [
-    `${count} of ${map.size} sectors of ${sectorBytes} bytes were not read: this is the hash of the image with what it holds in their place; ${basename(mapPath)} says which`,
-  ];
+  return [`the image was read back for this; ${count} sectors were not hashed when they were read`];
 }

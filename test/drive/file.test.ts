@@ -13,7 +13,7 @@ import { openTimeoutMs } from '../../src/drive/file-line.js';
 import { encodeReplyHeader, replyHeaderBytes } from '../../src/drive/file-records.js';
 import { abandonedCountMax } from '../../src/drive/io-process.js';
 import { execPower } from '../../src/power/exec.js';
-import type { SegmentHash } from '../../src/segment-hasher.js';
+import type { StretchHash } from '../../src/segment-hasher.js';
 import { oracleScenario, oracleTest, startOracleDrive } from '../oracle-drive.js';
 import { needsTool } from '../tools.js';
 
@@ -187,9 +187,9 @@ describe('reads that are put into the image', () => {
 
   async function storing(drive: FileDrive, into = image, more: Partial<StoreTarget> = {}) {
     const { dev: device, ino: inode } = await stat(into, { bigint: true });
-    const hashes: SegmentHash[] = [];
-    const onSegment = (hash: SegmentHash) => void hashes.push(hash);
-    const target = { path: into, device, inode, segmentBytes, onSegment, ...more };
+    const hashes: StretchHash[] = [];
+    const onHash = (hash: StretchHash) => void hashes.push(hash);
+    const target = { path: into, device, inode, segmentBytes, onHash, ...more };
     return { isTaken: await drive.storeInto?.(target), hashes };
   }
 
@@ -209,15 +209,29 @@ describe('reads that are put into the image', () => {
       expect(result).toMatchObject({ kind: 'good', goodCount: 512, isStored });
       expect(result.data).toHaveLength(0);
     }
-    await drive.flushSegments?.();
-    const found = Object.fromEntries(
-      hashes.map(({ index, sha256 }) => [index, Buffer.from(sha256).toString('hex')]),
-    );
+    await drive.flushHashes?.();
+    const found = hashes.map(({ offsetBytes, byteCount, sha256 }) => [
+      offsetBytes / sectorBytes,
+      byteCount / sectorBytes,
+      Buffer.from(sha256).toString('hex'),
+    ]);
     // Segment 1 was begun and never ended, segment 2 was read from its middle on.
-    expect(found).toEqual({
-      0: sha256(sectors(0, 1024)),
-      3: sha256(sectors(3072, 1024)),
-    });
+    expect(found).toEqual([
+      [0, 1024, sha256(sectors(0, 1024))],
+      [1024, 512, sha256(sectors(1024, 512))],
+      [2560, 512, sha256(sectors(2560, 512))],
+      [2048, 512, sha256(sectors(2048, 512))],
+      [3072, 1024, sha256(sectors(3072, 1024))],
+    ]);
+    // What is asked for again is told again, and no more than there is.
+    await drive.read(request(1024, 8, { isStored }));
+    await drive.flushHashes?.();
+    await drive.read(request(1032, 8, { isStored }));
+    await drive.flushHashes?.();
+    expect(hashes.slice(5).map(({ offsetBytes, byteCount }) => [offsetBytes, byteCount])).toEqual([
+      [1024 * sectorBytes, 8 * sectorBytes],
+      [1024 * sectorBytes, 16 * sectorBytes],
+    ]);
     const written = readFileSync(image);
     expect(written.subarray(0, 1536 * 512).equals(sectors(0, 1536))).toBe(true);
     expect(written.subarray(1536 * 512, 2048 * 512).every((byte) => byte === 0)).toBe(true);

@@ -9,7 +9,9 @@ import { statuses } from '../../src/map/status.js';
 import { type CrashingFiles, crashingFiles, randomOf } from './crashing-files.js';
 import { memoryFiles } from './memory-files.js';
 
+/** As lists were before they said what a hash is of. */
 const head = 'sha256,first_lba,last_lba,status';
+const newHead = `${head},hash_of`;
 const hash = 'a'.repeat(64);
 
 async function read(text: string, sectorCount?: number): Promise<HashLine[]> {
@@ -24,6 +26,7 @@ test('a list that was written is read as it was', async () => {
   const lines: HashLine[] = [
     { lba: 0, count: 10, sha256: hash, status: 'finished' },
     { lba: 10, count: 1, status: 'bad-sector' },
+    { lba: 12, count: 2, sha256: hash, status: 'finished', isOfImage: true },
     { lba: 20, count: 5, status: 'non-tried' },
   ];
   const files = memoryFiles();
@@ -32,8 +35,12 @@ test('a list that was written is read as it was', async () => {
   }
   await writeHashList(files, 'list', all());
   const text = Buffer.from(files.content('list')).toString();
-  expect(text).toBe(`${head}\n${hash},0,9,finished\n,10,10,bad-sector\n,20,24,non-tried\n`);
+  expect(text).toBe(
+    `${newHead}\n${hash},0,9,finished,drive\n,10,10,bad-sector,\n${hash},12,13,finished,image\n,20,24,non-tried,\n`,
+  );
   expect(await read(text)).toEqual(lines);
+  const older = `${head}\n${hash},0,9,finished\n,10,10,bad-sector\n`;
+  expect(await read(older)).toEqual(lines.slice(0, 2));
 });
 
 test.each([
@@ -98,23 +105,24 @@ test('a run that grew is hashed anew only when what was known of it still holds'
   const keeper = await keepHashes(files, listPath, first, before, []);
   const told: Extent[] = [];
   const tell = (extent: Extent) => void told.push(extent);
-  await keeper.save(before, { read: readFrom(image), tell });
+  await keeper.save(before, { back: { read: readFrom(image), tell } });
   const listed = await linesOf(files);
   const whole = mapOf([{ lba: 0, count: sectorCount }]);
   // Somebody writes into the image between two runs.
   image[5 * sectorBytes]! ^= 1;
   const again = createSegmentHashes(sectorCount, sectorBytes, segmentCount);
   const later = await keepHashes(files, listPath, again, whole, []);
-  await later.save(whole, { read: readFrom(image), tell });
+  await later.save(whole, { back: { read: readFrom(image), tell } });
   expect(told).toEqual([{ lba: 4, count: 4 }]);
-  const [one, two, three, ...rest] = await linesOf(files);
-  expect([one, three]).toEqual([listed[0], listed[2]]);
-  expect(two).toMatchObject({ lba: 3, count: 1, status: 'finished' });
+  const [one, two, ...rest] = await linesOf(files);
+  // What grew is hashed with what came; what was changed keeps the hash of what it was.
+  expect(one).toMatchObject({ lba: 0, count: 4, isOfImage: true });
+  expect(two).toEqual(listed[2]);
   expect(rest).toEqual(listed.slice(3));
   image[5 * sectorBytes]! ^= 1;
-  await later.save(whole, { read: readFrom(image), tell });
+  await later.save(whole, { back: { read: readFrom(image), tell } });
   expect((await linesOf(files))[0]).toEqual({
-    ...{ lba: 0, count: 8, status: 'finished' },
+    ...{ lba: 0, count: 8, status: 'finished', isOfImage: true },
     sha256: sha256(image.subarray(0, 8 * sectorBytes)),
   });
 });
@@ -126,7 +134,7 @@ test('what the map no longer calls finished leaves the list at once, the rest st
   const keeper = await keepHashes(
     ...[files, listPath, createSegmentHashes(sectorCount, sectorBytes, segmentCount), whole, []],
   );
-  await keeper.save(whole, { read: readFrom(image), tell: () => expect.fail() });
+  await keeper.save(whole, { back: { read: readFrom(image), tell: () => expect.fail() } });
   const part = mapOf([
     { lba: 0, count: 20 },
     { lba: 24, count: 16 },
@@ -184,7 +192,7 @@ async function live(files: CrashingFiles, random: () => number): Promise<void> {
       },
       tell: () => expect.fail('nobody else writes here'),
     };
-    await keeper.save(finished, random() < 0.5 ? back : undefined);
+    await keeper.save(finished, random() < 0.5 ? { back } : {});
   }
 }
 
