@@ -385,7 +385,7 @@ function isDfxml(path: string): boolean {
   return /<dfxml\s/.test(Buffer.from(startOf(path)).toString('latin1'));
 }
 
-const hashLine = /^([0-9a-f]{64}),(\d{1,15}),(\d{1,15}),finished$/;
+const hashLine = /^([0-9a-f]{64}),(\d{1,15}),(\d{1,15}),finished(?:,(?:drive|image))?$/;
 const lineCharsMax = 256;
 
 /** The hashes of `case.hashes.csv`, line by line: it may have millions. What is no such line is left out. */

@@ -371,6 +371,7 @@ async function imageOpened(
       await (isFinished ? flushing : Promise.race([flushing, clock.sleep(flushWaitMs)]));
       sayLost(path, rescue.lostBytes());
       const sums = await waitingForRoom(rescue, interrupt.signal, async () => {
+        await rescue.noteHashes();
         sayChanged(path, await rescue.listHashes(isFinished));
         const note = (fill: FillRecord) => recordFill(rescue, fill, clock.now());
         if (isFinished) await onto?.finish(state, identity, interrupt.signal, note);
@@ -430,7 +431,10 @@ async function countHidden(
 ): Promise<number | null> {
   const { ata, commander } = questions?.() ?? {};
   if (!ata || !commander) return null;
-  const { nativeSectorCount = 0, configurationSectorCount = 0 } = await askHidden(commander, ata);
+  // What goes wrong with that goes wrong with a read soon, and is dealt with there.
+  const told = await askHidden(commander, ata).catch(() => undefined);
+  if (!told) return null;
+  const { nativeSectorCount = 0, configurationSectorCount = 0 } = told;
   const hidden = Math.max(nativeSectorCount, configurationSectorCount) - sectorCount;
   if (hidden <= 0) return 0;
   say(`the drive hides ${hidden} sectors, which are not imaged and left as they are`);

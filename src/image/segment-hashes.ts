@@ -18,8 +18,8 @@ export interface SegmentHashes {
   takeHash(hash: StretchHash): void;
   /** Nobody knows any more what these sectors of the image are: they were being written when that was given up. */
   forget(extent: Extent): void;
-  /** Takes a line of an earlier list. */
-  takeLine(line: HashedLine): void;
+  /** Takes a line of an earlier list, or one that stands on no list yet. */
+  takeLine(line: HashedLine, isNews?: boolean): void;
   /** Stretches that are finished in the map and whose hash is known: all, or up to so many of the longest, spread
    * over the drive. */
   samples(map: RunMap, most: number): HashedLine[];
@@ -49,20 +49,26 @@ const readBytesMax = 1 << 20;
 const stretchesOfSegmentMax = 4096;
 const stretchesMax = 400_000;
 
-/** Hashes for an image of so many sectors of so many bytes; segments of 64 MiB unless told. */
+/** Hashes for an image of so many sectors of so many bytes; segments of 64 MiB unless told. `onHash` is told of what
+ * was read, some of it again when there is more. */
 export function createSegmentHashes(
   sectorCount: number,
   sectorBytes: number,
   segmentCount = segmentCountOf(sectorBytes),
+  onHash: (line: HashedLine) => void = () => {},
 ): SegmentHashes {
   const segmentBytes = segmentCount * sectorBytes;
   const known = createStretches(segmentCount);
   let hasNews = false;
   const takeHash = ({ offsetBytes, byteCount, sha256 }: StretchHash) => {
-    known.put({
-      ...{ lba: offsetBytes / sectorBytes, count: byteCount / sectorBytes, status: 'finished' },
+    const extent = { lba: offsetBytes / sectorBytes, count: byteCount / sectorBytes };
+    const line: HashedLine = {
+      ...extent,
+      status: 'finished',
       sha256: Buffer.from(sha256).toString('hex'),
-    });
+    };
+    known.put(line);
+    onHash(line);
     hasNews = true;
   };
   const sizes = { segmentBytes, sizeBytes: sectorCount * sectorBytes };
@@ -103,7 +109,10 @@ export function createSegmentHashes(
     },
     forget,
     takeHash,
-    takeLine: known.put,
+    takeLine(line, isNews = false) {
+      known.put(line);
+      hasNews ||= isNews;
+    },
     samples(map, most) {
       hasher.tellBegun();
       const found = known.all().filter((line) => isFinished(map, line));

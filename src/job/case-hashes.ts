@@ -4,10 +4,10 @@ import { basename } from 'node:path';
 import type { DriveIdentity } from '../drive/drive.js';
 import type { FileLayer } from '../image/file-layer.js';
 import { keepHashes } from '../image/hash-keeper.js';
-import type { HashLine } from '../image/hash-list.js';
+import type { HashedLine, HashLine } from '../image/hash-list.js';
 import type { ImageFile } from '../image/image-file.js';
 import type { ImageRecord } from '../image/image-look.js';
-import { createSegmentHashes, type SegmentHashes } from '../image/segment-hashes.js';
+import { createSegmentHashes, isFinished, type SegmentHashes } from '../image/segment-hashes.js';
 import { keepWholeHashes, type WholeSum } from '../image/whole-hashes.js';
 import type { Extent } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
@@ -19,7 +19,9 @@ import {
   wholeIn,
 } from '../segment-hasher.js';
 import type { CasePaths } from './case-files.js';
+import type { JobEventBody } from './events.js';
 import { recordOf } from './image-check.js';
+import { eventsOf, type RecordedEvent } from './recorded.js';
 import type { JobState } from './state.js';
 
 /** What a case offers of its hashes. */
@@ -52,6 +54,8 @@ export interface CaseHashes {
   samples(most: number): HashLine[];
   /** Nothing vouches any more for what these sectors of the image are; durable when it resolves. */
   takeBack(extents: readonly Extent[]): Promise<void>;
+  /** What became known of sectors that this map calls finished, as events, each once. */
+  news(map: RunMap): JobEventBody[];
   /** What a checkpoint of this map remembers of the image, which is synced. */
   record(map: RunMap): Promise<ImageRecord | undefined>;
   /** Lists what became known of a map that is saved. */
@@ -71,15 +75,29 @@ export interface CaseHashesOptions {
   readonly hashed?: boolean;
   readonly whole?: readonly WholeAlgorithm[];
   readonly segmentCount?: number;
+  /** What the journal had. */
+  readonly journal: readonly RecordedEvent[];
   readonly notices: string[];
 }
+
+/** Shorter stretches are not put on record: there may be one for every read. */
+const recordedBytesMin = 1 << 20;
+/** Hashes that wait for their reads to be on record. */
+const freshMax = 1000;
+const isSha256 = /^[0-9a-f]{64}$/;
 
 /** Takes over what lies beside the image. Throws IMAGE_SPACE, FILE_FAILED. */
 export async function openCaseHashes(options: CaseHashesOptions): Promise<CaseHashes> {
   const { files, paths, drive, state, image, notices } = options;
   const { sectorCount, sectorBytes } = drive;
-  const known = createSegmentHashes(sectorCount, sectorBytes, options.segmentCount);
+  /** Hashes that are not on record yet. */
+  let fresh: HashedLine[] = [];
+  const known = createSegmentHashes(sectorCount, sectorBytes, options.segmentCount, (line) => {
+    if (line.count * sectorBytes >= Math.min(recordedBytesMin, known.segmentBytes))
+      fresh = [...fresh.slice(-freshMax), line];
+  });
   const keeper = await keepHashes(files, paths.hashes, known, state.plan.map, notices);
+  takeRecorded(known, options.journal, state.plan.map);
   const hashes = options.hashed ? known : undefined;
   const whole = await keepWholeHashes({
     files,
@@ -139,12 +157,32 @@ export async function openCaseHashes(options: CaseHashesOptions): Promise<CaseHa
       for (const extent of extents) known.forget(extent);
       await keeper.withdraw(...extents);
     },
+    news(map) {
+      const isDue = (line: HashedLine) => isFinished(map, line);
+      const due = fresh.filter(isDue);
+      if (due.length > 0) fresh = fresh.filter((line) => !isDue(line));
+      return due.map(({ lba, count, sha256 }) => ({ kind: 'hashed', lba, count, sha256 }));
+    },
     record: (map) => recordOf(image, known, map),
     async saveNews(map) {
       if (hashes?.hasNews) await keeper.save(map);
     },
     parts,
   };
+}
+
+/** Takes over the hashes that are only in the journal: of what is finished still, and was not read again since. */
+function takeRecorded(known: SegmentHashes, journal: readonly RecordedEvent[], map: RunMap): void {
+  for (const event of journal.flatMap(eventsOf)) {
+    if (event.kind === 'hashed') {
+      const { lba, count, sha256 } = event;
+      const isSense = count > 0 && lba >= 0 && lba + count <= map.size && isSha256.test(sha256);
+      if (isSense && isFinished(map, event))
+        known.takeLine({ lba, count, sha256, status: 'finished' }, true);
+    } else if (event.kind === 'varied') known.forget(event);
+    else if (event.kind === 'read' && event.role === 'pass' && event.goodCount > 0)
+      known.forget({ lba: event.lba, count: event.goodCount });
+  }
 }
 
 /** What is said beside the hash of an image that is not whole. */

@@ -46,6 +46,8 @@ export interface Case extends HashParts {
   readonly notices: readonly string[];
   /** Bytes that something took out of the image during this run, and that nobody looked for yet. */
   lostBytes(): number;
+  /** Puts on record, durably, the hashes that came with the last reads. */
+  noteHashes(): Promise<void>;
   /** The last line of the event log so far. */
   logEnd(): LogPosition;
   /** Whose case it is, as all runs together were told. */
@@ -110,6 +112,7 @@ export async function openCase(given: CaseOptions): Promise<Case> {
     form,
     sectorCount,
     notices,
+    journaled: restored?.journal ?? [],
   }).catch(undo);
   form = image.form;
   const writer = createImageWriter(image, drive.sectorBytes);
@@ -156,6 +159,7 @@ export async function openCase(given: CaseOptions): Promise<Case> {
     {
       sectorBytes: drive.sectorBytes,
       wallMs: options.wallMs ?? wallMs,
+      news: (current) => hashes.news(current.plan.map),
       ...(found.log?.attempts && { attempts: found.log.attempts }),
     },
   );
@@ -171,6 +175,9 @@ export async function openCase(given: CaseOptions): Promise<Case> {
     caseData,
     ...hashes.parts(access.read),
     logEnd: () => log.last,
+    async noteHashes() {
+      if (recorder.noteNews(state)) await recorder.checkpoint(state);
+    },
     async close() {
       await versions.close();
       await log.close();
@@ -180,12 +187,21 @@ export async function openCase(given: CaseOptions): Promise<Case> {
   };
 }
 
+interface OpeningFacts {
+  readonly form: ImageForm;
+  /** That the image holds. */
+  readonly sectorCount: number;
+  readonly notices: string[];
+  /** What the journal had since the last checkpoint. */
+  readonly journaled: readonly RecordedEvent[];
+}
+
 /** What stands beside the map once that is saved as number `base`. */
 async function openFiles(
   options: CaseOptions,
   state: JobState,
   base: number,
-  { form, sectorCount, notices }: { form: ImageForm; sectorCount: number; notices: string[] },
+  { form, sectorCount, notices, journaled }: OpeningFacts,
 ) {
   const { found, drive } = options;
   const { files, paths } = found;
@@ -203,7 +219,7 @@ async function openFiles(
   try {
     const hashes = await openCaseHashes({
       ...options,
-      ...{ files, paths, state, image, notices, areOurs: isListOurs(options) },
+      ...{ files, paths, state, image, notices, journal: journaled, areOurs: isListOurs(options) },
     });
     return { image, hashes, journal: await createJournal(files, paths.journal, base) };
   } catch (error) {

@@ -42,6 +42,13 @@ export type JobEvent = { readonly atMs: number } & (
       readonly versions: number;
       readonly agreeing: number;
     }
+  /** What these sectors were when they were read; their reads are on record before. Stretches below a MiB have none. */
+  | {
+      readonly kind: 'hashed';
+      readonly lba: number;
+      readonly count: number;
+      readonly sha256: string;
+    }
   /** What was not read, or could not be, is about to be filled in the image. No sector is finished by that. */
   | ({ readonly kind: 'filled' } & FillRecord)
   /** The job ends and leaves the drive without power. */

@@ -1,11 +1,12 @@
 import { type Clock, wallMs } from '../clock.js';
-import type { JobEvent } from './events.js';
+import type { JobEvent, JobEventBody } from './events.js';
 import {
   type Attempts,
   behind,
   createAttempts,
   joinReads,
   type RecordedEvent,
+  roundMs,
 } from './recorded.js';
 import type { JobState } from './state.js';
 
@@ -28,6 +29,8 @@ export interface DurableFiles {
 export interface Recorder {
   /** Takes an event whose data is already written to the image, and the state that it was just folded into. */
   record(event: JobEvent, state: JobState): void;
+  /** Takes what became known by the way; says whether there was anything. */
+  noteNews(state: JobState): boolean;
   /** Starts a commit when one is due. Throws what a commit under way met. */
   tick(): void;
   checkpointDue(): boolean;
@@ -54,6 +57,8 @@ export interface RecorderOptions {
   readonly sectorBytes?: number;
   /** Wall clock, ms since 1970. */
   readonly wallMs?: () => number;
+  /** What became known by the way, and belongs on record behind the events that it is about. */
+  readonly news?: (state: JobState) => readonly JobEventBody[];
   /** What earlier runs tried; absent: nothing. */
   readonly attempts?: Attempts;
 }
@@ -116,6 +121,13 @@ export function createRecorder(
     checkpointAtMs = endedMs + Math.max(checkpointIntervalMs, pauseMs);
   }
 
+  function noteNews(state: JobState): boolean {
+    const found = options.news?.(state) ?? [];
+    const stamps = { atMs: roundMs(clock.now()), wallMs: wallNow() };
+    for (const body of found) pending.push({ ...body, ...stamps } as RecordedEvent);
+    return found.length > 0;
+  }
+
   return {
     record(event, state) {
       attempts ??= createAttempts(state.plan.sectorCount);
@@ -128,7 +140,9 @@ export function createRecorder(
       const joined = last && joinReads(last, record);
       if (joined) pending[pending.length - 1] = joined;
       else pending.push(record);
+      noteNews(state);
     },
+    noteNews,
     tick() {
       if (failure !== undefined) throw failure;
       const isDue = clock.now() >= commitAtMs || pendingCount * sectorBytes >= commitBytes;

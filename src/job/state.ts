@@ -210,6 +210,7 @@ export function foldJob(state: JobState, event: JobEvent): void {
     case 'drive-tuned':
     case 'gave-up':
     case 'acted':
+    case 'hashed':
     case 'ended':
       return;
   }

@@ -309,6 +309,7 @@ function describeEvent(
       return { style: 'cyan', text: physicalText(event.count) };
     case 'compared':
     case 'filled':
+    case 'hashed':
     case 'read':
     case 'pass-ended':
     case 'priced':

@@ -1,4 +1,14 @@
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  readSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -339,20 +349,33 @@ describe('image --then', () => {
   test('verify finds what was changed under a job: exit status 4, and it is said where', async () => {
     const folder = temporaryFolder();
     const at = (name: string) => join(folder, name);
-    writeFileSync(at('source.bin'), Buffer.alloc(1 << 20, 7));
+    // Two stretches: the job looks back at the longer one itself.
+    const fromBytes = 64 << 20;
+    writeFileSync(at('source.bin'), '');
+    truncateSync(at('source.bin'), fromBytes);
+    appendFileSync(at('source.bin'), Buffer.alloc(1 << 20, 7));
     const job = start([
-      ...['image', at('source.bin'), at('case.img'), '--json', '--max-rate', '400000'],
+      ...['image', at('source.bin'), at('case.img'), '--json', '--max-rate', '40000000'],
+      ...['--prioritize', '131072-133119'],
       ...['--then', 'report', '--then', 'verify', '--then', 'exec:true'],
     ]);
-    await expect.poll(() => existsSync(at('case.img')) && readFileSync(at('case.img'))[0]).toBe(7);
+    const byteOf = () => {
+      if (!existsSync(at('case.img'))) return undefined;
+      const into = Buffer.alloc(1);
+      const image = openSync(at('case.img'), 'r');
+      readSync(image, into, 0, 1, fromBytes + (1 << 20) - 1);
+      closeSync(image);
+      return into[0];
+    };
+    await expect.poll(byteOf).toBe(7);
     const image = openSync(at('case.img'), 'r+');
-    writeSync(image, 'X', 0);
+    writeSync(image, 'X', fromBytes);
     closeSync(image);
     const finished = await job.finished;
     expect(finished.status, finished.stderr).toBe(4);
     const { ended, actions } = imageResultSchema.parse(JSON.parse(finished.stdout));
     expect(ended).toBe('finished');
-    const why = expect.stringMatching(/^changed: 2048 sectors .*, at LBA 0 to 2047$/);
+    const why = expect.stringMatching(/^changed: 2048 sectors .*, at LBA 131072 to 133119$/);
     expect(actions.slice(0, 2)).toEqual([
       { action: 'verify', ok: false, why, verdict: 'changed' },
       { action: 'report', ok: true, told: at('case.report.txt') },

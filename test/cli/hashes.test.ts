@@ -17,9 +17,9 @@ test('a file is copied whole, with a hash of each segment, and with none when to
   expect(readFileSync(image).equals(content)).toBe(true);
   const list = readFileSync(join(folder, 'case.hashes.csv'), 'latin1');
   expect(list.split('\n')).toEqual([
-    'sha256,first_lba,last_lba,status',
-    `${sha256(content.subarray(0, segmentBytes))},0,131071,finished`,
-    `${sha256(content.subarray(segmentBytes))},131072,131080,finished`,
+    'sha256,first_lba,last_lba,status,hash_of',
+    `${sha256(content.subarray(0, segmentBytes))},0,131071,finished,drive`,
+    `${sha256(content.subarray(segmentBytes))},131072,131080,finished,drive`,
     '',
   ]);
   // A second run has nothing to read, and its list is the same.
@@ -39,14 +39,16 @@ test('a failing drive behind an imager: what was read has hashes, the rest is li
   const lines = readFileSync(join(folder, 'case.hashes.csv'), 'latin1').trim().split('\n').slice(1);
   let next = 0;
   for (const line of lines) {
-    const [hash, first, last, status] = line.split(',');
+    const [hash, first, last, status, of] = line.split(',');
+    // Also where it was read in pieces, from behind, and again.
+    expect(of).toBe(status === 'finished' ? 'drive' : '');
     expect(Number(first)).toBe(next);
     next = Number(last) + 1;
     const part = data.subarray(Number(first) * 512, next * 512);
     expect(hash).toBe(status === 'finished' ? sha256(part) : '');
   }
   expect(next * 512).toBe(data.length);
-  expect(lines.some((line) => line.endsWith('bad-sector'))).toBe(true);
+  expect(lines.some((line) => line.endsWith('bad-sector,'))).toBe(true);
 });
 
 test('no hash outlives what it was of: not a run that hashes nothing, not another program', async () => {
