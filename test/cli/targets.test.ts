@@ -182,6 +182,28 @@ describe('a clone', () => {
     expect(readFileSync(at('case.map'), 'latin1')).toMatch(/\?\n.*\+\n.*\?\n$/);
   });
 
+  test('tells what an earlier run filled, and that it was not this one', async () => {
+    const { at, go, cloned } = bench(driveBytes + 1024);
+    const targetOf = ({ stdout }: { stdout: string }) =>
+      cloneResultSchema.parse(JSON.parse(stdout)).target;
+    const part = ['--range', '0-2999', '--json'];
+    const first = await cloned(...go, ...part, '--fill', 'marker', '--excess', '0xA5');
+    expect(targetOf(first)).toMatchObject({
+      ...{ gaps: { bytes: 3000 * 512, content: 'marker' }, excess: { content: '0xA5' } },
+    });
+    const map = readFileSync(at('case.map'), 'latin1');
+    expect(map).toContain("# filled, not read: behind the drive's end with 0xA5");
+    const earlier = 'by an earlier run as far as that came';
+    expect(targetOf(await cloned(...part))).toMatchObject({
+      gaps: { bytes: 3000 * 512, content: `marker, ${earlier}` },
+      excess: { bytes: 1024, content: `0xA5, ${earlier}` },
+    });
+    const again = await cloned('--range', '3000-3999', '--fill', 'zero', '--json');
+    expect(targetOf(again)).toMatchObject({
+      ...{ gaps: { bytes: 2000 * 512, content: 'zero' }, excess: { content: `0xA5, ${earlier}` } },
+    });
+  });
+
   test.skipIf(needsDdrescue)('is what ddrescue makes', async () => {
     const { at, go, cloned, target } = bench(driveBytes + 4096);
     writeFileSync(at('theirs'), old(driveBytes + 4096));
