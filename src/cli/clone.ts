@@ -55,7 +55,7 @@ export async function clone(spec: string, path: string, options: CloneOptions): 
   const cloning: Cloning = { spec, target, paths, isKnown, wanted, options, done: nothingDone() };
   const { schema, ...result } = await imageDrive(spec, path, options, ontoTarget(cloning));
   const whole = { schema: 'lastspin/clone-result/1' as const, ...result };
-  const cloned: CloneResult = { ...whole, target: targetResult(cloning, result.drive) };
+  const cloned: CloneResult = { ...whole, target: targetResult(cloning, result) };
   process.stdout.write(options.json ? `${JSON.stringify(cloned)}\n` : formatClone(cloned));
   return exitStatusWith(result, options.strict ?? false);
 }
@@ -72,13 +72,22 @@ interface Cloning {
   readonly done: Done;
 }
 
+/** What the target's bytes are that hold nothing of the drive's. */
 interface Done {
-  gapBytes: number;
   gaps: string;
   excess: string;
 }
 
-const nothingDone = (): Done => ({ gapBytes: 0, gaps: untouched, excess: untouched });
+const nothingDone = (): Done => ({ gaps: untouched, excess: untouched });
+
+/** What earlier runs were told to write there is on record before it is written, so it may not be all there. */
+function takeEarlier(done: Done, fills: readonly FillRecord[]): void {
+  const earlier = (text: string) => `${text}, by an earlier run as far as that came`;
+  for (const { unread, excess } of fills) {
+    if (unread !== undefined) done.gaps = earlier(unread);
+    if (excess !== undefined) done.excess = earlier(excess);
+  }
+}
 
 /** Whether the map is that of a clone onto this target, which can be told from others of its kind. */
 async function isOwnMap(paths: CasePaths, { identity }: Target): Promise<boolean> {
@@ -98,7 +107,7 @@ function ontoTarget(cloning: Cloning): Onto {
   const { spec, target, paths, options } = cloning;
   return {
     paths,
-    async form(drive, _found, interrupt) {
+    async form(drive, { saved }, interrupt) {
       refuseOwnSerial(target, drive);
       // Something may have taken hold of it since.
       refuseTarget(target.path, { sources: disksOf(spec, thisHost), files: [paths.map] });
@@ -112,6 +121,7 @@ function ontoTarget(cloning: Cloning): Onto {
         await requireOverwrite(target, source, { ...asking, say });
       }
       await requireSameTarget(target);
+      takeEarlier(cloning.done, parseSnapshot(saved?.state)?.fills ?? []);
       return { kind: 'target', target: target.identity };
     },
     finish: (state, drive, signal, note) => finish(cloning, state, drive, { signal, note }),
@@ -128,18 +138,19 @@ async function finish(
   const { sectorBytes } = drive;
   const endBytes = heldBytes(target, drive);
   const map = statusByByte(byteMapOf(plan.map, sectorBytes), endBytes);
-  done.gapBytes = endBytes - map.countOf(statuses.finished);
+  const gapBytes = endBytes - map.countOf(statuses.finished);
   const { fill, excess } = wanted;
   const { sizeBytes } = target.identity;
   const file = await nodeFiles().open(target.path);
   try {
-    if (fill && done.gapBytes > 0) {
+    if (fill && gapBytes > 0) {
       await note({ unread: fill.text, unreadable: fill.text });
       const fills = { unread: fill.fill, unreadable: fill.fill };
       await fillGaps(file, map, { fills, sectorBytes, signal });
       done.gaps = fill.text;
     }
     if (excess && endBytes < sizeBytes) {
+      await note({ excess: excess.text });
       say(`filling the ${formatBytes(sizeBytes - endBytes)} behind the drive's last sector`);
       await fillExcess(file, { from: endBytes, to: sizeBytes, fill: excess.fill }, { signal });
       done.excess = excess.text;
@@ -160,14 +171,17 @@ function heldBytes({ identity }: Target, { sectorCount, sectorBytes }: DriveIden
   return Math.min(sectorCount, Math.floor(identity.sizeBytes / sectorBytes)) * sectorBytes;
 }
 
-function targetResult({ target, done }: Cloning, drive: DriveIdentity): TargetResult {
+function targetResult(
+  { target, done }: Cloning,
+  { drive, sectors }: Pick<CloneResult, 'drive' | 'sectors'>,
+): TargetResult {
   const endBytes = heldBytes(target, drive);
   return {
     path: target.path,
     ...target.identity,
     truncatedBytes: drive.sectorCount * drive.sectorBytes - endBytes,
     excess: { bytes: target.identity.sizeBytes - endBytes, content: done.excess },
-    gaps: { bytes: done.gapBytes, content: done.gaps },
+    gaps: { bytes: endBytes - sectors.finished * drive.sectorBytes, content: done.gaps },
   };
 }
 

@@ -26,6 +26,7 @@ import { statuses, statusNames } from '../map/status.js';
 import { createByteProgress } from '../show/byte-progress.js';
 import { type AreaHash, type CaseWords, formatDfxml } from '../show/dfxml.js';
 import { countsOf, type ExportResult, formatExport } from '../show/exchange.js';
+import { requireMapOf } from './case-map.js';
 import { onInterrupt } from './interrupt.js';
 import {
   bytesFrom,
@@ -121,6 +122,8 @@ async function holdCase(files: FileLayer, path: string, options: ExportOptions):
       const lastWritten = clone ? map : first;
       const known = await readMap(files, paths, { imageBytes, lastWritten }, options);
       requireHeld(named, imageBytes, known);
+      const size = { path: named, sizeBytes: imageBytes };
+      if (options.map !== undefined) await requireMapOf(files, map, size, 'reading');
       const release = async () => {
         await image.close();
         await lock?.release();

@@ -12,7 +12,7 @@ import { type CasePaths, casePaths, noteFill } from '../job/case-files.js';
 import { wholeAlgorithms } from '../segment-hasher.js';
 import { createCopyProgress } from '../show/copy-progress.js';
 import { type FillResult, formatFill } from '../show/copy-result.js';
-import { loadCaseMap } from './case-map.js';
+import { loadCaseMap, requireMapOf } from './case-map.js';
 import { onInterrupt } from './interrupt.js';
 import { terminalOf } from './terminal.js';
 import { version } from './version.js';
@@ -80,6 +80,7 @@ async function fillImage(
     const found = await loadCaseMap(files, paths.map, { path, sizeBytes });
     if (!found)
       throw new LastspinError('USAGE', `there is no ${paths.map}, so nothing tells what was read`);
+    await requireMapOf(files, paths.map, { path, sizeBytes }, 'filling');
     // Said before it is so: a crash in between leaves a record of too much, not of too little.
     const asked = { ...(unread && { unread }), ...(unreadable && { unreadable }) };
     const now = { version, nowMs: realClock().now(), wallMs: wallMs() };

@@ -20,7 +20,7 @@ import { statuses } from '../map/status.js';
 import { type CopyProgress, createCopyProgress } from '../show/copy-progress.js';
 import { formatRestore, type RestoreResult, untouched } from '../show/copy-result.js';
 import { formatBytes } from '../show/format.js';
-import { loadCaseMap, lockToRead } from './case-map.js';
+import { loadCaseMap, lockToRead, requireMapOf } from './case-map.js';
 import { type Interrupt, onInterrupt } from './interrupt.js';
 import { askOnTerminal } from './source-guard.js';
 import {
@@ -125,6 +125,7 @@ async function contentsOf(
   const found = await loadCaseMap(nodeFiles(), mapPath, { path, sizeBytes });
   if (!found && options.map !== undefined)
     throw new LastspinError('USAGE', `there is no map ${options.map}`);
+  await requireMapOf(nodeFiles(), mapPath, { path, sizeBytes }, 'reading');
   if (!found) progress.say(`there is no ${mapPath}: all of ${path} is taken as read`);
   const map = found
     ? statusByByte(found.parsed, sizeBytes)

@@ -210,8 +210,12 @@ export function fillComments({ fills }: JobState): string[] {
 }
 
 /** A fill in words. */
-export function fillText({ unread, unreadable }: FillRecord): string {
-  const words = [unread && `unread with ${unread}`, unreadable && `unreadable with ${unreadable}`];
+export function fillText({ unread, unreadable, excess }: FillRecord): string {
+  const words = [
+    unread && `unread with ${unread}`,
+    unreadable && `unreadable with ${unreadable}`,
+    excess && `behind the drive's end with ${excess}`,
+  ];
   return words.filter(Boolean).join(', ');
 }
 

@@ -8,10 +8,12 @@ import type { TemperatureEvent } from './heat.js';
 /** Why a verdict was passed that nobody reached: what was suspected gets its former status back. */
 export const endedBeforeVerdict = 'the job ended before the verdict';
 
-/** What `fill` writes, as it was asked for: into what was not read, and into what could not be. */
+/** What is written where nothing was read, as it was asked for: into what was not, into what could not be, and behind
+ * the drive's last sector on a clone's target. */
 export interface FillRecord {
   readonly unread?: string;
   readonly unreadable?: string;
+  readonly excess?: string;
 }
 
 /** Everything that happens in a job, in order. State is folded from these, the journal holds them, and

@@ -76,7 +76,11 @@ const formSchema = z.discriminatedUnion('kind', [
 ]);
 
 const fillsSchema = z.array(
-  z.object({ unread: z.string().exactOptional(), unreadable: z.string().exactOptional() }),
+  z.object({
+    unread: z.string().exactOptional(),
+    unreadable: z.string().exactOptional(),
+    excess: z.string().exactOptional(),
+  }),
 );
 
 /** A `MergeNote`. */

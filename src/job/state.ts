@@ -216,10 +216,11 @@ export function foldJob(state: JobState, event: JobEvent): void {
   }
 }
 
-function fillOf({ unread, unreadable }: FillRecord): FillRecord {
+function fillOf({ unread, unreadable, excess }: FillRecord): FillRecord {
   return {
     ...(unread !== undefined && { unread }),
     ...(unreadable !== undefined && { unreadable }),
+    ...(excess !== undefined && { excess }),
   };
 }
 

@@ -13,7 +13,8 @@ const targetSchema = z.object({
   sectorBytes: count,
   /** Bytes of the drive that have no place on it; left out by the user's word (`--truncate`). */
   truncatedBytes: count,
-  /** Bytes of it behind the drive's last, and what is in them: what was there before, or a fill. */
+  /** Bytes of it behind the drive's last, and what is in them: what was there before, or a fill, perhaps by an earlier
+   * run. */
   excess: z.object({ bytes: count, content: z.string() }),
   /** Bytes of the drive's that were not read, and what is in them: what was there before, or a fill. */
   gaps: z.object({ bytes: count, content: z.string() }),

@@ -229,6 +229,46 @@ describe.skipIf(needsFailingFile())('targets that fail', () => {
   });
 });
 
+describe.skipIf(needsFailingFile())('targets that do not keep what they are given', () => {
+  claimsIn('DA-14', 'ALTERING')('DA-AO-12', async ({ said }) => {
+    const own = bench(34, sizeBytes);
+    platters(own.at('case.img'), 34, sizeBytes);
+    const target = await failingFile(own.folder, own.at('target'), { altering: failing });
+    const finished = await run(['restore', own.at('case.img'), target, '--overwrite', target]);
+    expect(finished.status, finished.stderr).toBe(1);
+    expect(finished.stdout).toContain('the target does not hold what was written to it');
+    const told = [...finished.stdout.matchAll(/^differs {6}bytes (\d+)-(\d+)$/gm)];
+    const [[, first, last] = []] = told;
+    const [from, to] = [Number(first) / 512, (Number(last) + 1) / 512];
+    expect(told.length).toBe(1);
+    expect(from <= 3000 && to >= 3008).toBe(true);
+    const same = (start: number, end: number) =>
+      cmp(own.at('case.img'), own.at('target'), sectors(start, end));
+    expect([same(0, from), same(to, sectorCount)]).toEqual(['', '']);
+    for (const lba of [from, 3000, 3007, to - 1]) expect(same(lba, lba + 1)).not.toBe('');
+    said.push(
+      `a target that stores something else in ${to - from} sectors: their place is told, exit status 1`,
+    );
+  });
+  claimsIn('DA-14', 'FORGETFUL')('DA-AO-12', async ({ said }) => {
+    const own = bench(35, sizeBytes);
+    platters(own.at('case.img'), 35, sizeBytes);
+    const target = await failingFile(own.folder, own.at('target'), { forgets: true });
+    await done(run(['restore', own.at('case.img'), target, '--overwrite', target]));
+    expect(cmp(own.at('case.img'), own.at('target'))).toBe('');
+    said.push('a target that keeps nothing before it is synced holds all of it at the end (cmp)');
+  });
+  claimsIn('DA-01', 'FORGETFUL')('DA-AM-08', async ({ said }) => {
+    const own = bench(36, sizeBytes);
+    const target = await failingFile(own.folder, own.at('target'), { forgets: true });
+    const files = ['--case-files', own.at('case.map'), '--overwrite', target];
+    await done(run(['clone', own.at('source'), target, ...files]));
+    expect(runsOfMap(own.at('case.map'), '+')).toEqual([{ lba: 0, count: sectorCount }]);
+    expect(cmp(own.at('source'), own.at('target'))).toBe('');
+    said.push('a target that keeps nothing before it is synced holds all that the map claims');
+  });
+});
+
 describe.skipIf(needsFailingFile())('DA-09: a file that fails to read, onto a clone', () => {
   claimsIn('DA-09', 'CLONE')('DA-AM-10', async (finding) => {
     const own = bench(33, sizeBytes);

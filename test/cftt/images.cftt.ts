@@ -401,7 +401,11 @@ const holes: readonly Hole[] = [
 const lostCount = holes.reduce((sum, { count }) => sum + count, 0);
 
 /** What every image of a drive with these holes owes. */
-function claimFaulty(claim: ReturnType<typeof claimsIn>, job: () => Imaged, type: string) {
+function claimFaulty(
+  claim: ReturnType<typeof claimsIn>,
+  job: () => Imaged,
+  { type, sense }: { readonly type: string; readonly sense?: Readonly<Record<string, number>> },
+) {
   claim('DA-AM-06', (finding) => {
     const { result, image } = job();
     expect(result.sectors).toMatchObject({ finished: 8192 - lostCount, bad: lostCount });
@@ -431,9 +435,11 @@ function claimFaulty(claim: ReturnType<typeof claimsIn>, job: () => Imaged, type
       for (let at = lba; at < lba + count; at++) {
         const own = failed.find((line) => line.lba === at && line.count === 1);
         expect(`${own?.cause}: ${own?.detail}`.replace(/ at LBA \d+$/, ''), `LBA ${at}`).toBe(type);
+        expect(own?.sense, `LBA ${at}`).toEqual(sense);
       }
     said.push(`result and map name ${lostCount} sectors in ${holes.length} areas`);
     said.push(`the event log has a line for each, with its type and LBA: ${type}`);
+    if (sense) said.push('sense key, ASC and ASCQ of each as the drive sent them');
   });
   claim('DA-AM-10', ({ said }) => {
     const { image } = job();
@@ -477,7 +483,10 @@ describe.skipIf(needsLog)('DA-09: a drive that tells its errors', () => {
     const drive = scenarioOf(folder, source, `identity: { serial: F-1 }\nfaults: [${rows}]`);
     job = await imageOf(`sim:${drive}?scale=100`, source, ['--preset', 'standard']);
   });
-  claimFaulty(claim, () => job, 'medium: medium error 03/11/00, ATA 51/40');
+  claimFaulty(claim, () => job, {
+    type: 'medium: medium error 03/11/00, ATA 51/40',
+    sense: { key: 3, asc: 0x11, ascq: 0 },
+  });
 });
 
 describe.skipIf(needsLog || needsFailingFile())('DA-09: a file that fails to read', () => {
@@ -489,7 +498,7 @@ describe.skipIf(needsLog || needsFailingFile())('DA-09: a file that fails to rea
     const failing = await failingFile(folder, source, { unreadable: holes });
     job = await imageOf(failing, source);
   });
-  claimFaulty(claim, () => job, 'unexplained: EIO');
+  claimFaulty(claim, () => job, { type: 'unexplained: EIO' });
 });
 
 describe.skipIf(needsLog)('DA-09: gaps that are filled afterwards', () => {

@@ -1,9 +1,13 @@
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../cli/cli.js';
 import { assertions, cases } from './assertions.js';
 import { claimOf } from './claim.js';
 import { formatReport, gapsIn, type Result, verdictOf } from './report.js';
+
+const root = join(import.meta.dirname, '../..');
 
 /** A pass for everything that the tables promise. */
 function everything(): Result[] {
@@ -62,6 +66,43 @@ describe('the report', () => {
     expect(claimOf(name)).toEqual({ id: 'DA-AM-08', testCase: 'DA-06', variation: 'BLOCK' });
     expect(claimOf('knows its tests by their names')).toBeUndefined();
   });
+});
+
+test('a preparation that fails, however far above, fails its tests; only what is missing is not run', async () => {
+  const folder = temporaryFolder();
+  const at = (name: string) => join(folder, name);
+  const here = (name: string) => JSON.stringify(join(import.meta.dirname, name));
+  const vitest = JSON.stringify(join(root, 'node_modules/vitest/dist/index.js'));
+  const head = (names: string) =>
+    `import { ${names} } from ${vitest};\nimport { claimsIn } from ${here('claim.ts')};\n`;
+  writeFileSync(
+    at('broken.test.ts'),
+    `${head('beforeAll, describe')}beforeAll(() => { throw new Error('the blocker broke'); });
+describe('it', () => describe('all', () => claimsIn('SWB', 'BLOCK')('SWB-01', () => {})));`,
+  );
+  writeFileSync(
+    at('absent.test.ts'),
+    `${head('describe')}describe.skipIf(true)('it', () => claimsIn('SWB', 'BLOCK')('SWB-02', () => {}));`,
+  );
+  writeFileSync(
+    at('vitest.config.mts'),
+    `import { cfttReport } from ${here('reporter.ts')};
+export default { test: { root: ${JSON.stringify(folder)}, include: ['*.test.ts'], reporters: [cfttReport()] } };`,
+  );
+  const words = ['run', '--config', at('vitest.config.mts')];
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [join(root, 'node_modules/vitest/vitest.mjs'), ...words],
+    {
+      cwd: root,
+      encoding: 'utf8',
+      env: { ...process.env, CFTT_WRITE: at('report.md') },
+    },
+  );
+  expect(status, stderr).toBe(1);
+  const text = readFileSync(at('report.md'), 'utf8');
+  expect(text).toMatch(/^- SWB-01: \*\*FAILED\*\*\. .*the blocker broke/m);
+  expect(text).toMatch(/^- SWB-02: \*\*not run\*\*\. what it needs is missing/m);
 });
 
 test('the report in docs has a result for every assertion, and no machine in it', () => {

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import type { Reporter, TestCase, TestModule } from 'vitest/node';
+import type { Reporter, TestCase, TestModule, TestSuite } from 'vitest/node';
 import { claimOf } from './claim.js';
 import { type Environment, formatReport, gapsIn, type Result } from './report.js';
 
@@ -46,18 +46,28 @@ function environment(): Environment {
 /** What a failure says in the end; before it stands what the tool printed. */
 const lastWords = (message: string) => message.trim().split('\n').slice(-2).join(' ');
 
+/** A test whose preparation failed, in any suite that it is in, counts as skipped. */
+function errorsAbove({ parent }: TestCase) {
+  const found = [];
+  for (let suite: TestModule | TestSuite = parent; ; suite = suite.parent) {
+    found.push(...suite.errors());
+    if (suite.type === 'module') return found;
+  }
+}
+
 function resultOf(test: TestCase): Result | undefined {
   const claim = claimOf(test.name);
   if (!claim) return undefined;
   const { state, errors } = test.result();
   const { finding } = test.meta();
   const said = finding?.said ?? [];
-  // A test whose preparation failed counts as skipped.
-  const broken = state === 'failed' ? errors : test.parent.errors();
-  const [error] = broken ?? [];
+  const [error] = state === 'failed' ? errors : errorsAbove(test);
   if (error) return { ...claim, verdict: 'FAILED', why: lastWords(error.message), said };
-  if (state !== 'passed')
+  // Said when the tests were collected, before anything ran.
+  if (state === 'skipped' && test.options.mode === 'skip')
     return { ...claim, verdict: 'not run', why: 'what it needs is missing on this computer', said };
+  if (state !== 'passed')
+    return { ...claim, verdict: 'FAILED', why: 'it was not run, and nothing was missing', said };
   if (finding?.notMet) return { ...claim, verdict: 'not met', why: finding.notMet, said };
   if (finding?.qualified) return { ...claim, verdict: 'qualified', why: finding.qualified, said };
   return { ...claim, verdict: 'pass', why: '', said };

@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type CloneOptions, clone } from '../../src/cli/clone.js';
+import { exportImage } from '../../src/cli/export.js';
 import { type FillOptions, fill } from '../../src/cli/fill.js';
 import { type RestoreOptions, restore } from '../../src/cli/restore.js';
 import { takeLock } from '../../src/image/lock.js';
@@ -181,6 +182,28 @@ describe('a clone', () => {
     expect(readFileSync(at('case.map'), 'latin1')).toMatch(/\?\n.*\+\n.*\?\n$/);
   });
 
+  test('tells what an earlier run filled, and that it was not this one', async () => {
+    const { at, go, cloned } = bench(driveBytes + 1024);
+    const targetOf = ({ stdout }: { stdout: string }) =>
+      cloneResultSchema.parse(JSON.parse(stdout)).target;
+    const part = ['--range', '0-2999', '--json'];
+    const first = await cloned(...go, ...part, '--fill', 'marker', '--excess', '0xA5');
+    expect(targetOf(first)).toMatchObject({
+      ...{ gaps: { bytes: 3000 * 512, content: 'marker' }, excess: { content: '0xA5' } },
+    });
+    const map = readFileSync(at('case.map'), 'latin1');
+    expect(map).toContain("# filled, not read: behind the drive's end with 0xA5");
+    const earlier = 'by an earlier run as far as that came';
+    expect(targetOf(await cloned(...part))).toMatchObject({
+      gaps: { bytes: 3000 * 512, content: `marker, ${earlier}` },
+      excess: { bytes: 1024, content: `0xA5, ${earlier}` },
+    });
+    const again = await cloned('--range', '3000-3999', '--fill', 'zero', '--json');
+    expect(targetOf(again)).toMatchObject({
+      ...{ gaps: { bytes: 2000 * 512, content: 'zero' }, excess: { content: `0xA5, ${earlier}` } },
+    });
+  });
+
   test.skipIf(needsDdrescue)('is what ddrescue makes', async () => {
     const { at, go, cloned, target } = bench(driveBytes + 4096);
     writeFileSync(at('theirs'), old(driveBytes + 4096));
@@ -330,6 +353,68 @@ describe('a restore', () => {
     expect(status).toBe(130);
     expect(stderr).toMatch(/the first \d+ of 2147483648 bytes are on .* for certain/);
     rmSync(at('huge'));
+  });
+});
+
+describe('a map that is named for an image', () => {
+  /** The image of a drive, all of it read, and maps that are not its own. */
+  async function images() {
+    const own = bench();
+    const { at } = own;
+    const identity = (model: string) => `identity: { model: ${model}, serial: S-${model} }`;
+    for (const [name, range] of [
+      ['case', '0-5999'],
+      ['other', '0-9'],
+    ] as const) {
+      const lines = ['sectorCount: 6000', `contents: { file: ${at('source')} }`, identity(name)];
+      writeFileSync(at(`${name}.yaml`), lines.join('\n'));
+      const job = ['image', `sim:${at(`${name}.yaml`)}?scale=100`, at(`${name}.img`)];
+      expect(await run([...job, '--range', range])).toMatchObject({ status: 0 });
+    }
+    writeFileSync(at('unread.map'), `0x0 ? 1\n0 ${driveBytes} ?\n`);
+    writeFileSync(at('read.map'), `0x0 + 1\n0 ${driveBytes} +\n`);
+    writeFileSync(at('short.map'), `0x0 + 1\n0 ${driveBytes - 512} +\n`);
+    copyFileSync(at('case.img'), at('lonely.img'));
+    return own;
+  }
+
+  test('is believed where it is of the same drive and as long, and claims no less', async () => {
+    const { at, go, target } = await images();
+    const commands = (image: string, map: string) => [
+      () => fill(at(image), { unread: 'marker', map: at(map) }),
+      () => restore(at(image), at('target'), { overwrite: at('target'), map: at(map) }),
+      () => exportImage(at(image), at('x.E01'), { map: at(map), force: true }),
+    ];
+    for (const [image, map, why] of [
+      ['case.img', 'other.map', /is of the drive other S-other, .*case\.map of .*leave --map out/],
+      ['case.img', 'unread.map', /does not claim what was read at byte 0 of .*leave --map out/],
+      ['case.img', 'short.map', /is about 3071488 bytes|its map is about 3071488/],
+      ['lonely.img', 'short.map', /is about 3071488 bytes|its map is about 3071488/],
+    ] as const)
+      for (const command of commands(image, map))
+        await expect(command(), `${command}`).rejects.toMatchObject({
+          code: 'IMAGE_MISMATCH',
+          message: expect.stringMatching(why),
+        });
+    expect(readFileSync(at('case.img')).equals(content)).toBe(true);
+    expect(readFileSync(at('lonely.img')).equals(content)).toBe(true);
+    expect(target().equals(old(driveBytes))).toBe(true);
+    expect(existsSync(at('x.E01'))).toBe(false);
+    copyFileSync(at('case.map'), at('copy.map'));
+    for (const map of ['read.map', 'copy.map']) {
+      const args = ['restore', at('case.img'), at('target'), ...go, '--map', at(map)];
+      expect(await run(args)).toMatchObject({ status: 0 });
+      expect(target().equals(content)).toBe(true);
+    }
+  });
+
+  test('of the same drive that claims less is no map to fill by', async () => {
+    const { at } = await images();
+    const job = ['image', `sim:${at('case.yaml')}?scale=100`, at('half.img')];
+    expect(await run([...job, '--range', '0-2999'])).toMatchObject({ status: 0 });
+    const filled = fill(at('case.img'), { unread: 'zero', map: at('half.map') });
+    await expect(filled).rejects.toThrow(/half\.map does not claim what was read at byte 1536000/);
+    expect(readFileSync(at('case.img')).equals(content)).toBe(true);
   });
 });
 
