@@ -6,6 +6,7 @@ import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import { heldCount, type ImageForm } from '../image/image-form.js';
 import { createJournal, loadJournal } from '../image/journal.js';
 import { removeEmptyParts } from '../image/split-file.js';
+import { unmountedError } from '../image/untouched.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
 import { endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
@@ -48,6 +49,8 @@ export interface Case extends HashParts {
   lostBytes(): number;
   /** The last line of the event log so far. */
   logEnd(): LogPosition;
+  /** Who is told when somebody touched what stands beside the image while it was in use, one line for people. */
+  onNotice(handler: (text: string) => void): void;
   /** Whose case it is, as all runs together were told. */
   readonly caseData: CaseData;
   close(): Promise<void>;
@@ -122,6 +125,19 @@ export async function openCase(given: CaseOptions): Promise<Case> {
     read: access.read,
   });
   const versions = lineFile(files, paths.versions);
+  let notice: (text: string) => void = () => {};
+  log.onNotice((text) => notice(text));
+  /** The journal takes nothing until the next checkpoint, which is due at once. */
+  let isJournalLost = false;
+  const lookAtJournal = async () => {
+    const touch = isJournalLost ? undefined : await journal.touched();
+    if (touch === 'unmounted') throw unmountedError(paths.journal);
+    if (!touch) return;
+    isJournalLost = true;
+    notice(
+      `something removed, replaced or changed ${paths.journal} while it was in use: the map is saved at once, and a new one begins`,
+    );
+  };
   const recorder = createRecorder(
     {
       syncImage: async () => {
@@ -131,13 +147,14 @@ export async function openCase(given: CaseOptions): Promise<Case> {
       appendJournal: async (events) => {
         for (const event of events) event.n ??= ++numbered;
         const fresh = events.filter(({ n }) => (n as number) > journaled);
-        await journal.append(fresh);
+        await lookAtJournal();
+        if (!isJournalLost) await journal.append(fresh);
         journaled = events.at(-1)?.n ?? journaled;
-        await journal.sync();
+        if (!isJournalLost) await journal.sync();
       },
       appendLog: (events) =>
         log.append(events.map((event) => ({ n: event.n as number, body: bodyOf(event) }))),
-      journalBytes: () => journal.sizeBytes,
+      journalBytes: () => (isJournalLost ? Number.POSITIVE_INFINITY : journal.sizeBytes),
       settle: async ({ plan }) => {
         await writer.sync();
         await watch.onSync();
@@ -148,6 +165,7 @@ export async function openCase(given: CaseOptions): Promise<Case> {
         const map = current.plan.map.clone();
         await save(current);
         await journal.restart(number);
+        isJournalLost = false;
         // Last: what it lists is then in the image and in the map.
         await hashes.saveNews(map);
       },
@@ -171,6 +189,9 @@ export async function openCase(given: CaseOptions): Promise<Case> {
     caseData,
     ...hashes.parts(access.read),
     logEnd: () => log.last,
+    onNotice(handler) {
+      notice = handler;
+    },
     async close() {
       await versions.close();
       await log.close();
