@@ -76,7 +76,8 @@ export async function openCase(given: CaseOptions): Promise<Case> {
     await checkSpace(files, paths.image, sectorCount * drive.sectorBytes, options.force);
   let number = await checkpointBefore(found, saved?.number);
   const { log, caseData } = await beginRecord(options, state, restored, notices);
-  await takeOutLost(options, state, log, notices);
+  notices.push(...(found.look?.notices ?? []));
+  await recordFound(options, state, log, notices);
   /** Numbers given to events, and the last one that the journal took. */
   let numbered = log.last.n;
   let journaled = numbered;
@@ -330,25 +331,27 @@ async function removeDurably(files: FileLayer, path: string): Promise<void> {
   await files.syncDirectory(path);
 }
 
-/** Takes out of the map what the image was found to hold no more, and puts it on record. Its old bytes stay until
- * they are read again. */
-async function takeOutLost(
+/** Puts on record what was found before the first read, takes out of the map what the image was found to hold no more,
+ * and puts that on record too. Its old bytes stay until they are read again. */
+async function recordFound(
   { found: { look }, clock, ...options }: CaseOptions,
   state: JobState,
   log: EventLog,
-  notices: string[],
+  notices: readonly string[],
 ): Promise<void> {
   const { map, sectorBytes } = state.plan;
   const loss = lossOf(map, look?.changed ?? [], sectorBytes);
-  notices.push(...(look?.notices ?? []));
-  if (!loss) return;
-  const event: RecordedEvent = {
-    ...loss,
-    atMs: clock.now(),
-    wallMs: (options.wallMs ?? wallMs)(),
-  };
-  foldJob(state, event);
-  await log.append([{ n: log.last.n + 1, body: bodyOf(event) }]);
+  const found = [
+    ...notices.map((text) => ({ kind: 'noticed' as const, text })),
+    ...(loss ? [loss] : []),
+  ];
+  if (found.length === 0) return;
+  const now = { atMs: clock.now(), wallMs: (options.wallMs ?? wallMs)() };
+  for (const body of found) {
+    const event: RecordedEvent = { ...body, ...now };
+    foldJob(state, event);
+    await log.append([{ n: log.last.n + 1, body: bodyOf(event) }]);
+  }
   await log.sync();
 }
 

@@ -122,3 +122,54 @@ describe('while a job runs', () => {
     expect(journal?.records).toEqual([]);
   });
 });
+
+describe('between two runs', () => {
+  async function killed(files: MemoryFiles) {
+    const atKill: { map?: Uint8Array; journal?: Uint8Array; log?: Uint8Array } = {};
+    await imageInWorld(scenario, {
+      files,
+      edit,
+      onEvent(_event, { totals }) {
+        if (totals.reads !== 20) return;
+        atKill.map = files.content('case.map');
+        atKill.log = files.content(logPath);
+      },
+    });
+    files.put('case.map', atKill.map!);
+    files.put(logPath, atKill.log!);
+  }
+
+  test.each([
+    ['is missing', 'is not there', (files: MemoryFiles) => files.remove(journalPath)],
+    ['is of a later map', 'is of a later map', () => undefined],
+  ])('a journal that %s is told of, on record, and its reads are made again', async (_, what, act) => {
+    const files = memoryFiles();
+    await killed(files);
+    await act(files);
+    let told: readonly string[] = [];
+    const outcome = await imageInWorld(scenario, {
+      files,
+      edit,
+      opened: ({ notices }) => {
+        told = [...notices];
+      },
+    });
+    await expectWhole(outcome);
+    expect(told).toEqual([expect.stringMatching(`${journalPath} ${what}.*lines that the map`)]);
+    const lines = Buffer.from(files.content(logPath)).toString().split('\n');
+    expect(lines.filter((line) => line.includes(told[0]!))).toEqual([
+      expect.stringContaining('"kind":"noticed"'),
+    ]);
+  });
+
+  test('a case that began and got no further is no reason for alarm', async () => {
+    const files = memoryFiles();
+    await imageInWorld(scenario, { files, edit, interruptAfter: 1 });
+    const first = await imageInWorld(scenario, {
+      files,
+      edit,
+      opened: ({ notices }) => expect(notices).toEqual([]),
+    });
+    await expectWhole(first);
+  });
+});
