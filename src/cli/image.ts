@@ -342,6 +342,7 @@ async function imageOpened(
           powers,
           image: rescue.image,
           recorder: rescue.recorder,
+          files: rescue,
           target: rescue.target,
           clock,
           identity,

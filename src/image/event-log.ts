@@ -13,6 +13,7 @@
 import { createHash } from 'node:crypto';
 import { LastspinError, reasonOf } from '../errors.js';
 import type { FileLayer, OpenFile } from './file-layer.js';
+import { touchOf, unmountedError } from './untouched.js';
 
 /** A line of the log, by its number and its hash. */
 export interface LogPosition {
@@ -34,12 +35,16 @@ export interface EventLog {
   readonly last: LogPosition;
   readonly sizeBytes: number;
   /** Adds lines, in order and without a gap; those that the log has are passed over, so that what failed may be
-   * tried again. Durable after the next `sync`.
-   * @throws LastspinError IMAGE_SPACE, IMAGE_WRITE_FAILED; none of the lines then counts. */
+   * tried again. Durable after the next `sync`. Where somebody removed, moved or replaced the file meanwhile, all of
+   * it is written again first.
+   * @throws LastspinError IMAGE_SPACE, IMAGE_WRITE_FAILED; none of the lines then counts. IMAGE_MISMATCH where
+   * somebody cut the file: its lines are gone. */
   append(records: readonly LogRecord[]): Promise<void>;
   /** Every line appended before is durable when this resolves.
    * @throws LastspinError IMAGE_SPACE, IMAGE_WRITE_FAILED. */
   sync(): Promise<void>;
+  /** Who is told when somebody touched the file while it was in use, one line for people. */
+  onNotice(handler: (text: string) => void): void;
   close(): Promise<void>;
 }
 
@@ -126,7 +131,7 @@ export async function createEventLog(
     await file.sync();
     await files.rename(temporaryPath, path);
     await files.syncDirectory(path);
-    return appendable(file, path, { n: 0, hash }, line.length);
+    return appendable(files, file, path, { n: 0, hash }, line.length);
   } catch (error) {
     await file.close().catch(() => undefined);
     await files.remove(temporaryPath).catch(() => undefined);
@@ -145,7 +150,7 @@ export async function openEventLog(
   const file = await files.open(path);
   try {
     if (sizeBytes > goodBytes) await file.truncate(goodBytes);
-    return appendable(file, path, last, goodBytes);
+    return appendable(files, file, path, last, goodBytes);
   } catch (error) {
     await file.close().catch(() => undefined);
     throw error;
@@ -153,16 +158,49 @@ export async function openEventLog(
 }
 
 function appendable(
-  file: OpenFile,
+  files: FileLayer,
+  firstFile: OpenFile,
   path: string,
   firstLast: LogPosition,
   firstSizeBytes: number,
 ): EventLog {
+  let file = firstFile;
   let last = firstLast;
   let sizeBytes = firstSizeBytes;
   /** A failed append may have left bytes behind `sizeBytes`. */
   let hasLeftovers = false;
   let failed: LastspinError | undefined;
+  let notice: (text: string) => void = () => {};
+
+  /** Sees to it that what was written so far stands under the log's name. */
+  async function secure(): Promise<void> {
+    const touch = await touchOf(file, path, sizeBytes);
+    if (touch === undefined || (touch === 'longer' && hasLeftovers)) return;
+    if (touch === 'unmounted') throw unmountedError(path);
+    if (touch === 'longer') {
+      await file.truncate(sizeBytes);
+      notice(`something wrote to ${path} while it was in use: what it added is cut off`);
+    } else {
+      const copy = touch === 'moved' ? await writeAgain(files, file, path, last) : undefined;
+      if (!copy) throw cutError(path);
+      await file.close();
+      file = copy;
+      notice(`${path} was removed, moved or replaced while it was in use: it is written again`);
+    }
+    // That its name may be as it was and the file another one again is seen next time.
+    await file.sync();
+  }
+
+  async function guarded(act: () => Promise<void>): Promise<void> {
+    if (failed !== undefined) throw failed;
+    try {
+      await secure();
+      await act();
+    } catch (error) {
+      throw writeFailure(error);
+    }
+  }
+
   return {
     path,
     get last() {
@@ -172,32 +210,71 @@ function appendable(
       return sizeBytes;
     },
     async append(records) {
-      if (failed !== undefined) throw failed;
       const { bytes, end } = linesAfter(last, records);
-      if (bytes.length === 0) return;
-      try {
+      if (bytes.length === 0 && failed === undefined) return;
+      await guarded(async () => {
         if (hasLeftovers) await file.truncate(sizeBytes);
         hasLeftovers = true;
         await file.write(bytes, sizeBytes);
-      } catch (error) {
-        throw writeFailure(error);
-      }
+      });
       hasLeftovers = false;
       sizeBytes += bytes.length;
       last = end;
     },
     async sync() {
-      if (failed !== undefined) throw failed;
-      try {
-        await file.sync();
-      } catch (error) {
-        // What a failed sync left behind may not be believed; the next run looks at every line.
-        failed = writeFailure(error);
-        throw failed;
-      }
+      await guarded(async () => {
+        try {
+          await file.sync();
+        } catch (error) {
+          // What a failed sync left behind may not be believed; the next run looks at every line.
+          failed = writeFailure(error);
+          throw failed;
+        }
+      });
+    },
+    onNotice(handler) {
+      notice = handler;
     },
     close: () => file.close(),
   };
+}
+
+function cutError(path: string): LastspinError {
+  return new LastspinError(
+    'IMAGE_MISMATCH',
+    `something has cut or changed ${path} while it was in use; run the same command again: what is left of it is kept aside and a new log begins`,
+  );
+}
+
+/** Writes a log whose name leads to it no more under that name again, durably; what stands there is kept as `.other`.
+ * Undefined where the file does not hold what was written to it. */
+async function writeAgain(
+  files: FileLayer,
+  from: OpenFile,
+  path: string,
+  last: LogPosition,
+): Promise<OpenFile | undefined> {
+  const temporaryPath = `${path}.tmp`;
+  await files.remove(temporaryPath);
+  const copy = await files.open(temporaryPath, { create: true });
+  try {
+    const report = await checkPieces(from, {}, (piece, position) => copy.write(piece, position));
+    const isWhole = !report.problem && report.last?.hash === last.hash;
+    if (isWhole) {
+      await copy.sync();
+      if (await files.exists(path)) await files.rename(path, `${path}.other`);
+      await files.rename(temporaryPath, path);
+      await files.syncDirectory(path);
+      return copy;
+    }
+    await copy.close();
+    await files.remove(temporaryPath);
+    return undefined;
+  } catch (error) {
+    await copy.close().catch(() => undefined);
+    await files.remove(temporaryPath).catch(() => undefined);
+    throw error;
+  }
 }
 
 function linesAfter(
@@ -367,16 +444,26 @@ export async function readEventLog(
   if (!(await files.exists(path))) return undefined;
   const file = await files.open(path, { readOnly: true });
   try {
-    const checker = createLogChecker(options);
-    const buffer = new Uint8Array(readBytes);
-    for (let position = 0; ; ) {
-      const byteCount = await file.read(buffer, position);
-      if (byteCount === 0) break;
-      checker.push(buffer.subarray(0, byteCount));
-      position += byteCount;
-    }
-    return checker.finish();
+    return await checkPieces(file, options);
   } finally {
     await file.close();
   }
+}
+
+async function checkPieces(
+  file: OpenFile,
+  options: LogCheckOptions,
+  onPiece?: (piece: Uint8Array, position: number) => Promise<void>,
+): Promise<LogReport> {
+  const checker = createLogChecker(options);
+  const buffer = new Uint8Array(readBytes);
+  for (let position = 0; ; ) {
+    const byteCount = await file.read(buffer, position);
+    if (byteCount === 0) break;
+    const piece = buffer.subarray(0, byteCount);
+    checker.push(piece);
+    await onPiece?.(piece, position);
+    position += byteCount;
+  }
+  return checker.finish();
 }

@@ -37,6 +37,8 @@ export interface OpenFile {
   size(): Promise<number>;
   /** Whether `path` still leads to this file; true where nobody can tell. */
   isAt?(path: string): Promise<boolean>;
+  /** Whether another disk is there now, or none, where the file's directory was when it was opened. */
+  isUnmounted?(): Promise<boolean>;
   /** Absent or undefined where nobody can tell. */
   stamp?(): Promise<FileStamp | undefined>;
   /** Tells this file from every other that is there now; absent where nobody can tell. */

@@ -11,6 +11,7 @@
 import { crc32 } from 'node:zlib';
 import { LastspinError, reasonOf } from '../errors.js';
 import type { FileLayer, OpenFile } from './file-layer.js';
+import { type Touch, touchOf } from './untouched.js';
 
 /** An open journal. One caller at a time; `append` may overlap a `sync`. */
 export interface Journal {
@@ -29,6 +30,8 @@ export interface Journal {
   /** An empty journal that continues checkpoint `base`, in place of the old one: a crash leaves
    * either. Call it after that checkpoint is durable. */
   restart(base: number): Promise<void>;
+  /** What somebody else did to the file: then only `restart` helps. */
+  touched(): Promise<Touch | undefined>;
   close(): Promise<void>;
 }
 
@@ -74,6 +77,11 @@ export async function createJournal(
     },
     append: (records) => append(journal, records),
     sync: () => sync(journal),
+    touched: async () => {
+      // What a failed append left behind is its own.
+      const touch = await touchOf(journal.file, path, journal.sizeBytes);
+      return touch === 'longer' && journal.hasLeftovers ? undefined : touch;
+    },
     restart: async (newBase) => {
       const old = journal;
       journal = await startFile(files, path, newBase);

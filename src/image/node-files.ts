@@ -1,7 +1,7 @@
 /** The file layer over the operating system: the one place, with the lock, that touches the disk
  * for image, map and journal. */
 
-import { constants } from 'node:fs';
+import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, open, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { LastspinError, reasonOf } from '../errors.js';
@@ -20,7 +20,8 @@ export function nodeFiles(): FileLayer {
           ? await openHeld(path)
           : await openHandle(path, { create, exclusive, readOnly });
         // Known while it is there: a disk that was unplugged may be unmounted as well.
-        return openFile(path, handle, await deviceOf(path));
+        const disk = (await nearestStat(dirname(path)))?.dev;
+        return openFile(path, handle, await deviceOf(path), disk);
       }),
     exists: (path) =>
       named(path, 'look up', async () => {
@@ -65,7 +66,13 @@ function openHeld(path: string): Promise<FileHandle> {
   return open(path, constants.O_RDWR | constants.O_EXCL);
 }
 
-function openFile(path: string, handle: FileHandle, device: string): OpenFile {
+/** `disk`: the number of that which its directory is on. */
+function openFile(
+  path: string,
+  handle: FileHandle,
+  device: string,
+  disk: bigint | undefined,
+): OpenFile {
   const tried = <T>(verb: string, act: () => Promise<T>) => named(path, verb, act, device);
   /** fdatasync may leave out a changed size on some systems; where it changed, fsync. */
   let sizeBytes: number | undefined;
@@ -101,6 +108,10 @@ function openFile(path: string, handle: FileHandle, device: string): OpenFile {
         return codeOf(error) !== 'ENOENT';
       }
     },
+    isUnmounted: async () => {
+      const found = await nearestStat(dirname(path));
+      return found !== undefined && disk !== undefined && found.dev !== disk;
+    },
     stamp: () =>
       tried('look up', async () => {
         const { size, mtimeNs, dev, ino } = await handle.stat({ bigint: true });
@@ -132,6 +143,16 @@ function openFile(path: string, handle: FileHandle, device: string): OpenFile {
     reserve: (size) => reserveSpace(handle.fd, size),
     close: () => tried('close', () => handle.close()),
   };
+}
+
+/** Of a directory, or of the nearest one above it that is there; undefined where it cannot be looked up. */
+async function nearestStat(directory: string): Promise<BigIntStats | undefined> {
+  try {
+    return await stat(directory, { bigint: true });
+  } catch (error) {
+    const above = dirname(directory);
+    return codeOf(error) === 'ENOENT' && above !== directory ? nearestStat(above) : undefined;
+  }
 }
 
 async function readFully(handle: FileHandle, into: Uint8Array, position: number): Promise<number> {
@@ -209,6 +230,7 @@ const adviceOf: Readonly<Record<string, string>> = {
   ENOENT: 'no such file or directory; check the path',
   ENOTDIR: 'part of the path is a file, not a directory; check the path',
   EISDIR: 'it is a directory; name a file',
+  ERR_FS_EISDIR: 'a directory of that name is in the way; move it away',
   EEXIST: 'it exists already; choose another name or move it away',
   EBUSY: 'it is in use: mounted, part of something, or another program holds it; free it first',
 };

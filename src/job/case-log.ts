@@ -39,8 +39,8 @@ export interface FoundLog {
   readonly hasEvents: boolean;
 }
 
-/** What a log says at the start, before anything happens. */
-const openingKinds = new Set(['log', 'run', 'state', 'map']);
+/** What a log says at the start, before anything happens: also what was found then. */
+const openingKinds = new Set(['log', 'run', 'state', 'map', 'noticed']);
 
 /** Looks at the whole log, without touching it; undefined when there is none. Throws FILE_FAILED. */
 export async function findLog(

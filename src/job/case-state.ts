@@ -8,6 +8,7 @@ import type { ImageForm } from '../image/image-form.js';
 import { type LoadedJournal, loadJournal } from '../image/journal.js';
 import { byteMapOf, sectorMapOf } from '../map/mapfile.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
+import { statuses } from '../map/status.js';
 import { levelsOf, packScope, rowsForPriorities, unpackScope } from '../plan/domain.js';
 import { foldPlan } from '../plan/fold.js';
 import type { HeadMapData } from '../plan/head-map-schema.js';
@@ -211,18 +212,41 @@ export async function restore(
 
 /** Folds what the journal has since the checkpoint; says what that was, and whether it was all. */
 async function foldJournal(
-  { files, paths }: FoundCase,
+  found: FoundCase,
   saved: LoadedCheckpoint,
   state: JobState,
   notices: string[],
 ): Promise<{ journal: readonly RecordedEvent[]; isWhole: boolean }> {
+  const { files, paths } = found;
   const loaded = await loadJournal(files, paths.journal);
   // One of another number is in the checkpoint; one whose head is damaged says no number, and is not believed.
   const isNext = loaded !== undefined && loaded.base === saved.number;
   const journal = isNext ? (loaded.records as RecordedEvent[]) : [];
   for (const record of journal) foldRecorded(state, record);
   if (loaded && (isNext || loaded.damage)) notices.push(...journalNotices(loaded));
+  else notices.push(...missingNotices(found, saved, state, loaded));
   return { journal, isWhole: loaded?.damage === undefined };
+}
+
+/** Whether a journal is missing that would go on from the checkpoint. The log may tell of what it held, but the image
+ * may be as old as the map is: what only the log knows is read again. */
+function missingNotices(
+  { paths, log }: FoundCase,
+  { state: saved, number = 0 }: LoadedCheckpoint,
+  { plan: { map } }: JobState,
+  loaded: LoadedJournal | undefined,
+): string[] {
+  const anchor = parseSnapshot(saved)?.log;
+  // A merge has none, and it takes a run to begin one.
+  if (!anchor) return [];
+  const lines = Math.max(0, (log?.report.last?.n ?? 0) - anchor.n);
+  if (loaded && (loaded.base ?? 0) < number) return [];
+  const isNew = map.next(0, statuses['non-tried'])?.count === map.size;
+  if (!loaded && isNew && !log?.hasEvents) return [];
+  const what = loaded ? 'is of a later map than the one that is there' : 'is not there';
+  const told =
+    lines > 0 ? `: ${paths.events} has ${lines} lines that the map knows nothing of` : '';
+  return [`${paths.journal} ${what}; what was read since that map was saved is read again${told}`];
 }
 
 /** Goes on with what was learned of a drive under its new identity, which is recorded. The byte map holds;

@@ -6,6 +6,7 @@ import { checkSpace, type ImageFile, openImage } from '../image/image-file.js';
 import { heldCount, type ImageForm } from '../image/image-form.js';
 import { createJournal, loadJournal } from '../image/journal.js';
 import { removeEmptyParts } from '../image/split-file.js';
+import { unmountedError } from '../image/untouched.js';
 import { createImageWriter, type ImageWriter } from '../image/write-behind.js';
 import { endOf } from '../map/extent.js';
 import type { RunMap } from '../map/run-map.js';
@@ -50,6 +51,8 @@ export interface Case extends HashParts {
   noteHashes(): Promise<void>;
   /** The last line of the event log so far. */
   logEnd(): LogPosition;
+  /** Who is told when somebody touched what stands beside the image while it was in use, one line for people. */
+  onNotice(handler: (text: string) => void): void;
   /** Whose case it is, as all runs together were told. */
   readonly caseData: CaseData;
   close(): Promise<void>;
@@ -75,7 +78,8 @@ export async function openCase(given: CaseOptions): Promise<Case> {
     await checkSpace(files, paths.image, sectorCount * drive.sectorBytes, options.force);
   let number = await checkpointBefore(found, saved?.number);
   const { log, caseData } = await beginRecord(options, state, restored, notices);
-  await takeOutLost(options, state, log, notices);
+  notices.push(...(found.look?.notices ?? []));
+  await recordFound(options, state, log, notices);
   /** Numbers given to events, and the last one that the journal took. */
   let numbered = log.last.n;
   let journaled = numbered;
@@ -125,6 +129,19 @@ export async function openCase(given: CaseOptions): Promise<Case> {
     read: access.read,
   });
   const versions = lineFile(files, paths.versions);
+  let notice: (text: string) => void = () => {};
+  log.onNotice((text) => notice(text));
+  /** The journal takes nothing until the next checkpoint, which is due at once. */
+  let isJournalLost = false;
+  const lookAtJournal = async () => {
+    const touch = isJournalLost ? undefined : await journal.touched();
+    if (touch === 'unmounted') throw unmountedError(paths.journal);
+    if (!touch) return;
+    isJournalLost = true;
+    notice(
+      `something removed, replaced or changed ${paths.journal} while it was in use: the map is saved at once, and a new one begins`,
+    );
+  };
   const recorder = createRecorder(
     {
       syncImage: async () => {
@@ -134,13 +151,14 @@ export async function openCase(given: CaseOptions): Promise<Case> {
       appendJournal: async (events) => {
         for (const event of events) event.n ??= ++numbered;
         const fresh = events.filter(({ n }) => (n as number) > journaled);
-        await journal.append(fresh);
+        await lookAtJournal();
+        if (!isJournalLost) await journal.append(fresh);
         journaled = events.at(-1)?.n ?? journaled;
-        await journal.sync();
+        if (!isJournalLost) await journal.sync();
       },
       appendLog: (events) =>
         log.append(events.map((event) => ({ n: event.n as number, body: bodyOf(event) }))),
-      journalBytes: () => journal.sizeBytes,
+      journalBytes: () => (isJournalLost ? Number.POSITIVE_INFINITY : journal.sizeBytes),
       settle: async ({ plan }) => {
         await writer.sync();
         await watch.onSync();
@@ -151,6 +169,7 @@ export async function openCase(given: CaseOptions): Promise<Case> {
         const map = current.plan.map.clone();
         await save(current);
         await journal.restart(number);
+        isJournalLost = false;
         // Last: what it lists is then in the image and in the map.
         await hashes.saveNews(map);
       },
@@ -177,6 +196,9 @@ export async function openCase(given: CaseOptions): Promise<Case> {
     logEnd: () => log.last,
     async noteHashes() {
       if (recorder.noteNews(state)) await recorder.checkpoint(state);
+    },
+    onNotice(handler) {
+      notice = handler;
     },
     async close() {
       await versions.close();
@@ -325,25 +347,27 @@ async function removeDurably(files: FileLayer, path: string): Promise<void> {
   await files.syncDirectory(path);
 }
 
-/** Takes out of the map what the image was found to hold no more, and puts it on record. Its old bytes stay until
- * they are read again. */
-async function takeOutLost(
+/** Puts on record what was found before the first read, takes out of the map what the image was found to hold no more,
+ * and puts that on record too. Its old bytes stay until they are read again. */
+async function recordFound(
   { found: { look }, clock, ...options }: CaseOptions,
   state: JobState,
   log: EventLog,
-  notices: string[],
+  notices: readonly string[],
 ): Promise<void> {
   const { map, sectorBytes } = state.plan;
   const loss = lossOf(map, look?.changed ?? [], sectorBytes);
-  notices.push(...(look?.notices ?? []));
-  if (!loss) return;
-  const event: RecordedEvent = {
-    ...loss,
-    atMs: clock.now(),
-    wallMs: (options.wallMs ?? wallMs)(),
-  };
-  foldJob(state, event);
-  await log.append([{ n: log.last.n + 1, body: bodyOf(event) }]);
+  const found = [
+    ...notices.map((text) => ({ kind: 'noticed' as const, text })),
+    ...(loss ? [loss] : []),
+  ];
+  if (found.length === 0) return;
+  const now = { atMs: clock.now(), wallMs: (options.wallMs ?? wallMs)() };
+  for (const body of found) {
+    const event: RecordedEvent = { ...body, ...now };
+    foldJob(state, event);
+    await log.append([{ n: log.last.n + 1, body: bodyOf(event) }]);
+  }
   await log.sync();
 }
 

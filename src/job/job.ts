@@ -52,18 +52,21 @@ export async function runJob(
   outerSignal: AbortSignal,
 ): Promise<JobEnd> {
   let over = false;
-  const note: Note = (body) => {
-    // What the imager says after the end is nobody's any more; the disk may still keep the map from being saved.
-    if (over && body.kind !== 'target-full' && body.kind !== 'target-again') return;
+  const record: Note = (body) => {
     const event = { ...body, atMs: roundMs(parts.clock.now()) } as JobEvent;
     foldJob(state, event);
     parts.recorder.record(event, state);
     parts.onEvent(event, state);
   };
+  const note: Note = (body) => {
+    // What the imager says after the end is nobody's any more; the disk may still keep the map from being saved.
+    if (!over || body.kind === 'target-full' || body.kind === 'target-again') record(body);
+  };
   const job = createJob(parts, state, note, outerSignal);
   const { signal, desk } = job;
   for (const source of [parts.drive, ...parts.powers])
     source.onNotice?.((text) => note({ kind: 'noticed', text }));
+  parts.files?.onNotice((text) => record({ kind: 'noticed', text }));
   const { resets, power, temperature = false } = job.reach;
   const reach = { resets: [...resets], power, temperature };
   note({ kind: 'started', resumed: parts.resumed, ...parts.names, reach });

@@ -28,6 +28,8 @@ export interface JobParts {
     keepVersions(line: string): Promise<void>;
   };
   readonly recorder: Recorder;
+  /** The files beside the image: who is told when somebody touched them. */
+  readonly files?: { onNotice(handler: (text: string) => void): void };
   /** The disk that all that is written to; absent: a full one ends the job. */
   readonly target?: Target;
   readonly clock: Clock;

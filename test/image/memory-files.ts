@@ -112,6 +112,7 @@ export function memoryFiles(options: { capacityBytes?: number } = {}): MemoryFil
         return usedBytes() + added * pageBytes <= capacityBytes;
       };
       return openFile(content, {
+        isAt: (other) => files.get(other) === content,
         beforeWrite: (data, position) => {
           failIfAsked('write');
           if (!roomFor(data, position)) {
@@ -153,6 +154,7 @@ export function memoryFiles(options: { capacityBytes?: number } = {}): MemoryFil
 interface Hooks {
   beforeWrite(data: Uint8Array, position: number): void;
   beforeSync(): void;
+  isAt(path: string): boolean;
 }
 
 function openFile(content: Content, hooks: Hooks): OpenFile {
@@ -164,6 +166,7 @@ function openFile(content: Content, hooks: Hooks): OpenFile {
     },
     sync: async () => hooks.beforeSync(),
     size: async () => content.size,
+    isAt: async (path) => hooks.isAt(path),
     allocatedBytes: async () => content.pages.size * pageBytes,
     truncate: async (size) => truncateContent(content, size),
     close: async () => {},

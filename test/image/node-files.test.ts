@@ -1,8 +1,10 @@
 import {
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -132,5 +134,29 @@ describe('an image that somebody touches while it is in use', () => {
       code: 'IMAGE_MISMATCH',
       message: expect.stringContaining(what),
     });
+  });
+
+  it('is told from one whose disk was unmounted, which is no bad input', async () => {
+    const mount = join(folder, 'mount');
+    mkdirSync(join(mount, 'cases'), { recursive: true });
+    const path = join(mount, 'cases', 'case.img');
+    const image = await openImage(nodeFiles(), path, sizes);
+    renameSync(mount, `${mount}.old`);
+    // Another file system where the disk was.
+    symlinkSync('/proc', mount);
+    await image.write(1, new Uint8Array(512).fill(1));
+    await expect(image.sync().finally(() => image.close())).rejects.toMatchObject({
+      code: 'FILE_FAILED',
+      message: expect.stringContaining('was unmounted while it was in use'),
+    });
+  });
+});
+
+it('a directory where a map is to be saved is said in plain words', async () => {
+  const path = join(folder, 'case.map');
+  mkdirSync(`${path}.tmp`);
+  await expect(nodeFiles().remove(`${path}.tmp`)).rejects.toMatchObject({
+    code: 'FILE_FAILED',
+    message: `cannot remove ${path}.tmp: a directory of that name is in the way; move it away`,
   });
 });

@@ -177,6 +177,7 @@ export async function imageInWorld(
         powers: typeof powers === 'function' ? powers(own) : powers,
         image: rescue.image,
         recorder: rescue.recorder,
+        files: rescue,
         target: rescue.target,
         clock,
         identity,
