@@ -61,6 +61,9 @@ export interface LogProblem {
   readonly line: number;
   /** What is wrong, in one sentence without the file's name. */
   readonly text: string;
+  /** Whether it is what a crash makes of a line that was not durable: its beginning, or bytes that were never
+   * written, which read as zeros. */
+  readonly isTear: boolean;
 }
 
 /** What was found in a log. */
@@ -323,12 +326,14 @@ export function createLogChecker({ anchor, onLine }: LogCheckOptions = {}): LogC
     }
     const found = checkLine(line, last);
     if ('kind' in found) {
-      problem = { ...found, line: lineNumber };
+      // What has its end and no zeros was written whole.
+      const isWhole = tailPattern.test(tailOf(line)) && !line.includes(0);
+      problem = { ...found, line: lineNumber, isTear: !isWhole && isTear(line, last) };
       return;
     }
     if (anchor?.n === found.n && anchor.hash !== found.hash) {
       const text = `the chain is another one than the map knows: line ${lineNumber} has another hash`;
-      problem = { kind: 'replaced', line: lineNumber, text };
+      problem = { kind: 'replaced', line: lineNumber, text, isTear: false };
       return;
     }
     last = found;
@@ -373,11 +378,11 @@ export function createLogChecker({ anchor, onLine }: LogCheckOptions = {}): LogC
       if (isTorn && !problem) {
         lineNumber += 1;
         const text = `the file ends within this line, after ${begunBytes} bytes of it`;
-        problem = { kind: 'torn', line: lineNumber, text };
+        problem = { kind: 'torn', line: lineNumber, text, isTear: isTear(begun[0]!, last) };
       } else if (!problem && anchor && (last?.n ?? -1) < anchor.n) {
         const missing = anchor.n - (last?.n ?? -1);
         const text = `the log ends with line ${lineNumber}; the map knows of ${missing} more`;
-        problem = { kind: 'cut', line: lineNumber + 1, text };
+        problem = { kind: 'cut', line: lineNumber + 1, text, isTear: false };
       }
       const isAtEnd = problem !== undefined && problem.line >= lineNumber;
       return { last, goodBytes, sizeBytes, ...(problem && { problem }), isAtEnd };
@@ -394,15 +399,27 @@ function numberOf(line: Buffer): number | undefined {
   return match ? Number(match[1]) : undefined;
 }
 
+/** Whether a crash leaves this of the line that follows `last`, whose number is its beginning. */
+function isTear(piece: Buffer, last: LogPosition | undefined): boolean {
+  if (piece.includes(0)) return true;
+  const head = `{"n":${(last?.n ?? -1) + 1},"`;
+  const start = piece.toString('latin1', 0, head.length);
+  return start !== '' && head.startsWith(start);
+}
+
+function tailOf(line: Buffer): string {
+  return line.toString('latin1', Math.max(0, line.length - tailLength));
+}
+
 /** The position of a line that follows `last`, or what is wrong with it. */
 function checkLine(
   line: Buffer,
   last: LogPosition | undefined,
-): LogPosition | Omit<LogProblem, 'line'> {
+): LogPosition | Pick<LogProblem, 'kind' | 'text'> {
   const n = numberOf(line);
   const isTooLong = line.length >= logLineBytesMax;
   const from = Math.max(0, line.length - tailLength);
-  const tail = isTooLong ? null : tailPattern.exec(line.toString('latin1', from));
+  const tail = isTooLong ? null : tailPattern.exec(tailOf(line));
   if (n === undefined || !tail) {
     const what = isTooLong ? `longer than ${logLineBytesMax} bytes` : 'no line of an event log';
     return { kind: 'not-a-line', text: `it is ${what}` };

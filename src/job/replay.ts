@@ -9,6 +9,7 @@ import { isLastspinError, reasonOf } from '../errors.js';
 import { type LoadedCheckpoint, loadCheckpoint } from '../image/checkpoint.js';
 import { type LogPosition, type LogReport, readEventLog } from '../image/event-log.js';
 import type { FileLayer } from '../image/file-layer.js';
+import { loadJournal } from '../image/journal.js';
 import type { Extent } from '../map/extent.js';
 import { createRunMap, type RunMap } from '../map/run-map.js';
 import type { ReadEvent } from '../plan/events.js';
@@ -22,6 +23,7 @@ import { mergedText } from './case-log.js';
 import { decide, eventOf } from './decide.js';
 import { endedBeforeVerdict, type JobEvent } from './events.js';
 import { driveIdentitySchema } from './identity.js';
+import { type Agreement, createAgreementCheck } from './log-agreement.js';
 import {
   consequenceOf,
   eventsOf,
@@ -29,7 +31,7 @@ import {
   type RecordedEvent,
   recordOfLine,
 } from './recorded.js';
-import { parseSnapshot, restoreState, settle } from './snapshot.js';
+import { parseSnapshot, restoreState, type Snapshot, settle } from './snapshot.js';
 import { foldJob, type JobState } from './state.js';
 
 /** A decision that the planner would not take in the state that the lines before give. */
@@ -59,6 +61,8 @@ export interface Replayer {
   take(text: string): void;
   /** A record that is in no line yet. */
   takeRecord(record: RecordedEvent): void;
+  /** As the lines so far leave it, where they were all folded. Not a copy. */
+  mapSoFar(): RunMap | undefined;
   finish(): Replay;
 }
 
@@ -221,6 +225,7 @@ export function createReplayer(): Replayer {
       });
     },
     takeRecord: (record) => guarded(record.n, () => takeEvent(record)),
+    mapSoFar: () => (waiting.length === 0 && !isAwaitingState ? state?.plan.map : undefined),
     finish() {
       guarded(undefined, () => foldWaiting(true));
       const begun = run;
@@ -405,6 +410,8 @@ export async function replayEventLog(
  * - `missing`, `chain`: there is none, or a line is not as it was written.
  * - `unfoldable`, `map-differs`: its lines make no sense, or give another map than the case has.
  * - `departed`: another decision was taken than this version would take.
+ * - `unknown`: a line stands behind what map and journal have, and no crash leaves it there.
+ * - `begun`: lines stand there that a crash explains.
  * - `torn`: a crash left a piece of a line, which the next run takes away.
  * - `no-anchor`: no checkpoint tells how long it must be.
  * - `follows`: what happened before it began is in another file, or in none.
@@ -416,6 +423,8 @@ export interface LogFinding {
     | 'unfoldable'
     | 'map-differs'
     | 'departed'
+    | 'unknown'
+    | 'begun'
     | 'torn'
     | 'no-anchor'
     | 'follows'
@@ -436,6 +445,16 @@ export interface LogCheck {
   readonly eventCount: number;
   readonly caseData: CaseData;
   readonly findings: readonly LogFinding[];
+  /** How it stands to map and journal, as far as its chain holds. */
+  readonly agreement: Agreement;
+  /** Whether every line that was ever durable is in order. */
+  readonly isIntact: boolean;
+  /** What its lines and the journal's records give: absent where they were not folded, or make no sense. */
+  readonly map?: RunMap;
+  /** As its last run says. */
+  readonly drive?: DriveIdentity;
+  /** The maps with which earlier runs came to the end of their rows: the last few. */
+  readonly earlierMaps: readonly RunMap[];
 }
 
 export interface LogWish {
@@ -451,48 +470,116 @@ export interface LogWish {
  * Throws FILE_FAILED and the signal's reason. */
 export async function checkEventLog(
   files: FileLayer,
-  paths: Pick<CasePaths, 'events' | 'map'>,
+  paths: Pick<CasePaths, 'events' | 'map' | 'journal'>,
   { notedHash, isQuick = false, signal }: LogWish = {},
 ): Promise<LogCheck> {
   const saved = await loadReadable(files, paths.map);
   const snapshot = saved && parseSnapshot(saved.state);
   const anchor = snapshot?.log;
   const findings: LogFinding[] = [];
-  const say = (kind: LogFinding['kind'], isBad: boolean, text: string, line?: number) =>
+  const say: Say = (kind, isBad, text, line) =>
     findings.push({ kind, isBad, text, ...(line !== undefined && { line }) });
+  const journal = await loadJournal(files, paths.journal);
+  const { fills = [] } = snapshot ?? {};
+  const check = createAgreementCheck({ number: saved?.number, anchor, journal, fills });
   const replayer = createReplayer();
+  const ends = keepEnds();
   let noted: LogPosition | undefined;
   const report = await readEventLog(files, paths.events, {
     ...(anchor && { anchor }),
     onLine(bytes, position) {
       signal?.throwIfAborted();
       if (notedHash !== undefined && position.hash.startsWith(notedHash)) noted = position;
+      check.take(bytes, position);
       const isFirst = position.n === 0;
-      if (isQuick && !isFirst) return;
+      if ((isQuick && !isFirst) || !check.isKnown(position.n)) return;
       const text = bytes.toString('utf8');
       if (isFirst) sayWhatItFollows(text, say);
       replayer.take(text);
+      if (isFullEnd(bytes)) ends.take(replayer.mapSoFar());
     },
   });
+  const agreement = check.finish();
+  const nothing = { ...{ runCount: 0, eventCount: 0, caseData: {} }, earlierMaps: [], agreement };
   if (!report) {
-    const none = snapshot?.merged
-      ? `there is no event log yet: ${mergedText(snapshot.merged)}, and no job has gone on with it`
-      : 'the case has no event log';
-    const isKnown = anchor !== undefined || notedHash !== undefined;
-    say('missing', isKnown, isKnown ? `${paths.events} is missing` : none);
-    return { last: undefined, runCount: 0, eventCount: 0, caseData: {}, findings };
+    sayMissing(paths.events, snapshot, notedHash, say);
+    return { ...nothing, last: undefined, findings, isIntact: false };
   }
   if (!anchor) say('no-anchor', false, 'no checkpoint tells how long the log must be');
   const isIntact = sayOfChain(report, anchor, say);
+  if (isIntact) sayWhatIsBehind(agreement, say);
   if (notedHash !== undefined) sayOfNoted(notedHash, noted, report, say);
-  if (isQuick) return { last: report.last, runCount: 0, eventCount: 0, caseData: {}, findings };
+  if (isQuick) return { ...nothing, last: report.last, findings, isIntact };
   const current = isIntact && saved ? await recallState(files, paths.map) : undefined;
-  for (const record of current?.journal ?? [])
-    if ((record.n ?? 0) > (report.last?.n ?? 0)) replayer.takeRecord(record);
+  for (const record of (saved?.foreign ? journal?.records : current?.journal) ?? [])
+    takeMissing(record as RecordedEvent, report, replayer);
   const replay = replayer.finish();
-  sayOfReplay(replay, current?.state, isIntact, say);
-  const { runCount, eventCount, caseData } = replay;
-  return { last: report.last, runCount, eventCount, caseData, findings };
+  const isComparable = isIntact && !agreement.isPastFill && agreement.journal !== 'other';
+  sayOfReplay(replay, current?.state, isComparable, say);
+  const { runCount, eventCount, caseData, state, problem, drive } = replay;
+  const map = problem ? undefined : state?.plan.map;
+  const earlierMaps = ends.maps().slice(0, agreement.lastRun?.how === fullEnd ? -1 : undefined);
+  const told = {
+    runCount,
+    eventCount,
+    caseData,
+    ...(map && { map }),
+    ...(drive && { drive }),
+    earlierMaps,
+  };
+  return { ...told, last: report.last, findings, agreement, isIntact };
+}
+
+/** What only the journal has. */
+function takeMissing(record: RecordedEvent, { last }: LogReport, replayer: Replayer): void {
+  if ((record.n ?? 0) > (last?.n ?? 0)) replayer.takeRecord(record);
+}
+
+/** How a run ends that came to the end of its rows. */
+const fullEnd = 'finished';
+const endsMax = 8;
+
+function isFullEnd(bytes: Buffer): boolean {
+  return bytes.includes('"kind":"ended"') && bytes.includes(`"how":"${fullEnd}"`);
+}
+
+/** Keeps the last few maps. */
+function keepEnds() {
+  const maps: RunMap[] = [];
+  return {
+    take(map: RunMap | undefined): void {
+      if (map) maps.push(map.clone());
+      if (maps.length > endsMax) maps.shift();
+    },
+    maps: () => maps,
+  };
+}
+
+function sayMissing(
+  path: string,
+  snapshot: Snapshot | undefined,
+  notedHash: string | undefined,
+  say: Say,
+): void {
+  const none = snapshot?.merged
+    ? `there is no event log yet: ${mergedText(snapshot.merged)}, and no job has gone on with it`
+    : 'the case has no event log';
+  const isKnown = snapshot?.log !== undefined || notedHash !== undefined;
+  say('missing', isKnown, isKnown ? `${path} is missing` : none);
+}
+
+/** What stands behind the lines that map and journal have. Where the journal is to blame, it is said of that. */
+function sayWhatIsBehind({ journal, unknownLines, firstUnknown, begunLines }: Agreement, say: Say) {
+  if (firstUnknown !== undefined) {
+    const isBad = journal === 'current';
+    const rest = unknownLines > 1 ? `, and ${unknownLines - 1} more` : '';
+    const why = isBad ? ': no crash leaves that, it was added, or the journal cut' : '';
+    const text = `neither map nor journal has what this line tells${rest}${why}`;
+    say('unknown', isBad, text, firstUnknown + 1);
+  }
+  if (begunLines === 0) return;
+  const text = `its last ${begunLines} lines are of a run or a fill that was about to begin when the program ended`;
+  if (firstUnknown === undefined) say('begun', false, text);
 }
 
 /** A map that is none tells nothing of the log. */
@@ -544,9 +631,8 @@ function sayOfChain(
   say: Say,
 ): boolean {
   if (!problem) return true;
-  const { kind, line, text } = problem;
-  const isTorn =
-    (kind === 'torn' || kind === 'not-a-line') && anchor && (last?.n ?? -1) >= anchor.n;
+  const { line, text, isTear } = problem;
+  const isTorn = isTear && anchor && (last?.n ?? -1) >= anchor.n;
   say(isTorn ? 'torn' : 'chain', !isTorn, text, line);
   return Boolean(isTorn);
 }

@@ -16,9 +16,11 @@ import { parseSum, sumName, sumPath } from '../image/whole-hashes.js';
 import { type Extent, endOf } from '../map/extent.js';
 import { sectorMapOf } from '../map/mapfile.js';
 import type { RunMap } from '../map/run-map.js';
-import { statuses } from '../map/status.js';
+import { statuses, statusNames } from '../map/status.js';
 import { type WholeAlgorithm, wholeAlgorithms } from '../segment-hasher.js';
 import { type CasePaths, fillText } from './case-files.js';
+import { createListAgreementCheck, type ListAgreement } from './list-agreement.js';
+import type { Agreement } from './log-agreement.js';
 import { foldRecorded, type RecordedEvent } from './recorded.js';
 import { checkEventLog, type LogCheck } from './replay.js';
 import { parseSnapshot, restoreState, type Snapshot } from './snapshot.js';
@@ -106,6 +108,10 @@ interface ListFacts {
   readonly changedSectors: number;
   readonly changed: readonly ChangedPlace[];
   readonly hashedLines: number;
+  /** How it stands to the map; only where that is ours. */
+  readonly agreement: ListAgreement | undefined;
+  /** Sectors whose hash was made of the image later. */
+  readonly ofImageSectors: number;
 }
 
 interface SumFacts {
@@ -148,18 +154,20 @@ export async function verifyImage(options: VerifyOptions): Promise<Verification>
   };
 }
 
-function verdictOf(
-  { list, map, sums, isQuick }: Facts,
-  findings: readonly Finding[],
-  finishedSectors: number,
-): Verdict {
+function verdictOf(facts: Facts, findings: readonly Finding[], finishedSectors: number): Verdict {
+  const { list, map, isQuick } = facts;
   if (findings.some(({ result }) => result === 'changed')) return 'changed';
-  if (sums.some(({ expected, found }) => expected !== undefined && expected === found))
-    return 'unchanged';
+  if (contradictionOf(facts) !== undefined || listDoubtOf(facts)?.result === 'cannot-tell')
+    return 'cannot-tell';
+  if (isSumTrue(facts)) return 'unchanged';
   const held = list?.heldSectors ?? 0;
   if (isQuick) return held > 0 ? 'unchanged' : 'cannot-tell';
   const isKnown = map !== undefined || held > 0;
   return isKnown && held >= finishedSectors ? 'unchanged' : 'cannot-tell';
+}
+
+function isSumTrue({ sums }: Facts): boolean {
+  return sums.some(({ expected, found }) => expected !== undefined && expected === found);
 }
 
 // ---- What there is to check
@@ -172,7 +180,7 @@ async function gather(options: VerifyOptions): Promise<Facts> {
   if (!file && imageProblem === undefined && !read.saved && read.mapProblem === undefined)
     throw new LastspinError('IMAGE_MISMATCH', `there is no image ${paths.image}; check the name`);
   const { saved } = read;
-  const journal = saved && (await loadJournal(files, paths.journal));
+  const journal = await loadJournal(files, paths.journal);
   const snapshot = saved && !saved.foreign ? parseSnapshot(saved.state) : undefined;
   const map = saved && snapshot && mapWith(saved, snapshot, journal, paths.map);
   const log = await checkEventLog(files, paths, {
@@ -183,7 +191,7 @@ async function gather(options: VerifyOptions): Promise<Facts> {
   const imageBytes = file?.sizeBytes;
   if (imageBytes === undefined)
     return { ...known, imageBytes, stamp: undefined, list: undefined, sums: [] };
-  const content = await readContent(options, { imageBytes, saved, snapshot, map, form });
+  const content = await readContent(options, { imageBytes, saved, snapshot, map, form, log });
   return { ...known, imageBytes, stamp: file?.stamp, ...content };
 }
 
@@ -269,6 +277,7 @@ interface Known {
   readonly snapshot: Snapshot | undefined;
   readonly map: RunMap | undefined;
   readonly form: ImageForm;
+  readonly log: LogCheck;
 }
 
 /** Reads the image once, for the stretches of the list and for the whole at the same time. */
@@ -345,6 +354,9 @@ interface Survey {
   readonly hashed: number;
   /** Where its last line ends. */
   readonly end: number;
+  readonly agreement: ListAgreement | undefined;
+  /** Sectors whose hash was made of the image later. */
+  readonly ofImageSectors: number;
 }
 
 async function compareList(
@@ -354,11 +366,13 @@ async function compareList(
 ): Promise<ListFacts | undefined> {
   const { files, paths, isQuick } = options;
   if (!(await files.exists(paths.hashes))) return undefined;
-  const survey = await surveyList(files, paths.hashes, known.map?.size);
+  const survey = await surveyList(files, paths.hashes, known);
   const comparison = createComparison(options, known.imageBytes);
   const facts = () => ({
     problem: survey.problem,
     hashedLines: survey.hashed,
+    agreement: survey.agreement,
+    ofImageSectors: survey.ofImageSectors,
     ...comparison.result(),
   });
   const sectorBytes = known.snapshot?.drive.sectorBytes ?? sectorBytesBy(known, survey);
@@ -404,22 +418,23 @@ async function* goodLines(
   }
 }
 
-async function surveyList(
-  files: FileLayer,
-  path: string,
-  sectorCount: number | undefined,
-): Promise<Survey> {
+async function surveyList(files: FileLayer, path: string, { map, log }: Known): Promise<Survey> {
+  const check = map && createListAgreementCheck(map, log.earlierMaps);
   let hashed = 0;
   let end = 0;
+  let ofImageSectors = 0;
   try {
-    for await (const line of readHashList(files, path, sectorCount)) {
+    for await (const line of readHashList(files, path, map?.size)) {
       if (line.sha256 !== undefined) hashed += 1;
+      if (line.isOfImage) ofImageSectors += line.count;
       end = endOf(line);
+      check?.take(line);
     }
-    return { problem: undefined, hashed, end };
+    return { problem: undefined, hashed, end, ofImageSectors, agreement: check?.finish() };
   } catch (error) {
     if (!isLastspinError(error, 'HASHES_INVALID')) throw error;
-    return { problem: reasonOf(error), hashed, end };
+    const problem = reasonOf(error);
+    return { problem, hashed, end, ofImageSectors, agreement: undefined };
   }
 }
 
@@ -551,33 +566,103 @@ function tellFills({ paths, snapshot }: Facts): Finding[] {
   }));
 }
 
-function checkMap({ paths, saved, mapProblem, snapshot }: Facts): Finding[] {
+function checkMap(facts: Facts): Finding[] {
+  const { paths, saved, mapProblem, snapshot, log, journal } = facts;
   const finding = (result: Finding['result'], text: string): Finding[] => [
     { check: 'map', result, text },
   ];
   if (mapProblem !== undefined) return finding('changed', mapProblem);
+  if (!saved && (log.agreement.hasEvents || journal))
+    return finding(
+      'changed',
+      `${paths.map} is missing: ${journal ? paths.journal : paths.events} goes with it`,
+    );
   if (!saved) return finding('told', `there is no map ${paths.map}`);
   if (saved.damaged) return finding('changed', `${paths.map} is not as lastspin wrote it`);
-  if (saved.foreign || !snapshot)
-    return finding('cannot-tell', `${paths.map} was written by another program`);
+  if (saved.foreign || !snapshot) {
+    const contradiction = contradictionOf(facts);
+    const but =
+      contradiction === undefined ? '' : `, and says otherwise than the log: ${contradiction}`;
+    return finding('cannot-tell', `${paths.map} was written by another program${but}`);
+  }
   return finding('unchanged', `${paths.map} is as it was written`);
 }
 
-function checkJournal({ paths, saved, snapshot, journal }: Facts): Finding[] {
-  const finding = (result: Finding['result'], text: string): Finding[] => [
-    { check: 'journal', result, text: `${paths.journal} ${text}` },
-  ];
+/** Where a map that another program wrote says otherwise than the lines of an intact log give. */
+function contradictionOf({ paths, saved, log, snapshot }: Facts): string | undefined {
+  if (!saved?.foreign || snapshot || !log.map || !log.drive || !log.isIntact) return undefined;
+  try {
+    const map = sectorMapOf(saved.map, log.drive, paths.map);
+    for (const { lba, count, value } of map.runs()) {
+      const other = [...log.map.runs(lba, lba + count)].find((run) => run.value !== value);
+      if (other)
+        return `first at LBA ${other.lba}, ${statusNames[value]} in the map, ${statusNames[other.value]} by the log`;
+    }
+    return undefined;
+  } catch (error) {
+    if (!isLastspinError(error)) throw error;
+    return reasonOf(error);
+  }
+}
+
+function checkJournal(facts: Facts): Finding[] {
+  const { paths, saved, snapshot, log, journal } = facts;
   if (!saved || !snapshot) return [];
-  if (!journal) return finding('told', 'is not there');
-  if (journal.damage) return finding('changed', `is damaged: ${journal.damage.message}`);
-  if (journal.base !== saved.number)
-    return finding('told', 'is of an earlier map: a crash came before the next one began');
-  if (journal.records.length > 0 || journal.tornBytes > 0)
-    return finding(
-      'told',
-      `has ${journal.records.length} events that the map has not: the last run did not end in order`,
-    );
-  return finding('unchanged', 'is as it was written: the last run ended in order');
+  const { result, text } = journalFinding(log, journal);
+  return [{ check: 'journal', result, text: `${paths.journal} ${text}` }];
+}
+
+type Found = Pick<Finding, 'result' | 'text'>;
+
+function journalFinding({ agreement }: LogCheck, journal: LoadedJournal | undefined): Found {
+  const { anchorKind, unknownLines, firstUnknown = 0 } = agreement;
+  switch (agreement.journal) {
+    case 'none':
+      return { result: 'told', text: 'is not there' };
+    case 'lost': {
+      const lines = unknownLines === 1 ? 'a line' : `${unknownLines} lines`;
+      const text = `is missing, and with it what the map lacks: the log has ${lines} of it, from line ${firstUnknown + 1} on`;
+      return { result: 'changed', text };
+    }
+    case 'damaged':
+      return { result: 'changed', text: `is damaged: ${journal?.damage?.message}` };
+    case 'later':
+      return {
+        result: 'changed',
+        text: 'is of a later map: this one is another, or an older copy',
+      };
+    case 'other':
+      return {
+        result: 'changed',
+        text: 'is not the one of this map and log: it is of another case, or an older copy',
+      };
+    case 'earlier': {
+      const why =
+        anchorKind === 'filled'
+          ? 'that was saved once more when the image was filled'
+          : 'a crash came before the next one began';
+      return { result: 'told', text: `is of an earlier map, and all of it is in this one: ${why}` };
+    }
+    case 'current':
+      return currentJournal(agreement, journal as LoadedJournal);
+  }
+}
+
+function currentJournal({ lastRun, anchorKind }: Agreement, journal: LoadedJournal): Found {
+  const { records, tornBytes } = journal;
+  if (records.length > 0 || tornBytes > 0) {
+    const text = `has ${records.length} events that the map has not: the last run did not end in order`;
+    return { result: 'told', text };
+  }
+  if (!lastRun) return { result: 'unchanged', text: 'is as it was written' };
+  if (lastRun.how !== undefined)
+    return { result: 'unchanged', text: 'is as it was written: the last run ended in order' };
+  const since =
+    anchorKind === 'filled' ? 'the map has it, saved when the image was filled' : 'the map has it';
+  return {
+    result: 'unchanged',
+    text: `is as it was written, with nothing in it: the last run did not end in order, and all that was kept of it, ${since}`,
+  };
 }
 
 function checkLog({ paths, log }: Facts): Finding[] {
@@ -596,7 +681,35 @@ function checkLog({ paths, log }: Facts): Finding[] {
   return [{ check: 'log', result: 'unchanged', text }, ...found];
 }
 
-function checkList({ paths, list, imageProblem, isQuick, map }: Facts): Finding[] {
+/** What is odd about a list beside the map, and whether a crash may have left it so. */
+function listDoubtOf(facts: Facts): Found | undefined {
+  const { list, log, journal, isQuick } = facts;
+  if (!list?.agreement) return undefined;
+  const { isWhole, differences, first, isEarlier } = list.agreement;
+  const { journal: stand, lastRun } = log.agreement;
+  // A run that listed nothing, or did not come so far, leaves the list of an earlier one.
+  const isListed = lastRun?.isHashed === true && lastRun.how !== undefined;
+  const isOrderly =
+    isListed && log.isIntact && stand === 'current' && journal?.records.length === 0;
+  if (first !== undefined) {
+    const more = differences > 1 ? ` (and ${differences - 1} more lines)` : '';
+    if (!isOrderly || isEarlier)
+      return { result: 'told', text: `is older than the map: ${first}${more}` };
+    return {
+      result: isQuick ? 'cannot-tell' : 'changed',
+      text: `says otherwise than the map: ${first}${more}`,
+    };
+  }
+  if (isWhole || !isOrderly || lastRun.how !== 'finished') return undefined;
+  // The hash of the whole comes after the list.
+  const result = isSumTrue(facts) ? 'changed' : 'cannot-tell';
+  const text =
+    'has no line for some sectors, though the last run came to its end: lines were taken out, or it was killed before it wrote them';
+  return { result, text };
+}
+
+function checkList(facts: Facts): Finding[] {
+  const { paths, list, imageProblem, isQuick, map } = facts;
   const finding = (result: Finding['result'], text: string): Finding => ({
     check: 'hashes',
     result,
@@ -622,6 +735,15 @@ function checkList({ paths, list, imageProblem, isQuick, map }: Facts): Finding[
   const open = (map?.countOf(statuses.finished) ?? 0) - list.heldSectors - list.changedSectors;
   if (!isQuick && map && open > 0)
     found.push(finding('cannot-tell', `has no hash of ${open} sectors that were read`));
+  if (list.ofImageSectors > 0)
+    found.push(
+      finding(
+        'told',
+        `has hashes of ${list.ofImageSectors} sectors that were made of the image later: of what was read there nobody has one`,
+      ),
+    );
+  const doubt = listDoubtOf(facts);
+  if (doubt) found.push(finding(doubt.result, doubt.text));
   return found;
 }
 

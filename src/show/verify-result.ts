@@ -11,7 +11,7 @@ export const verifyResultSchema = z.object({
   image: z.string(),
   mode: z.enum(['full', 'quick']),
   /** `unchanged`: all that was read is in the image as it was read (`quick`: a sample of it), or the whole image
-   * has its hash. `cannot-tell`: nothing was found changed, but not all of it has a hash. */
+   * has its hash. `cannot-tell`: nothing was found changed, but not all of it is vouched for. */
   verdict: z.enum(['unchanged', 'changed', 'cannot-tell']),
   /** What each check found, in the order in which they are made; `told` weighs nothing. */
   findings: z.array(
@@ -105,7 +105,7 @@ function headlineOf({ verdict, mode, findings, changedSectors, drive }: VerifyRe
       if (changedSectors > 0) return `changed: ${changedSectors} sectors (${bytes})`;
       return `changed: ${[...new Set(findings.filter(({ result }) => result === 'changed').map(({ check }) => check))].join(', ')}`;
     case 'cannot-tell':
-      return 'cannot tell: nothing was found changed, but not all of it has a hash';
+      return 'cannot tell: nothing was found changed, but not all of it is vouched for';
   }
 }
 
