@@ -62,9 +62,9 @@ export interface AgreementCheck {
 
 /** What is written into the log before the map is saved with it. */
 const openingKinds = new Set(['log', 'run', 'state', 'map']);
-const beforeTheMap = new Set([...openingKinds, 'image-changed', 'filled']);
+const beforeTheMap = new Set([...openingKinds, 'image-changed', 'noticed', 'filled']);
 /** What the last checkpoint of a run that ended in order has last: its journal has it as well until the next begins. */
-const endKinds = new Set(['ended', 'acted']);
+const endKinds = new Set(['ended', 'acted', 'hashed']);
 
 export function createAgreementCheck(known: KnownOfLog): AgreementCheck {
   const { anchor, journal, number } = known;

@@ -190,7 +190,7 @@ describe('a journal', () => {
 });
 
 describe('the list of hashes', () => {
-  const isBad = (line: string) => line.endsWith(',bad-sector');
+  const isBad = (line: string) => line.endsWith(',bad-sector,');
   test.each<[string, (lines: string[]) => string[], RegExp]>([
     [
       'another status',
@@ -200,7 +200,7 @@ describe('the list of hashes', () => {
     ],
     [
       'no line of bad sectors, and others left',
-      (lines) => [...lines.filter((line) => !isBad(line)), ',1200,1200,non-tried'].slice(0, -1),
+      (lines) => [...lines.filter((line) => !isBad(line)), ',1200,1200,non-tried,'].slice(0, -1),
       /no line for some sectors, though the last run came to its end/,
     ],
     [
@@ -213,7 +213,7 @@ describe('the list of hashes', () => {
   ])('with %s is not that of the map', async (_what, change, words) => {
     const files = await imaged();
     const lines = linesOf(files, paths.hashes);
-    expect(lines.filter(isBad)).toEqual([',700,702,bad-sector']);
+    expect(lines.filter(isBad)).toEqual([',700,702,bad-sector,']);
     files.put(paths.hashes, `${change(lines).join('\n')}\n`);
     expect((await verified(files)).verdict).not.toBe('unchanged');
     addSum(files);
@@ -225,7 +225,7 @@ describe('the list of hashes', () => {
   test('may have several lines for what is one in the map', async () => {
     const files = await imaged();
     const lines = linesOf(files, paths.hashes).flatMap((line) =>
-      line === ',700,702,bad-sector' ? [',700,700,bad-sector', ',701,702,bad-sector'] : [line],
+      line === ',700,702,bad-sector,' ? [',700,700,bad-sector,', ',701,702,bad-sector,'] : [line],
     );
     files.put(paths.hashes, `${lines.join('\n')}\n`);
     expect((await verified(files)).verdict).toBe('unchanged');
