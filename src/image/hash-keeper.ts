@@ -77,6 +77,8 @@ export async function keepHashes(
   async function load(): Promise<void> {
     let isStale = false;
     for await (const line of readHashList(files, path, map.size)) {
+      // What is not finished yet will be, and no line may say otherwise then.
+      isStale ||= !isHashed(line);
       if (!isHashed(line)) continue;
       isStale ||= !isFinished(map, line);
       if (!isFinished(map, line)) continue;

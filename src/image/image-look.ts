@@ -32,6 +32,8 @@ export interface LookOptions {
   /** Where the last finished sector ends, in bytes. */
   readonly claimedBytes: number;
   readonly record: ImageRecord | undefined;
+  /** A few places that should hold zeros, for nothing was ever written there. */
+  readonly emptyPlaces: readonly Extent[];
   /** Whether the last run ended in order: after a crash times tell nothing. */
   readonly endedInOrder: boolean;
   /** Looks at all stretches instead of some. */
@@ -49,8 +51,8 @@ export interface ByteRange {
 export interface ImageLook {
   /** What the image no longer holds. */
   readonly changed: readonly ByteRange[];
-  /** Nothing that was looked at is as it was read: it is another image. */
-  readonly isForeign: boolean;
+  /** Why it is another image, where it is one. */
+  readonly foreign: string | undefined;
   /** The list of hashes is not of this map. */
   readonly isListForeign: boolean;
   /** One line each for the user. */
@@ -110,13 +112,51 @@ async function look(options: LookOptions, file: OpenFile): Promise<ImageLook> {
     );
     tally = await hashAll(options, file, lines(count));
   }
-  const isForeign = isOtherImage(tally, record, stamp);
-  const changed = isForeign
-    ? [{ fromBytes: 0, toBytes: sizeBytes }]
-    : tally.changed.map((extent) => bytesOf(extent, options.sectorBytes));
+  const isUnknown = isUnvouched(tally, record, stamp);
+  const hasOther = isUnknown && (await holdsOther(options, file));
+  const foreign = isOtherImage(tally, record, stamp)
+    ? 'nothing in it is as it was read'
+    : hasOther
+      ? 'it is another file than in the last run, and holds data where nothing was read yet'
+      : undefined;
+  const wholeBytes = Math.max(sizeBytes, options.sectorCount * options.sectorBytes);
+  const changed =
+    foreign !== undefined || isUnknown
+      ? [{ fromBytes: 0, toBytes: wholeBytes }]
+      : tally.changed.map((extent) => bytesOf(extent, options.sectorBytes));
   if (sizeBytes < claimedBytes) changed.push({ fromBytes: sizeBytes, toBytes: claimedBytes });
-  const seen = { sizeBytes, stamp, tally, isForeign, isListForeign };
-  return { changed, isForeign, isListForeign, notices: noticesOf(options, seen) };
+  const seen = { sizeBytes, stamp, tally, isForeign: foreign !== undefined, isUnknown };
+  return {
+    changed,
+    foreign,
+    isListForeign,
+    notices: noticesOf(options, { ...seen, isListForeign }),
+  };
+}
+
+/** Whether the file is another one than in the last run and nothing tells that it is a copy: no hash of anything but
+ * zeros, nor size and time. */
+function isUnvouched(
+  { telling, changedCount }: Tally,
+  record: ImageRecord | undefined,
+  stamp: FileStamp | undefined,
+): boolean {
+  if (!record || !stamp || !isOtherFile(record, stamp)) return false;
+  if (telling > 0 || changedCount > 0) return false;
+  return record.sizeBytes !== stamp.sizeBytes || !isSameTime(record, stamp);
+}
+
+/** Whether most of the places that should be empty are not; a read that was cut short may have left something in one. */
+async function holdsOther(
+  { emptyPlaces, sectorBytes }: LookOptions,
+  file: OpenFile,
+): Promise<boolean> {
+  let filled = 0;
+  for (const { lba, count } of emptyPlaces) {
+    const found = await hashRange(file, lba * sectorBytes, count * sectorBytes);
+    if (found && !found.isZero) filled += 1;
+  }
+  return filled > 1 && filled > emptyPlaces.length / 2;
 }
 
 /** Counts what can be looked at, and compares the list with the samples that the checkpoint kept. A list that
@@ -259,12 +299,13 @@ interface Seen {
   readonly stamp: FileStamp | undefined;
   readonly tally: Tally;
   readonly isForeign: boolean;
+  readonly isUnknown: boolean;
   readonly isListForeign: boolean;
 }
 
 function noticesOf(options: LookOptions, seen: Seen): string[] {
   const { imagePath, claimedBytes, record, listPath } = options;
-  const { sizeBytes, stamp, tally, isForeign, isListForeign } = seen;
+  const { sizeBytes, stamp, tally, isForeign, isUnknown, isListForeign } = seen;
   const notices: string[] = [];
   const again = 'that is read again, and what is there stays until then';
   if (isListForeign) notices.push(`${listPath} is not of this map: it is put aside`);
@@ -275,6 +316,10 @@ function noticesOf(options: LookOptions, seen: Seen): string[] {
   if (isForeign)
     notices.push(
       `${imagePath} holds nothing of what was read: all is read again into it (--force)`,
+    );
+  else if (isUnknown)
+    notices.push(
+      `${imagePath} is another file than in the last run, and no hash tells that it holds what was read: ${again}`,
     );
   else if (tally.changed.length > 0)
     notices.push(

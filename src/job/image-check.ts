@@ -59,6 +59,7 @@ export async function checkImage(
   if (!last && form.kind !== 'file') return undefined;
   const claimedCount = last ? endOf(last) : 0;
   const journal = await loadJournal(files, paths.journal);
+  const endedInOrder = journal?.base === saved.number && journal?.records.length === 0;
   const look = await lookAtImage({
     files,
     imagePath: paths.image,
@@ -69,18 +70,37 @@ export async function checkImage(
     isFinished: (extent) => isFinished(map, extent),
     claimedBytes: claimedCount * drive.sectorBytes,
     record,
-    endedInOrder: journal?.base === saved.number && journal?.records.length === 0,
+    emptyPlaces: endedInOrder && !snapshot.fills?.length ? emptyPlaces(map) : [],
+    endedInOrder,
     isFull,
     say,
     ...(signal && { signal }),
   });
-  if (look.isForeign && !force) {
+  if (look.foreign !== undefined && !force) {
     throw new LastspinError(
       'IMAGE_MISMATCH',
-      `${paths.image} is not the image that ${paths.map} is about: nothing in it is as it was read; ${form.kind === 'target' ? 'clone anew, with other --case-files' : 'bring that image back, or --force to read everything again into this one'}`,
+      `${paths.image} is not the image that ${paths.map} is about: ${look.foreign}; ${form.kind === 'target' ? 'clone anew, with other --case-files' : 'bring that image back, or --force to read everything again into this one'}`,
     );
   }
   return look;
+}
+
+const emptyPlacesMax = 16;
+const emptyPlaceCount = 64;
+
+/** Some places, spread over what was never tried. */
+function emptyPlaces(map: RunMap): Extent[] {
+  const total = map.countOf(statuses['non-tried']);
+  const step = Math.max(emptyPlaceCount, Math.ceil(total / emptyPlacesMax));
+  const places: Extent[] = [];
+  let passed = 0;
+  map.forEachRun((lba, count, status) => {
+    if (status !== statuses['non-tried']) return;
+    for (let at = places.length * step - passed; at < count; at += step)
+      places.push({ lba: lba + at, count: Math.min(emptyPlaceCount, count - at) });
+    passed += count;
+  });
+  return places;
 }
 
 /** The event that says what of the map's finished sectors the image no longer holds: whole segments, since nobody

@@ -173,3 +173,52 @@ describe('between two runs', () => {
     await expectWhole(first);
   });
 });
+
+describe('an image without a hash that is another file than in the last run', () => {
+  /** Half a job without hashes; then the image is replaced by what `content` makes of it. */
+  async function replaced(
+    content: (image: Uint8Array) => Uint8Array,
+    modifiedNs = '9000000000000',
+  ) {
+    const inner = memoryFiles();
+    let stamp = { modifiedNs: '1000000000000', device: '1', inode: '11' };
+    const files: MemoryFiles = {
+      ...inner,
+      open: async (path, options) => {
+        const file = await inner.open(path, options);
+        return { ...file, stamp: async () => ({ ...stamp, sizeBytes: await file.size() }) };
+      },
+    };
+    await imageInWorld(scenario, { files, edit, interruptAfter: 20 });
+    inner.put('case.img', content(inner.content('case.img')));
+    stamp = { ...stamp, inode: '12', modifiedNs };
+    return { files, job: imageInWorld(scenario, { files, edit }) };
+  }
+  const readsOf = ({ events }: Outcome) => events.filter(({ kind }) => kind === 'read').length;
+  const allReads = 2048 / 32;
+
+  test('is read again where it was claimed, with a word on record', async () => {
+    const { files, job } = await replaced((image) => new Uint8Array(image.length));
+    const outcome = await job;
+    await expectWhole(outcome);
+    expect(readsOf(outcome)).toBeGreaterThanOrEqual(allReads);
+    const log = Buffer.from(files.content(logPath)).toString();
+    expect(log).toMatch(/"noticed".*case\.img is another file than in the last run, and no hash/);
+    expect(log).toContain('"kind":"image-changed"');
+  });
+
+  test('is refused where it holds data that nobody read yet', async () => {
+    const { job } = await replaced((image) => new Uint8Array(image.length).fill(0x5a));
+    await expect(job).rejects.toMatchObject({
+      code: 'IMAGE_MISMATCH',
+      message: expect.stringContaining('holds data where nothing was read yet'),
+    });
+  });
+
+  test('is gone on with where size and time are those of the last run: a copy', async () => {
+    const { job } = await replaced((image) => image, '1000000000000');
+    const outcome = await job;
+    await expectWhole(outcome);
+    expect(readsOf(outcome)).toBeLessThan(allReads);
+  });
+});
