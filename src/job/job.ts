@@ -104,7 +104,7 @@ export async function runJob(
   try {
     await saveAtEnd(job, failure !== undefined);
   } catch (error) {
-    failure = { error: unsaved(failure?.error ?? error) };
+    failure = { error: unsaved(failure?.error ?? error, signal.aborted) };
   } finally {
     leaveTarget();
   }
@@ -139,12 +139,16 @@ async function restDrive({ parts, flight, remedies }: Job, error: unknown): Prom
   await within(parts, park(), drainLimitMs).catch(() => {});
 }
 
-/** Says what the user has after the map could not be saved. */
-function unsaved(error: unknown): unknown {
+/** Says what the user has after the map could not be saved. Who interrupts a job whose disk is full gets what was
+ * asked for. */
+function unsaved(error: unknown, isInterrupted: boolean): unknown {
   if (!isLastspinError(error) || !isOfTarget(error)) return error;
   const left =
     'the map is as it was last saved, and its journal has what was durable since: keep both';
-  return new LastspinError(error.code, `${error.message}; ${left}`, { cause: error });
+  const message = `${error.message}; ${left}`;
+  return isInterrupted && error.code === 'IMAGE_SPACE'
+    ? new LastspinError('INTERRUPTED', `interrupted: ${message}`, { cause: error })
+    : new LastspinError(error.code, message, { cause: error });
 }
 
 /** Tells of a full disk when it fills and when there is room. */

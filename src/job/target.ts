@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import { isLastspinError } from '../errors.js';
+import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import type { FileLayer, OpenFile } from '../image/file-layer.js';
 
 /** The disk that the files of a case are on, when it is full: whoever writes waits for room, with the data in
@@ -67,7 +67,8 @@ export function createTarget(files: FileLayer, clock: Clock): Target {
         isWaiting ||= !isHopeless;
         if (!isHopeless && !end.signal.aborted) continue;
         if (isWaiting) waitNoMore('given-up');
-        throw error;
+        const isTold = onChange !== undefined || !isCuredByRoom(error);
+        throw isTold ? error : withNeed(error, await lookAt(files, path, needed));
       }
     }
   }
@@ -95,6 +96,15 @@ async function lookAt(files: FileLayer, path: string, needed: Needed): Promise<F
     neededBytes: await needed().catch(() => 0),
     freeBytes: await files.freeBytes(path).catch(() => 0),
   };
+}
+
+/** A failure that nobody waits after, saying how much is missing. */
+function withNeed(error: unknown, { neededBytes, freeBytes }: FullTarget): LastspinError {
+  return new LastspinError(
+    'IMAGE_SPACE',
+    `${reasonOf(error)}; this needs ${neededBytes} bytes, ${freeBytes} are free`,
+    { cause: error },
+  );
 }
 
 /** A file system that holds no file that big has room, and never for this. */

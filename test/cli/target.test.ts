@@ -65,7 +65,7 @@ describe('a disk of the image that is full', () => {
     await job.saw(/no room for /);
     job.process.kill('SIGINT');
     const { status, stderr } = await job.finished;
-    expect(status, stderr).toBe(1);
+    expect(status, stderr).toBe(130);
     expect(stderr).toMatch(/the map is as it was last saved/);
     execFileSync('mount', ['-o', `remount,size=${64 * mib}`, disk]);
     const again = await run(['image', source, image]);

@@ -151,7 +151,7 @@ describe('a full disk', () => {
       },
     });
     await expect(ending).rejects.toMatchObject({
-      code: 'IMAGE_SPACE',
+      code: 'INTERRUPTED',
       message: expect.stringMatching(
         /no room for case\.img: .* bytes more.*the map is as it was last saved.*keep both/,
       ),
@@ -250,3 +250,15 @@ function claims(map: RunMap, image: Uint8Array): number[] {
   }
   return wrong;
 }
+
+test('a start on a full disk says how much is missing', async () => {
+  const files = memoryFiles();
+  await imageInWorld(scenario, { files, interruptAfter: 5 });
+  files.setCapacity(0);
+  await expect(imageInWorld({ ...scenario }, { files })).rejects.toMatchObject({
+    code: 'IMAGE_SPACE',
+    message: expect.stringMatching(
+      /this needs [1-9]\d* bytes, 0 are free$|needs [1-9]\d* bytes more, 0 are free/,
+    ),
+  });
+});
