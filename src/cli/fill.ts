@@ -55,8 +55,11 @@ function fillsOf({ unread, unreadable }: FillOptions): Fills {
 }
 
 function requireImage(path: string, whole: string): void {
-  const isThere = existsSync(path) ? statSync(path).isFile() : existsSync(partPath(whole, 1));
-  if (!isThere) {
+  if (!existsSync(path)) {
+    if (existsSync(partPath(whole, 1))) return;
+    throw new LastspinError('USAGE', `there is no ${path}; name an image`);
+  }
+  if (!statSync(path).isFile()) {
     throw new LastspinError(
       'USAGE',
       `${path} is no image; a clone's gaps are filled by clone --fill`,

@@ -117,7 +117,11 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--note <TEXT>', 'a note, likewise')
     .option('--os-may-touch', 'go on although the operating system may touch the source')
     .option('--no-setro', 'do not set a block device read-only for the time of the job')
-    .option('--split <SIZE>', 'an image in parts of at most so much: IMAGE.001, IMAGE.002, …', size)
+    .option(
+      '--split <SIZE>',
+      'an image in parts of at most so much: IMAGE.001, IMAGE.002, …',
+      bytes,
+    )
     .option('--json', 'print one JSON object as the result')
     .option('--strict', 'exit with 4 when sectors of the domain remain unread')
     .option('--force', 'take an existing image that has no map; go on with little disk space')
@@ -340,7 +344,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     .command('clone')
     .description('image DRIVE straight onto TARGET, another drive; run again to resume')
     .argument('<DRIVE>', 'as for image')
-    .argument('<TARGET>', 'a block device of this computer; all data on it is overwritten');
+    .argument(
+      '<TARGET>',
+      'a block device of this computer, or a file that is as large; all in it is overwritten',
+    );
   for (const option of imaging.options) {
     if (!ofImagesOnly.has(option.long ?? '')) cloning.addOption(option);
   }
@@ -359,7 +366,10 @@ export async function main(argv: readonly string[]): Promise<number> {
       .command('restore')
       .description('write IMAGE onto TARGET, a drive, and read it back')
       .argument('<IMAGE>', 'an image in one file or in parts')
-      .argument('<TARGET>', 'a block device of this computer; all data on it is overwritten'),
+      .argument(
+        '<TARGET>',
+        'a block device of this computer, or a file that is as large; all in it is overwritten',
+      ),
   )
     .option('--fill <none|zero|marker|0xHEX>', 'goes where nothing was read [zero]')
     .option('--map <FILE>', 'the map of IMAGE, by default the one beside it')
@@ -488,6 +498,11 @@ function whole(most: number): (value: string) => number {
       return number;
     throw new InvalidArgumentError(`a whole number from 0 to ${most} is needed.`);
   };
+}
+
+/** A size in bytes, with or without a unit. */
+function bytes(value: string): number {
+  return /^\d{1,15}$/.test(value) ? Number(value) : size(value);
 }
 
 /** A capacity with its unit, in bytes. */

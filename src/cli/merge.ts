@@ -41,6 +41,12 @@ export async function merge(
   names: readonly string[],
   options: MergeOptions,
 ): Promise<number> {
+  if (/\.map$/i.test(out)) {
+    throw new LastspinError(
+      'USAGE',
+      `${out} is the name of a map; OUT is an image, as ${out.slice(0, -'.map'.length)}.img`,
+    );
+  }
   const inputs = names.map(pathsOf);
   const paths = casePaths(out);
   refuseTwice(inputs);
@@ -51,7 +57,9 @@ export async function merge(
   }
   if (options.sector === 0) throw new LastspinError('USAGE', '--sector 0: from 1 to 65536 bytes');
   await refuseInUse(inputs);
-  const interrupt = onInterrupt('lastspin: stopping, nothing is left of the merge');
+  const interrupt = onInterrupt(
+    'lastspin: stopping (again: leave at once; the next merge removes what is left)',
+  );
   const lock = await takeLock(paths.lock);
   const listed: ListedConflict[] = [];
   try {

@@ -13,7 +13,7 @@ import {
 } from '../image/copy-back.js';
 import type { OpenFile } from '../image/file-layer.js';
 import { nodeFiles } from '../image/node-files.js';
-import { openStored, wholeName } from '../image/split-file.js';
+import { openStored, storedPaths, wholeName } from '../image/split-file.js';
 import { casePaths } from '../job/case-files.js';
 import { createRunMap } from '../map/run-map.js';
 import { statuses } from '../map/status.js';
@@ -58,7 +58,8 @@ export async function restore(
   const paths = casePaths(wholeName(path));
   const mapPath = options.map ?? paths.map;
   requireTarget(targetPath);
-  refuseTarget(targetPath, { files: [path, mapPath] });
+  const parts = await storedPaths(nodeFiles(), path);
+  refuseTarget(targetPath, { files: [...parts, mapPath] });
   const target = await lookAtTarget(targetPath);
   const interrupt = onInterrupt('lastspin: stopping (again: leave at once)');
   const progress = createCopyProgress(terminalOf(process.stderr), realClock());
@@ -126,7 +127,14 @@ async function contentsOf(
   if (!found && options.map !== undefined)
     throw new LastspinError('USAGE', `there is no map ${options.map}`);
   await requireMapOf(nodeFiles(), mapPath, { path, sizeBytes }, 'reading');
-  if (!found) progress.say(`there is no ${mapPath}: all of ${path} is taken as read`);
+  if (!found) {
+    const parts = await storedPaths(nodeFiles(), path);
+    const isSplit = parts[0] !== wholeName(path);
+    const few = isSplit
+      ? `: ${parts.length} part${parts.length === 1 ? '' : 's'}, ${sizeBytes} bytes, and nothing tells whether there were more`
+      : '';
+    progress.say(`there is no ${mapPath}: all of ${path} is taken as read${few}`);
+  }
   const map = found
     ? statusByByte(found.parsed, sizeBytes)
     : createRunMap(sizeBytes, statuses.finished);

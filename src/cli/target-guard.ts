@@ -7,6 +7,7 @@ import { isLastspinError, LastspinError } from '../errors.js';
 import {
   type BlockDevice,
   type BlockDevices,
+  backingFilesBelow,
   blockDevices,
   deviceAt,
   devicesBelow,
@@ -21,7 +22,8 @@ import { formatBytes } from '../show/format.js';
 export interface Target {
   readonly path: string;
   readonly identity: TargetIdentity;
-  /** What `--overwrite` must say: its serial number, or its path where it has none. */
+  /** What `--overwrite` must say: its serial number, or its path where it has none. For a loop device and a file, whose
+   * number is the path of that file, the target's path will do as well. */
   readonly word: string;
 }
 
@@ -65,9 +67,12 @@ const systemFolders = ['/', '/usr', '/boot', '/var'];
 /** Throws USAGE for what is neither a block device nor a file. */
 export function requireTarget(path: string): void {
   const found = statSync(path, { throwIfNoEntry: false });
-  if (!found) throw new LastspinError('USAGE', `there is no ${path}; TARGET is a device`);
+  if (!found) throw new LastspinError('USAGE', `there is no ${path}; TARGET is a device or a file`);
   if (!found.isBlockDevice() && !found.isFile())
-    throw new LastspinError('USAGE', `${path} is no block device; TARGET is one`);
+    throw new LastspinError(
+      'USAGE',
+      `${path} is neither a block device nor a file; TARGET is one of them`,
+    );
 }
 
 /** Throws USAGE when a target is in use, read-only, the source or on one disk with it, or the disk of the running
@@ -76,13 +81,15 @@ export function requireTarget(path: string): void {
 export function refuseTarget(path: string, spared: Spared, host: HostFiles = thisHost): void {
   const devices = blockDevices(host);
   const target = deviceAt(host, devices, path);
-  if (!target) {
-    refuseSparedFile(path, spared.files);
-    return;
-  }
   const refuse = (why: string): never => {
     throw new LastspinError('USAGE', `${path} is not overwritten: ${why}`);
   };
+  const written = target ? backingFilesBelow(host, devices, target) : [path];
+  const same = spared.files.find((file) => written.some((own) => isSameFile(own, file)));
+  if (same !== undefined) refuse(target ? `its bytes are ${same}` : `it is ${same}`);
+  const shared = useOfFiles(host, devices, written, target);
+  if (shared !== undefined) refuse(shared);
+  if (!target) return;
   const below = devicesBelow(host, devices, target, false);
   const shares = (names: ReadonlySet<string>) => [...names].some((name) => below.has(name));
   for (const source of spared.sources ?? []) {
@@ -110,14 +117,28 @@ function overlaps(
   return [...devicesBelow(host, devices, source, false)].some((name) => under.has(name));
 }
 
-function refuseSparedFile(path: string, files: readonly string[]): void {
-  const own = statSync(path);
-  const same = files.find((file) => {
-    const found = statSync(file, { throwIfNoEntry: false });
-    return found?.dev === own.dev && found.ino === own.ino;
-  });
-  if (same !== undefined)
-    throw new LastspinError('USAGE', `${path} is not overwritten: it is ${same}`);
+function isSameFile(one: string, other: string): boolean {
+  const [found, wanted] = [one, other].map((path) => statSync(path, { throwIfNoEntry: false }));
+  return found !== undefined && found.dev === wanted?.dev && found.ino === wanted.ino;
+}
+
+/** What files are in use for by way of loop devices that show them, and how that ends; undefined where they are not.
+ * `apart` from one such device, which is looked at for itself. */
+function useOfFiles(
+  host: HostFiles,
+  devices: BlockDevices,
+  files: readonly string[],
+  apart: BlockDevice | undefined,
+): string | undefined {
+  for (const device of devices.values()) {
+    const { backingFile, name, node } = device;
+    if (backingFile === undefined || name === apart?.name) continue;
+    if (!files.some((file) => isSameFile(file, backingFile))) continue;
+    const [use] = usesOf(host, device, devices);
+    if (use)
+      return `${node} shows it, and ${use.what}; ${use.free ? 'free it first: ' : ''}${freedBy(use, '')}`;
+  }
+  return undefined;
 }
 
 function standing(file: string): string {
@@ -146,7 +167,8 @@ export interface GoAhead {
 /** Throws USAGE where `--overwrite` says another word than the target's, or where nobody said it and nobody can be
  * asked. */
 export function refuseWithoutWord({ path, word, identity }: Target, { overwrite, ask }: GoAhead) {
-  if (overwrite === word || (overwrite === undefined && ask)) return;
+  const isNamed = overwrite === word || (isFilePath(identity.serial) && overwrite === path);
+  if (isNamed || (overwrite === undefined && ask)) return;
   const what =
     overwrite === undefined ? `all data on ${path} would be lost` : `not --overwrite ${overwrite}`;
   throw new LastspinError(
@@ -174,6 +196,11 @@ export async function requireOverwrite(
 export function targetText(path: string, { model, serial, sizeBytes }: TargetIdentity): string {
   const who = [model, serial || 'without a serial number'].join(' ');
   return `${path}, ${who}, ${formatBytes(sizeBytes)} (${sizeBytes} bytes)`;
+}
+
+/** What stands for the serial number of a loop device or a file. */
+function isFilePath(serial: string): boolean {
+  return serial.startsWith('/');
 }
 
 function quotedWord(word: string): string {

@@ -4,7 +4,7 @@ import { isLastspinError, LastspinError, reasonOf } from '../errors.js';
 import { type Extent, endOf } from '../map/extent.js';
 import type { FileLayer, FileStamp, OpenFile } from './file-layer.js';
 import { heldCount, type ImageForm, plainFile } from './image-form.js';
-import { allocatedInParts, openPartsToRead, openSplit } from './split-file.js';
+import { allocatedInParts, openPartsToRead, openSplit, type SplitFile } from './split-file.js';
 import { requireUntouched } from './untouched.js';
 
 /** An open image. Extents and LBAs are sectors of the drive. */
@@ -131,7 +131,7 @@ export async function openImageToRead(
   files: FileLayer,
   path: string,
   options: Pick<ImageOptions, 'sectorBytes' | 'sectorCount' | 'claimedCount' | 'form'>,
-): Promise<OpenFile> {
+): Promise<SplitFile> {
   const { sectorBytes, sectorCount, form = plainFile } = options;
   const sizeBytes = heldCount(form, options) * sectorBytes;
   const claimedBytes = (options.claimedCount ?? sectorCount) * sectorBytes;

@@ -7,6 +7,7 @@ import { type Extent, endOf } from '../map/extent.js';
 import type { FileLayer, FileStamp, OpenFile } from './file-layer.js';
 import { readHashList } from './hash-list.js';
 import { spread } from './segment-hashes.js';
+import type { SplitFile } from './split-file.js';
 
 /** What a checkpoint remembers of the image. */
 export interface ImageRecord extends FileStamp {
@@ -23,7 +24,9 @@ export interface LookOptions {
   readonly files: FileLayer;
   readonly imagePath: string;
   /** Opens the image, whatever it is made of, to read it. */
-  readonly open: () => Promise<OpenFile>;
+  readonly open: () => Promise<SplitFile>;
+  /** Which file each part of it was in the last run, where it is in parts. */
+  readonly partIds?: readonly string[];
   readonly listPath: string;
   readonly sectorBytes: number;
   readonly sectorCount: number;
@@ -93,7 +96,7 @@ export async function lookAtImage(options: LookOptions): Promise<ImageLook> {
   }
 }
 
-async function look(options: LookOptions, file: OpenFile): Promise<ImageLook> {
+async function look(options: LookOptions, file: SplitFile): Promise<ImageLook> {
   const { record, claimedBytes, isFull } = options;
   const sizeBytes = await file.size();
   const stamp = await file.stamp?.();
@@ -105,16 +108,17 @@ async function look(options: LookOptions, file: OpenFile): Promise<ImageLook> {
   const lines = (most: number) =>
     useList ? chosen(options, sizeBytes, count, most) : sampled(options, sizeBytes);
   let tally = await hashAll(options, file, lines(wanted));
+  const isOther = isOtherFile(record, stamp) && !keepsPart(options.partIds, file.partIds);
   const isToSeeAll = useList && tally.changed.length > 0 && tally.lookedAt < count;
-  if (isToSeeAll && !isOtherImage(tally, record, stamp)) {
+  if (isToSeeAll && !isOtherImage(tally, isOther)) {
     options.say(
       `${options.imagePath} is not as it was read at ${placeOf(tally.changed[0]!)}: all of it that has a hash is looked at now`,
     );
     tally = await hashAll(options, file, lines(count));
   }
-  const isUnknown = isUnvouched(tally, record, stamp);
+  const isUnknown = isOther && isUnvouched(tally, record, stamp);
   const hasOther = isUnknown && (await holdsOther(options, file));
-  const foreign = isOtherImage(tally, record, stamp)
+  const foreign = isOtherImage(tally, isOther)
     ? 'nothing in it is as it was read'
     : hasOther
       ? 'it is another file than in the last run, and holds data where nothing was read yet'
@@ -134,14 +138,14 @@ async function look(options: LookOptions, file: OpenFile): Promise<ImageLook> {
   };
 }
 
-/** Whether the file is another one than in the last run and nothing tells that it is a copy: no hash of anything but
+/** Whether nothing tells of a file that is another one than in the last run that it is a copy: no hash of anything but
  * zeros, nor size and time. */
 function isUnvouched(
   { telling, changedCount }: Tally,
   record: ImageRecord | undefined,
   stamp: FileStamp | undefined,
 ): boolean {
-  if (!record || !stamp || !isOtherFile(record, stamp)) return false;
+  if (!record || !stamp) return false;
   if (telling > 0 || changedCount > 0) return false;
   return record.sizeBytes !== stamp.sizeBytes || !isSameTime(record, stamp);
 }
@@ -270,13 +274,14 @@ export function join(extents: Extent[], extent: Extent): void {
 }
 
 /** Whether nothing is as it was read. Only one such stretch is an edit, unless the file itself is another one. */
-function isOtherImage(
-  { changedCount, telling }: Tally,
-  record: ImageRecord | undefined,
-  stamp: FileStamp | undefined,
-): boolean {
+function isOtherImage({ changedCount, telling }: Tally, isOther: boolean): boolean {
   if (changedCount === 0 || telling > 0) return false;
-  return changedCount > 1 || isOtherFile(record, stamp);
+  return changedCount > 1 || isOther;
+}
+
+/** Whether a part is the file that it was: who edits a part puts one file in its place, not all of them. */
+function keepsPart(before: readonly string[] = [], now: readonly string[] = []): boolean {
+  return now.some((identity, index) => identity === before[index]);
 }
 
 function isOtherFile(record: ImageRecord | undefined, stamp: FileStamp | undefined): boolean {

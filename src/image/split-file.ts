@@ -173,7 +173,7 @@ export async function openPartsToRead(
   files: FileLayer,
   path: string,
   options: ClaimedLayout,
-): Promise<OpenFile> {
+): Promise<SplitFile> {
   await refuseSurplus(files, path, countOf(options));
   const parts: OpenFile[] = [];
   try {
@@ -185,7 +185,7 @@ export async function openPartsToRead(
       parts.push(await files.open(partPath(path, number), { readOnly: true }));
       refuseSize(path, number, options, await parts.at(-1)!.size());
     }
-    return splitOver(parts, path, options, undefined);
+    return splitOver(parts, path, options, await identities(parts));
   } catch (error) {
     for (const part of parts) await part.close().catch(() => undefined);
     throw error;

@@ -64,6 +64,7 @@ export async function checkImage(
     files,
     imagePath: paths.image,
     open: () => openImageToRead(files, paths.image, { ...drive, claimedCount, form }),
+    ...(form.kind === 'split' && form.partIds && { partIds: form.partIds }),
     listPath: paths.hashes,
     sectorBytes: drive.sectorBytes,
     sectorCount: drive.sectorCount,

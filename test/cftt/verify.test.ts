@@ -1,6 +1,6 @@
 /** Whether an image is still what was read (DA-24, DA-25), and what a conversion makes of it (DA-26): the built
  * command line, judged by dd and libewf's tools. */
-import { copyFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect } from 'vitest';
 import { verifyResultSchema } from '../../src/show/verify-result.js';
@@ -70,6 +70,70 @@ describe('DA-25: an image that was changed', () => {
     expect(only!.fromByte <= position && position < end).toBe(true);
     finding.said.push(`LBA ${only!.lba}-${only!.lba + only!.count - 1}, which holds it; no other`);
     finding.qualified = 'the place is told to the segment, at most 64 MiB';
+  });
+});
+
+/** Sizes so small that the change lies in a part that is neither the first nor the last. */
+const partBytes = 16_000_000;
+
+describe('an image in parts', () => {
+  let own: string;
+  const inOwn = (name: string) => join(own, name);
+  const position = 2 * partBytes + 700_000;
+  let changed: Awaited<ReturnType<typeof verified>>;
+  beforeAll(async () => {
+    own = temporaryFolder();
+    const words = ['--split', `${partBytes}B`, '--hash', 'sha256'];
+    const imaged = await run(['image', at('source'), inOwn('case.img'), ...words]);
+    expect(imaged.status, imaged.stderr).toBe(0);
+  });
+  const whole = (into: string) => tool('sh', '-c', 'cat "$0".0* > "$1"', inOwn('case.img'), into);
+
+  claimsIn('DA-24', 'SPLIT')('DA-AO-06', async ({ said }) => {
+    const { status, result } = await verified(inOwn('case.img'));
+    expect(status).toBe(0);
+    expect(result).toMatchObject({ verdict: 'unchanged', changed: [], heldSectors: sectorCount });
+    whole(inOwn('joined'));
+    expect(cmp(at('source'), inOwn('joined'))).toBe('');
+    said.push('five parts: unchanged, exit status 0; cat of them is the source (cmp)');
+  });
+  claimsIn('DA-06', 'SPLIT')('DA-AO-23', ({ said }) => {
+    const [, hash] =
+      /^([0-9a-f]{64}) /m.exec(readFileSync(inOwn('case.img.sha256'), 'latin1')) ?? [];
+    const piped = tool('sh', '-c', 'cat "$0".0* | sha256sum', inOwn('case.img'));
+    expect(hash).toBe(piped.slice(0, 64));
+    expect(hash).toBe(sha256sum(at('source')));
+    said.push('the hash of the whole is that of cat of the parts, by sha256sum');
+  });
+  describe.skipIf(needsTool('ewfverify'))('converted', () => {
+    claimsIn('DA-26', 'SPLIT')('DA-AO-09', async ({ said }) => {
+      const exported = await run(['export', inOwn('case.img.001'), inOwn('x.E01')]);
+      expect(exported.status, exported.stderr).toBe(0);
+      expect(tool('ewfverify', '-q', inOwn('x.E01'))).toMatch(/SUCCESS/);
+      tool('ewfexport', '-q', '-u', '-f', 'raw', '-t', inOwn('back'), inOwn('x.E01'));
+      expect(cmp(at('source'), inOwn('back.raw'))).toBe('');
+      said.push('parts to E01: ewfverify accepts it, ewfexport gives the source back (cmp)');
+    });
+  });
+  describe('one byte of whose third part was changed', () => {
+    const claim = claimsIn('DA-25', 'SPLIT');
+    beforeAll(async () => {
+      changeByte(inOwn('case.img.003'), position - 2 * partBytes);
+      changed = await verified(inOwn('case.img'));
+    });
+    claim('DA-AO-07', ({ said }) => {
+      expect(changed).toMatchObject({ status: 4, result: { verdict: 'changed' } });
+      said.push('one byte of the third part changed by dd: changed, exit status 4');
+    });
+    claim('DA-AO-08', (finding) => {
+      const [only, ...others] = changed.result.changed;
+      expect(others).toEqual([]);
+      expect(only).toMatchObject({ lba: 0, count: segmentSectors });
+      const end = only!.fromByte + only!.byteCount;
+      expect(only!.fromByte <= position && position < end).toBe(true);
+      finding.said.push(`LBA 0-${segmentSectors - 1}, which holds it; no other`);
+      finding.qualified = 'the place is told to the segment, at most 64 MiB';
+    });
   });
 });
 

@@ -15,7 +15,7 @@ import { describe, expect, test } from 'vitest';
 import { mergeResultSchema } from '../../src/show/merge-result.js';
 import { imageResultSchema } from '../../src/show/result.js';
 import { needsTool } from '../tools.js';
-import { run, temporaryFolder } from './cli.js';
+import { run, start, temporaryFolder } from './cli.js';
 
 const sectorBytes = 512;
 const sectorCount = 4096;
@@ -165,6 +165,7 @@ describe.concurrent('merge', () => {
       (at) => [...['o.img', 'a.img', 'b.img'].map(at), '--prefer', 'z'],
       /none of the images/,
     ],
+    ['OUT named like a map', (at) => ['o.map', 'a.img', 'b.img'].map(at), /as \S+o\.img/],
     ['a folder', (at) => ['out.img', 'a.img', 'maps'].map(at), /is not a file/],
     [
       'a claim beyond a cut image',
@@ -187,6 +188,26 @@ describe.concurrent('merge', () => {
     expect([1, 2]).toContain(finished.status);
     expect(finished.stdout).toBe('');
     expect(readdirSync(folder).sort()).toEqual(before);
+  });
+
+  test('left at once by a second signal, what it leaves is removed by the next one', async () => {
+    const { at } = twoForeign();
+    for (const name of ['one', 'two']) {
+      writeFileSync(at(`${name}.img`), '');
+      truncateSync(at(`${name}.img`), 2 ** 33);
+      writeFileSync(at(`${name}.map`), `0x0 + 1\n0 ${2 ** 33} +\n`);
+    }
+    const job = start(['merge', at('out.img'), at('one.img'), at('two.img')]);
+    while (!existsSync(at('out.img.merging')))
+      await new Promise((resolve) => setImmediate(resolve));
+    job.process.kill('SIGINT');
+    await job.saw(/stopping \(again: leave at once; the next merge removes what is left\)/);
+    job.process.kill('SIGINT');
+    expect((await job.finished).status).toBe(130);
+    expect(existsSync(at('out.img'))).toBe(false);
+    const next = await run(['merge', at('out.img'), at('a.img'), at('b.img')]);
+    expect([0, 4], next.stderr).toContain(next.status);
+    expect(existsSync(at('out.img.merging'))).toBe(false);
   });
 
   test('an image that a job holds is left alone', async () => {

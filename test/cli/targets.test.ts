@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -68,9 +69,31 @@ describe('an image in parts', () => {
     });
   });
 
+  test('of which the first was edited into another file is read again, and is no other image', async () => {
+    const { at } = bench();
+    const image = ['image', at('source'), at('case.img')];
+    expect(await run([...image, '--split', '1MB'])).toMatchObject({ status: 0 });
+    const part = readFileSync(at('case.img.001'));
+    part.write('edited', 5000);
+    writeFileSync(at('edited'), part);
+    renameSync(at('edited'), at('case.img.001'));
+    const again = await run(image);
+    expect(again.status, again.stderr).toBe(0);
+    expect(again.stderr).toContain('case.img was changed since it was read, at LBA 0 to 5999');
+    const parts = execFileSync('sh', ['-c', 'cat "$0".0*', at('case.img')], { maxBuffer: 1 << 24 });
+    expect(parts.equals(content)).toBe(true);
+    for (const number of [1, 2, 3, 4]) {
+      copyFileSync(at('target'), at('other'));
+      truncateSync(at('other'), statSync(at(`case.img.00${number}`)).size);
+      renameSync(at('other'), at(`case.img.00${number}`));
+    }
+    const other = await run(image);
+    expect(other).toMatchObject({ status: 2, stderr: expect.stringContaining('is not the image') });
+  });
+
   test('refuses too many parts before anything is made', async () => {
     const { at } = bench();
-    const { status, stderr } = await run(['image', at('source'), at('a.img'), '--split', '1kB']);
+    const { status, stderr } = await run(['image', at('source'), at('a.img'), '--split', '1000']);
     expect(status).toBe(2);
     expect(stderr).toContain('999 are the most');
     expect(existsSync(at('a.map'))).toBe(false);
@@ -110,6 +133,8 @@ describe('a clone', () => {
       const act = clone(at('source'), target, { power: [], overwrite: target });
       await expect(act).rejects.toMatchObject({ code: 'USAGE' });
     }
+    const device = clone(at('source'), '/dev/null', { power: [], overwrite: '/dev/null' });
+    await expect(device).rejects.toThrow(/neither a block device nor a file/);
     expect(readFileSync(at('source')).equals(content)).toBe(true);
   });
 
@@ -262,7 +287,8 @@ describe('a fill', () => {
     await lock.release();
     expect(readFileSync(at('case.img')).equals(content)).toBe(true);
     await refused('case.img', {}).toThrow(/--unread, --unreadable or both/);
-    await refused('none.img', { unread: 'zero' }).toThrow(/is no image/);
+    await refused('none.img', { unread: 'zero' }).toThrow(/there is no \S+none\.img; name/);
+    await refused('.', { unread: 'zero' }).toThrow(/is no image; a clone's gaps/);
     await refused('source', { unread: 'zero' }).toThrow(/nothing tells/);
     truncateSync(at('case.img'), 512 * 200);
     await refused('case.img', { unread: 'zero' }).toMatchObject({ code: 'IMAGE_MISMATCH' });
@@ -335,7 +361,9 @@ describe('a restore', () => {
     const args = ['restore', at('raw.001'), at('target'), ...go, '--truncate'];
     const { status, stdout, stderr } = await run(args);
     expect(status, stderr).toBe(0);
-    expect(stderr).toContain('all of');
+    expect(stderr).toContain(
+      `all of ${at('raw.001')} is taken as read: 3 parts, 3072000 bytes, and nothing tells whether there were more`,
+    );
     expect(stdout).toContain('truncated    the last 512000 bytes');
     expect(target().equals(content.subarray(0, 512 * 5000))).toBe(true);
   });
@@ -473,6 +501,34 @@ describe.skipIf(needsLoop())('a real block device as a target', () => {
     }
   });
 
+  test('is refused by way of its file as well, and made of what is to be written', async () => {
+    execFileSync('mke2fs', ['-q', '-F', device]);
+    execFileSync('mount', [device, at('mnt')]);
+    const second = attach(at('target'));
+    try {
+      const before = readFileSync(at('target'));
+      for (const target of [at('target'), second])
+        for (const command of [
+          ['clone', at('source'), target, ...files],
+          ['restore', at('source'), target],
+        ]) {
+          const { status, stderr } = await run([...command, '--overwrite', at('target')]);
+          expect(status).toBe(2);
+          expect(stderr).toContain(
+            `${target} is not overwritten: ${device} shows it, and ${device} is mounted at ${at('mnt')}; free it first: umount`,
+          );
+        }
+      expect(readFileSync(at('target')).equals(before)).toBe(true);
+    } finally {
+      losetup('--detach', second);
+      execFileSync('umount', [at('mnt')]);
+    }
+    const onto = await run(['restore', at('source'), drive, '--overwrite', at('source')]);
+    expect(onto.status).toBe(2);
+    expect(onto.stderr).toContain(`${drive} is not overwritten: its bytes are ${at('source')}`);
+    expect(readFileSync(at('source')).equals(content)).toBe(true);
+  });
+
   test('is cloned onto, held meanwhile, and resumed', async () => {
     const args = ['clone', drive, device, ...files, '--overwrite', at('target')];
     // So slowly that it is still at it however slow this machine is.
@@ -496,7 +552,8 @@ describe.skipIf(needsLoop())('a real block device as a target', () => {
 
   test('is restored to, and read back past the cache', async () => {
     const wanted = gappy(at);
-    const args = ['restore', at('case.img'), device, '--overwrite', at('target'), '--json'];
+    // By its own path as well as by its file's.
+    const args = ['restore', at('case.img'), device, '--overwrite', device, '--json'];
     const { status, stdout, stderr } = await run(args);
     expect(status, stderr).toBe(0);
     const result = restoreResultSchema.parse(JSON.parse(stdout));
