@@ -93,8 +93,12 @@ export function createSegmentHashes(
         known.within(extent.lba).filter((line) => isFinished(map, line)),
         (await taker.within(extent)).filter((line) => isFinished(map, line)),
       );
-      for (const run of map.runs(lba, endOf(extent)))
-        yield* linesOf(run, stretches, { back, hasGaps }, sectorBytes);
+      let at = 0;
+      for (const run of map.runs(lba, endOf(extent))) {
+        const from = at;
+        while (at < stretches.length && stretches[at]!.lba < endOf(run)) at += 1;
+        yield* linesOf(run, stretches.slice(from, at), { back, hasGaps }, sectorBytes);
+      }
     }
   }
 
@@ -176,13 +180,17 @@ function createStretches(segmentCount: number) {
 
 /** Lines that are known, and earlier ones where there are none, in ascending order. */
 function joined(known: readonly HashedLine[], earlier: readonly HashedLine[]): HashedLine[] {
-  if (earlier.length === 0) return [...known];
-  const isNew = (line: Extent) =>
-    !known.some(({ lba, count }) => lba < endOf(line) && line.lba < lba + count);
-  return [...known, ...earlier.filter(isNew)].sort((one, other) => one.lba - other.lba);
+  const all: HashedLine[] = [];
+  let at = 0;
+  for (const line of earlier) {
+    while (at < known.length && endOf(known[at]!) <= line.lba) all.push(known[at++]!);
+    const isNew = at === known.length || known[at]!.lba >= endOf(line);
+    if (isNew) all.push(line);
+  }
+  return [...all, ...known.slice(at)];
 }
 
-/** The lines of a run of the map within a segment. */
+/** The lines of a run of the map within a segment, of which these stretches are known. */
 async function* linesOf(
   { lba, count, value }: Extent & { readonly value: number },
   stretches: readonly HashedLine[],
@@ -194,9 +202,8 @@ async function* linesOf(
     if (back || hasGaps) yield { ...run, status: statusNames[value] as Status };
     return;
   }
-  const own = stretches.filter((line) => isWithin(line, run));
-  if (back) yield* finishedLines(run, own, back, sectorBytes);
-  else yield* own;
+  if (back) yield* finishedLines(run, stretches, back, sectorBytes);
+  else yield* stretches;
 }
 
 /** Up to so many of these, the first and the last among them, at even distances. */
