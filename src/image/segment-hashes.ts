@@ -18,6 +18,8 @@ export interface SegmentHashes {
   takeHash(hash: StretchHash): void;
   /** Nobody knows any more what these sectors of the image are: they were being written when that was given up. */
   forget(extent: Extent): void;
+  /** Whether this very line, which `onHash` was told, is still what is known of its sectors. */
+  holds(line: HashedLine): boolean;
   /** Takes a line of an earlier list, or one that stands on no list yet. */
   takeLine(line: HashedLine, isNews?: boolean): void;
   /** Stretches that are finished in the map and whose hash is known: all, or up to so many of the longest, spread
@@ -113,6 +115,7 @@ export function createSegmentHashes(
     },
     forget,
     takeHash,
+    holds: (line) => known.within(line.lba).includes(line),
     takeLine(line, isNews = false) {
       known.put(line);
       hasNews ||= isNews;

@@ -158,9 +158,11 @@ export async function openCaseHashes(options: CaseHashesOptions): Promise<CaseHa
       await keeper.withdraw(...extents);
     },
     news(map) {
-      const isDue = (line: HashedLine) => isFinished(map, line);
-      const due = fresh.filter(isDue);
-      if (due.length > 0) fresh = fresh.filter((line) => !isDue(line));
+      if (fresh.length === 0) return [];
+      // What came again since, or with more behind it, was told of anew.
+      const current = fresh.filter(known.holds);
+      const due = current.filter((line) => isFinished(map, line));
+      fresh = current.filter((line) => !due.includes(line));
       return due.map(({ lba, count, sha256 }) => ({ kind: 'hashed', lba, count, sha256 }));
     },
     record: (map) => recordOf(image, known, map),
